@@ -1,0 +1,67 @@
+/** Text worlds in Gymnasium words. An environment may answer at once or later: it may live in another process. */
+
+export type Awaitable<T> = T | Promise<T>;
+
+/** What an environment tells beside the observation. */
+export interface Info {
+  /** Every command that would change or show something now, in the world's own order. */
+  readonly admissibleCommands: readonly string[];
+  /** Whether the task's goal holds now. */
+  readonly won: boolean;
+  /** Id of the task being played. */
+  readonly taskId: string;
+}
+
+export interface ResetResult {
+  readonly obs: string;
+  readonly info: Info;
+}
+
+export interface StepResult {
+  readonly obs: string;
+  /** Reward of this step alone. */
+  readonly reward: number;
+  /** The world ended the episode (the goal was reached). */
+  readonly terminated: boolean;
+  /** A step limit ended the episode. */
+  readonly truncated: boolean;
+  readonly info: Info;
+}
+
+export interface ResetOptions {
+  /** Picks the task when `options.taskId` is absent and drives any randomness of the world. */
+  readonly seed?: number;
+  readonly options?: { readonly taskId?: string; readonly split?: string };
+}
+
+/** One episode at a time of one world. */
+export interface Environment {
+  reset(options?: ResetOptions): Awaitable<ResetResult>;
+  /** Plays one command. Bad commands are answered by the world, they never throw. */
+  step(command: string): Awaitable<StepResult>;
+  /** Opaque state; `restore` puts any environment of the same world back there. */
+  snapshot(): Awaitable<unknown>;
+  restore(snapshot: unknown): Awaitable<ResetResult>;
+  close(): Awaitable<void>;
+}
+
+/** A task one can reset to. */
+export interface Task {
+  readonly id: string;
+  readonly split: string;
+  /** Task type, for example `pick_and_place_simple`. */
+  readonly type: string;
+}
+
+/** A set of tasks with splits, and the environments that play them. */
+export interface World {
+  readonly id: string;
+  readonly splits: readonly string[];
+  /** Tasks of a split, in a fixed order. @throws ConfigError when the split does not exist */
+  tasks(split: string): readonly Task[];
+  create(): Environment;
+  /** A winning command sequence from the task's start, by a full-state planner; null when there is none. */
+  expert?(taskId: string): Awaitable<readonly string[] | null>;
+  /** A bounded list of texts that together show every word the world can print or understand (for tokenizer building). */
+  sampleTexts?(): Awaitable<readonly string[]>;
+}
