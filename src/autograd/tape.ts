@@ -1,0 +1,247 @@
+/** Reverse-mode automatic differentiation: records op applications, replays them backwards, frees what is no longer needed. */
+import { ArgumentError } from "../core/errors.js";
+import { addInto } from "../kernels/add.js";
+import type { Launcher } from "../kernels/launch.js";
+import {
+  type ArrayView,
+  bindScalars,
+  isDifferentiable,
+  type OpDefinition,
+  type Scalars,
+  shapeOf,
+  type TensorSpec,
+} from "../kernels/op.js";
+import { Tensor } from "./tensor.js";
+
+type Specs = Readonly<Record<string, TensorSpec>>;
+type Optional<I extends Specs> = { [K in keyof I]: Tensor | undefined };
+
+interface Node {
+  readonly op: OpDefinition;
+  readonly scalars: Scalars;
+  readonly inputs: Readonly<Record<string, Tensor>>;
+  readonly outputs: Readonly<Record<string, Tensor>>;
+  readonly saved: Readonly<Record<string, Tensor>>;
+}
+
+export interface TapeOptions {
+  /** false: nothing is kept for backward and `scope` frees intermediates (generation, scoring). Default true. */
+  readonly record?: boolean;
+}
+
+/** Called in backward for each op just before its gradients are computed, with everything still in memory. */
+export type BackwardListener = (
+  op: OpDefinition,
+  views: Readonly<Record<string, ArrayView>>,
+  scalars: Scalars,
+) => void;
+
+/**
+ * One forward pass and, at most once, its backward pass. Tensors made by `apply` belong to the tape and are released by
+ * `release`; leaves (parameters, uploaded inputs) belong to the caller unless handed over with `own`.
+ */
+export class Tape {
+  readonly launcher: Launcher;
+  readonly record: boolean;
+  readonly #nodes: Node[] = [];
+  readonly #owned = new Set<Tensor>();
+  readonly #listeners: BackwardListener[] = [];
+  #scopes: Set<Tensor>[] = [];
+
+  constructor(launcher: Launcher, options: TapeOptions = {}) {
+    this.launcher = launcher;
+    this.record = options.record ?? true;
+  }
+
+  /** Hands a tensor to the tape, which will release it. Returns the tensor. */
+  own(tensor: Tensor): Tensor {
+    this.#owned.add(tensor);
+    this.#scopes.at(-1)?.add(tensor);
+    return tensor;
+  }
+
+  /** Uploads host data as a tensor owned by the tape. */
+  input(data: Float32Array | Uint32Array, shape?: readonly number[]): Tensor {
+    return this.own(Tensor.from(this.launcher.runtime, data, shape, { label: "input" }));
+  }
+
+  /** A tensor's contents under another shape of the same size; gradients pass through. */
+  reshape(tensor: Tensor, shape: readonly number[]): Tensor {
+    if (this.record && tensor.requiresGrad) {
+      throw new ArgumentError(
+        "[tape] reshape of a tensor that needs a gradient. Declare the op on the flat axes instead.",
+      );
+    }
+    return this.own(tensor.view(shape));
+  }
+
+  /**
+   * Applies an op and records it when an input needs a gradient.
+   * @param inputs tensors by input name; optional ones may be undefined
+   * @param params scalar arguments; defaults as declared by the op
+   * @throws ArgumentError when shapes do not fit
+   */
+  apply<I extends Specs, O extends Specs>(
+    op: OpDefinition<I, O>,
+    inputs: Partial<Optional<I>>,
+    params: Scalars = {},
+  ): { [K in keyof O]: Tensor } {
+    const plain = op as unknown as OpDefinition;
+    const given: Record<string, Tensor> = {};
+    for (const [name, tensor] of Object.entries(inputs)) if (tensor) given[name] = tensor as Tensor;
+    for (const [name, tensor] of Object.entries(given)) {
+      if (tensor.released)
+        throw new ArgumentError(
+          `[${op.name}] input ${name} was released before use. Keep it until the tape is done.`,
+        );
+    }
+    const scalars = bindScalars(plain, given, params, this.launcher.facts);
+    const distinct = new Set(Object.values(given).filter((tensor) => tensor.requiresGrad));
+    if (
+      distinct.size < Object.values(given).filter((tensor) => tensor.requiresGrad).length &&
+      op.backward !== "pass_through"
+    ) {
+      throw new ArgumentError(
+        `[${op.name}] one tensor was passed for two inputs. Its gradient would be written twice; copy it first.`,
+      );
+    }
+    const tracked =
+      this.record && isDifferentiable(plain) && Object.values(given).some((tensor) => tensor.requiresGrad);
+    const outputs = this.#allocate(plain, plain.outputs, scalars, tracked);
+    const saved = this.#allocate(plain, plain.saved ?? {}, scalars, false);
+    this.launcher.runPlan(plain, plain.forward, { ...given, ...outputs, ...saved }, scalars);
+    if (tracked) {
+      this.#nodes.push({ op: plain, scalars, inputs: given, outputs, saved });
+    } else {
+      for (const tensor of Object.values(saved)) this.#drop(tensor);
+    }
+    return outputs as { [K in keyof O]: Tensor };
+  }
+
+  /** While not recording: releases everything made inside but the returned tensors. While recording: just runs the body. */
+  scope<T extends Tensor | readonly Tensor[]>(body: () => T): T {
+    if (this.record) return body();
+    const made = new Set<Tensor>();
+    this.#scopes.push(made);
+    const result = body();
+    this.#scopes.pop();
+    const kept = new Set<Tensor>(result instanceof Tensor ? [result] : (result as readonly Tensor[]));
+    for (const tensor of made) {
+      if (kept.has(tensor)) this.#scopes.at(-1)?.add(tensor);
+      else this.#drop(tensor);
+    }
+    return result;
+  }
+
+  /** Registers a listener that sees each op's inputs, saved tensors and output gradients during backward. */
+  onBackward(listener: BackwardListener): void {
+    this.#listeners.push(listener);
+  }
+
+  /**
+   * Propagates output gradients to every tensor with `requiresGrad`. A leaf that has a `grad` already
+   * (left by an earlier pass, or set by the caller as a slot of a flat buffer) is added to in place; a fresh gradient is
+   * made otherwise and belongs to the leaf.
+   * @param seeds pairs of a tensor made by this tape and its gradient (same shape); both stay owned as they are
+   */
+  backward(seeds: readonly (readonly [Tensor, Tensor])[]): void {
+    for (const [tensor, gradient] of seeds) {
+      if (gradient.size !== tensor.size) {
+        throw new ArgumentError(
+          `[backward] seed of shape [${gradient.shape}] for a tensor of shape [${tensor.shape}]. Shapes must match.`,
+        );
+      }
+      if (tensor.grad) throw new ArgumentError("[backward] a tensor was seeded twice. Sum the seeds first.");
+      tensor.grad = gradient.view(tensor.shape);
+    }
+    while (this.#nodes.length > 0) {
+      const node = this.#nodes.pop() as Node;
+      if (Object.values(node.outputs).some((tensor) => tensor.grad)) this.#reverse(node);
+      for (const tensor of [...Object.values(node.outputs), ...Object.values(node.saved)]) this.#drop(tensor);
+    }
+  }
+
+  /** Releases every tensor the tape owns. */
+  release(): void {
+    this.#nodes.length = 0;
+    for (const tensor of this.#owned) tensor.release();
+    this.#owned.clear();
+  }
+
+  #reverse(node: Node): void {
+    const { op, scalars, inputs, outputs, saved } = node;
+    if (op.backward === "pass_through") {
+      this.#passThrough(node);
+      return;
+    }
+    const views: Record<string, ArrayView> = { ...inputs, ...outputs, ...saved };
+    const borrowed: Tensor[] = [];
+    for (const [name, tensor] of Object.entries(outputs)) {
+      const gradient =
+        tensor.grad ?? Tensor.zeros(this.launcher.runtime, tensor.shape, `${op.name}.d_${name}`);
+      if (!tensor.grad) borrowed.push(gradient);
+      views[`d_${name}`] = gradient;
+    }
+    const accumulate = new Set<string>();
+    for (const [name, tensor] of Object.entries(inputs)) {
+      if (!tensor.requiresGrad || tensor.dtype !== "f32") continue;
+      if (tensor.grad) accumulate.add(`d_${name}`);
+      views[`d_${name}`] = this.#gradientOf(tensor, op.name);
+    }
+    for (const listener of this.#listeners) listener(op, views, scalars);
+    this.launcher.runPlan(
+      op,
+      op.backward as Exclude<OpDefinition["backward"], "pass_through" | { none: string }>,
+      views,
+      scalars,
+      accumulate,
+    );
+    for (const tensor of borrowed) tensor.release();
+  }
+
+  /** Sum-like ops: every input's gradient is the output's, shared rather than copied while it has one use. */
+  #passThrough({ op, inputs, outputs }: Node): void {
+    const upstream = (Object.values(outputs)[0] as Tensor).grad as Tensor;
+    for (const tensor of Object.values(inputs)) {
+      if (!tensor.requiresGrad) continue;
+      if (tensor.grad) addInto(this.launcher, this.#gradientOf(tensor, op.name), upstream);
+      else tensor.grad = upstream.view(tensor.shape);
+    }
+  }
+
+  /** The tensor's own gradient memory; a gradient that is still shared is copied first, since it will be added to. */
+  #gradientOf(tensor: Tensor, label: string): Tensor {
+    const current = tensor.grad;
+    if (!current) {
+      tensor.grad = Tensor.empty(this.launcher.runtime, tensor.shape, "f32", `${label}.grad`);
+    } else if (current.storage.holders > 1 && !this.#isLeafSlot(tensor)) {
+      const copy = Tensor.empty(this.launcher.runtime, tensor.shape, "f32", `${label}.grad`);
+      this.launcher.runtime.copy(current.range, copy.range);
+      current.release();
+      tensor.grad = copy;
+    }
+    return tensor.grad as Tensor;
+  }
+
+  /** A leaf's gradient given by the caller is a slot in a larger buffer: it must be written in place. */
+  #isLeafSlot(tensor: Tensor): boolean {
+    return !this.#owned.has(tensor);
+  }
+
+  #allocate(op: OpDefinition, specs: Specs, scalars: Scalars, requiresGrad: boolean): Record<string, Tensor> {
+    const tensors: Record<string, Tensor> = {};
+    for (const [name, tensor] of Object.entries(specs)) {
+      const shape = shapeOf(op, name, tensor, scalars);
+      const needs = requiresGrad && tensor.dtype === "f32";
+      tensors[name] = this.own(
+        Tensor.empty(this.launcher.runtime, shape, tensor.dtype, `${op.name}.${name}`, needs),
+      );
+    }
+    return tensors;
+  }
+
+  #drop(tensor: Tensor): void {
+    this.#owned.delete(tensor);
+    tensor.release();
+  }
+}

@@ -1,0 +1,102 @@
+/** `uncouple doctor`: which adapter is used, why, what it can do, and what is missing. */
+import { DeviceError, UncoupleError } from "../core/errors.js";
+import { selfTest } from "../gpu/self_test.js";
+import { findDriverTraces } from "../host/diagnosis.js";
+import { listAdapters } from "../host/drivers.js";
+import { findOwnPackage, findPackage } from "../host/packages.js";
+import { findSwiftShaderArchive } from "../host/swiftshader.js";
+import { advise } from "./doctor_advice.js";
+import { type AdapterReport, type DoctorReport, renderReport } from "./doctor_report.js";
+import { type CliContext, gpuCommand, type Register } from "./options.js";
+import { type GpuOptions, type GpuSession, withGpu } from "./session.js";
+
+/** Variables that change which driver is found or how it behaves. */
+const RELEVANT = /^(VK|UNCOUPLE|MESA|LP|GALLIUM|LIBGL|NVIDIA|DXVK|LD_LIBRARY)_|^XDG_CACHE_HOME$/;
+
+export const register: Register = (program, context) => {
+  gpuCommand(program, "doctor", "Show the GPU adapter that would be used, why, and what is missing.")
+    .option("--json", "print one JSON object")
+    .action(async ({ json, ...options }) => {
+      const { report, failure } = await examine(options, context);
+      if (json) context.terminal.printJson(report);
+      else context.terminal.print(renderReport(report, context.terminal));
+      if (failure) throw failure;
+    });
+};
+
+/** Looks at everything; a GPU that fails becomes a part of the report. */
+async function examine(
+  options: GpuOptions,
+  context: CliContext,
+): Promise<{ report: DoctorReport; failure?: UncoupleError }> {
+  const archive = await findSwiftShaderArchive();
+  const findings: Omit<DoctorReport, "advice"> = {
+    versions: {
+      uncouple: (await findOwnPackage())?.version ?? "unknown",
+      node: process.version,
+      webgpu: (await findPackage("webgpu"))?.version ?? "not installed",
+      swiftshader: archive?.version ?? "not installed",
+      platform: `${process.platform}-${process.arch}`,
+    },
+    environment: pickRelevant(context),
+    traces: await findDriverTraces(),
+    installedAdapters: [],
+  };
+  let failure: UncoupleError | undefined;
+  try {
+    findings.installedAdapters = await listAdapters({
+      ...options,
+      env: context.env,
+      logger: context.terminal,
+    });
+    findings.adapter = await withGpu(options, context, examineAdapter);
+    if (!findings.adapter.computes) {
+      throw new DeviceError(
+        "[doctor] the adapter computes wrong results: got wrong sums from a small kernel, expected the right ones. " +
+          "Update its driver or choose another adapter with --adapter.",
+      );
+    }
+  } catch (error) {
+    if (!(error instanceof UncoupleError)) throw error;
+    failure = error;
+    findings.error = error.message;
+  }
+  return { report: { ...findings, advice: advise(findings) }, failure };
+}
+
+async function examineAdapter({ adapter, choice, runtime }: GpuSession): Promise<AdapterReport> {
+  const { computes, clock } = await selfTest(runtime.device);
+  await runtime.finish();
+  const limits: Record<string, number> = {};
+  for (const name in adapter.limits) {
+    const value: unknown = Reflect.get(adapter.limits, name);
+    if (typeof value === "number") limits[name] = value;
+  }
+  const { subgroupMinSize, subgroupMaxSize } = runtime.facts;
+  return {
+    choice,
+    computes,
+    subgroupSizes: subgroupMinSize > 0 ? { min: subgroupMinSize, max: subgroupMaxSize } : undefined,
+    subgroupMatrices: readSubgroupMatrices(adapter.info),
+    clock,
+    features: [...adapter.features].sort(),
+    limits,
+  };
+}
+
+/** Dawn's own addition to WebGPU: the matrix shapes that subgroups multiply in hardware. */
+function readSubgroupMatrices(info: GPUAdapterInfo): string[] {
+  const configs: unknown = Reflect.get(info, "subgroupMatrixConfigs");
+  if (!Array.isArray(configs)) return [];
+  return configs.map(
+    ({ componentType, resultComponentType, M, N, K }) =>
+      `${componentType} -> ${resultComponentType} ${M}x${N}x${K}`,
+  );
+}
+
+function pickRelevant({ env }: CliContext): Record<string, string> {
+  const picked: Record<string, string> = {};
+  for (const [name, value] of Object.entries(env))
+    if (value !== undefined && RELEVANT.test(name)) picked[name] = value;
+  return picked;
+}

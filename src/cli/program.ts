@@ -1,0 +1,71 @@
+/** The command line as a function: arguments in, exit code out. */
+import { Command, CommanderError } from "@commander-js/extra-typings";
+import { EXIT, UncoupleError } from "../core/errors.js";
+import { findOwnPackage } from "../host/packages.js";
+import { register as doctor } from "./doctor.js";
+import type { Register } from "./options.js";
+import { Terminal, type TerminalOptions } from "./terminal.js";
+
+/** Every command, in the order of the help text. */
+const COMMANDS: readonly Register[] = [doctor];
+
+/** Parses the arguments and runs the command.
+ *  @param args without `node` and the script
+ *  @param commands only tests give others
+ *  @returns the exit code, when all output has been handed to the system */
+export async function runCli(
+  args: readonly string[],
+  options: TerminalOptions,
+  commands: readonly Register[] = COMMANDS,
+): Promise<number> {
+  const terminal = new Terminal(options);
+  const program = await createProgram(options);
+  for (const register of commands) register(program, { env: options.env, terminal });
+  program.hook("preAction", (_program, command) => terminal.configure(command.opts()));
+  let code: number = EXIT.ok;
+  try {
+    await program.parseAsync(args, { from: "user" });
+  } catch (error) {
+    code = report(error, terminal);
+  }
+  await terminal.flush();
+  return code;
+}
+
+async function createProgram({ stdout, stderr }: TerminalOptions): Promise<Command> {
+  const own = await findOwnPackage();
+  return new Command("uncouple")
+    .description("Trains transformer policies by reinforcement learning on WebGPU, without Python or CUDA.")
+    .version(own?.version ?? "unknown", "--version", "print the version")
+    .helpOption("-h, --help", "print this help")
+    .showHelpAfterError("(--help lists commands and options)")
+    .configureOutput({
+      writeOut: (text) => void stdout.write(text),
+      writeErr: (text) => void stderr.write(text),
+    })
+    .exitOverride();
+}
+
+/** Prints an error in the way its kind deserves. */
+function report(error: unknown, terminal: Terminal): number {
+  if (error instanceof CommanderError) {
+    // Commander has printed its message; help that nobody asked for is a usage error too.
+    return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
+  }
+  const known = error instanceof UncoupleError;
+  terminal.error(error instanceof Error ? error.message : String(error));
+  if (error instanceof Error) {
+    for (const line of causes(error)) terminal.detail(line);
+    if (!known && !terminal.isVerbose)
+      terminal.info("This was not foreseen; --verbose prints where it happened.");
+  }
+  return known ? error.exitCode : EXIT.failed;
+}
+
+/** Stack traces of an error and of those behind it. */
+function causes(error: Error): string[] {
+  const own = error.stack ?? error.message;
+  return error.cause instanceof Error
+    ? [own, ...causes(error.cause).map((text) => `caused by ${text}`)]
+    : [own];
+}

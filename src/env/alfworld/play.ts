@@ -1,0 +1,123 @@
+/** One play of a game in texts: commands in, feedback and admissible commands out. */
+import type { GroundModel } from "./grounding.js";
+import type { Narrator } from "./narrator.js";
+import { PlayState, type Watchers } from "./play_state.js";
+
+/** What the original answers to anything but an admissible command. */
+export const NOTHING_HAPPENS = "Nothing happens.";
+
+/** Command texts of a game's actions, written when first needed and shared by its plays. */
+export class CommandBook {
+  readonly #model: GroundModel;
+  readonly #narrator: Narrator;
+  readonly #texts: (string | undefined)[];
+  readonly #fixed = new Map<string, boolean>();
+
+  constructor(model: GroundModel, narrator: Narrator) {
+    this.#model = model;
+    this.#narrator = narrator;
+    this.#texts = new Array<string | undefined>(model.actions.length);
+    for (const { action } of model.actions) {
+      if (!this.#fixed.has(action.name)) this.#fixed.set(action.name, narrator.hasFixedCommand(action));
+    }
+  }
+
+  /** The command of an action in a state. */
+  text(actionNumber: number, state: PlayState): string {
+    const known = this.#texts[actionNumber];
+    if (known !== undefined) return known;
+    const ground = this.#model.actions[actionNumber] as GroundModel["actions"][number];
+    const text = this.#narrator.command(ground.action, ground.args, state);
+    if (this.#fixed.get(ground.action.name)) this.#texts[actionNumber] = text;
+    return text;
+  }
+}
+
+/** A play from the game's start, or from wherever `restore` puts it. */
+export class AlfworldPlay {
+  readonly #model: GroundModel;
+  readonly #narrator: Narrator;
+  readonly #commands: CommandBook;
+  readonly #state: PlayState;
+  /** Admissible commands to action numbers, in order; undefined = not listed since the last change. */
+  #listed:
+    | { readonly commands: readonly string[]; readonly actions: ReadonlyMap<string, number> }
+    | undefined;
+
+  constructor(watchers: Watchers, narrator: Narrator, commands: CommandBook) {
+    this.#model = watchers.model;
+    this.#narrator = narrator;
+    this.#commands = commands;
+    this.#state = new PlayState(watchers);
+  }
+
+  /** The first text of a game: room and task. */
+  intro(): string {
+    return this.#narrator.intro(this.#state);
+  }
+
+  /** Commands that do something now: without repeats, sorted by code unit. */
+  get admissibleCommands(): readonly string[] {
+    return this.#list().commands;
+  }
+
+  /** Whether the goal is true now. */
+  get won(): boolean {
+    return this.#state.goalHolds();
+  }
+
+  /** Facts that texts are written from, as sorted `name(arg,arg)`; `not_name(...)` for what an action took away. */
+  facts(): readonly string[] {
+    return this.#state.facts();
+  }
+
+  /**
+   * Plays one command and returns the feedback. White space around it does not matter, anything else must be exact:
+   * other texts change nothing and are answered `Nothing happens.`
+   */
+  step(command: string): string {
+    const actionNumber = this.#list().actions.get(strip(command));
+    if (actionNumber === undefined) return NOTHING_HAPPENS;
+    this.#state.apply(actionNumber);
+    this.#listed = undefined;
+    const { action, args } = this.#model.actions[actionNumber] as GroundModel["actions"][number];
+    return this.#narrator.feedback(action, args, this.#state);
+  }
+
+  /** The state, for `restore` on any play of the same game. */
+  snapshot(): Uint8Array {
+    return this.#state.snapshot();
+  }
+
+  restore(snapshot: Uint8Array): void {
+    this.#state.restore(snapshot);
+    this.#listed = undefined;
+  }
+
+  #list() {
+    if (this.#listed === undefined) {
+      const actions = new Map<string, number>();
+      for (const actionNumber of this.#state.applicableActions()) {
+        const text = this.#commands.text(actionNumber, this.#state);
+        // Of several actions with one text the first is the one that is played.
+        if (!actions.has(text)) actions.set(text, actionNumber);
+      }
+      this.#listed = { commands: [...actions.keys()].sort(), actions };
+    }
+    return this.#listed;
+  }
+}
+
+/** Removes white space at both ends as Python's `strip` does: control separators too, a byte order mark not. */
+function strip(text: string): string {
+  let start = 0;
+  let end = text.length;
+  while (start < end && isSpace(text.charCodeAt(start))) start++;
+  while (end > start && isSpace(text.charCodeAt(end - 1))) end--;
+  return text.slice(start, end);
+}
+
+function isSpace(code: number): boolean {
+  if (code < 0x80) return code === 0x20 || (code >= 0x09 && code <= 0x0d) || (code >= 0x1c && code <= 0x1f);
+  return code === 0x85 || (code !== 0xfeff && String.fromCharCode(code).trim() === "");
+}

@@ -1,0 +1,156 @@
+/**
+ * The changing part of a game. Two states are kept side by side, as in the original: what is true (decides which actions
+ * apply and whether the goal holds) and the fact view (what texts are written from). They differ where an effect is
+ * conditional: the view writes it down regardless.
+ */
+import { holds } from "./ground_condition.js";
+import type { Alternative, GroundModel } from "./grounding.js";
+
+/** Bits of an atom's entry in the state. */
+const TRUE = 1;
+/** The fact view has `p`. */
+const VIEW = 2;
+/** The fact view has `not_p`, which only a delete writes. */
+const VIEW_NOT = 4;
+
+/** Who waits for an atom's truth: alternative numbers, by atom. Shared by all states of a game. */
+export class Watchers {
+  /** The action that each alternative belongs to. */
+  readonly owner: Int32Array;
+  readonly alternatives: readonly Alternative[];
+  readonly wantTrue: readonly (readonly number[])[];
+  readonly wantFalse: readonly (readonly number[])[];
+
+  constructor(readonly model: GroundModel) {
+    const wantTrue: number[][] = Array.from({ length: model.atoms.size }, () => []);
+    const wantFalse: number[][] = Array.from({ length: model.atoms.size }, () => []);
+    const alternatives: Alternative[] = [];
+    const owner: number[] = [];
+    model.actions.forEach((action, actionNumber) => {
+      for (const alternative of action.alternatives) {
+        for (const atom of alternative.positive) wantTrue[atom]?.push(alternatives.length);
+        for (const atom of alternative.negative) wantFalse[atom]?.push(alternatives.length);
+        alternatives.push(alternative);
+        owner.push(actionNumber);
+      }
+    });
+    this.owner = Int32Array.from(owner);
+    this.alternatives = alternatives;
+    this.wantTrue = wantTrue;
+    this.wantFalse = wantFalse;
+  }
+}
+
+/** State of one play of a game, kept up to date action by action. */
+export class PlayState {
+  readonly #watchers: Watchers;
+  readonly #model: GroundModel;
+  #bits: Uint8Array;
+  /** Literals of each alternative that do not hold. */
+  readonly #missing: Int32Array;
+  /** Alternatives of which every literal holds. */
+  readonly #ready = new Set<number>();
+
+  /** Starts at the problem's start. */
+  constructor(watchers: Watchers) {
+    this.#watchers = watchers;
+    this.#model = watchers.model;
+    this.#bits = new Uint8Array(this.#model.atoms.size);
+    for (const atom of this.#model.initial) this.#bits[atom] = TRUE | VIEW;
+    this.#missing = new Int32Array(watchers.alternatives.length);
+    this.#recount();
+  }
+
+  /** Numbers of the actions that apply now, ascending. */
+  applicableActions(): number[] {
+    const actions = new Set<number>();
+    for (const alternative of this.#ready) actions.add(this.#watchers.owner[alternative] as number);
+    return [...actions].sort((a, b) => a - b);
+  }
+
+  /** Whether an atom is in the fact view, or its `not_` when `negated`. */
+  shows(atom: number, negated: boolean): boolean {
+    return ((this.#bits[atom] as number) & (negated ? VIEW_NOT : VIEW)) !== 0;
+  }
+
+  isTrue(atom: number): boolean {
+    return ((this.#bits[atom] as number) & TRUE) !== 0;
+  }
+
+  /** Whether the goal is true now. */
+  goalHolds(): boolean {
+    return holds(this.#model.goal, (atom) => this.isTrue(atom));
+  }
+
+  /** Makes an applicable action happen; false, and nothing changes, when it does not apply. */
+  apply(actionNumber: number): boolean {
+    const alternative = this.#model.actions[actionNumber]?.alternatives.find(
+      ({ positive, negative }) =>
+        positive.every((atom) => this.isTrue(atom)) && !negative.some((atom) => this.isTrue(atom)),
+    );
+    if (alternative === undefined) return false;
+    const happening = alternative.effects.filter((effect) =>
+      holds(effect.condition, (atom) => this.isTrue(atom)),
+    );
+    // An add wins over a delete of the same atom in truth; in the view the delete is written last.
+    for (const effect of happening) if (!effect.add) this.#setTrue(effect.atom, false);
+    for (const effect of happening) if (effect.add) this.#setTrue(effect.atom, true);
+    for (const effect of alternative.effects) if (effect.add) this.#write(effect.atom, VIEW, VIEW_NOT);
+    for (const effect of alternative.effects) if (!effect.add) this.#write(effect.atom, VIEW_NOT, VIEW);
+    return true;
+  }
+
+  /** A copy of the state's bits for `restore`, one byte an atom. */
+  snapshot(): Uint8Array {
+    return this.#bits.slice();
+  }
+
+  /** Goes back to a snapshot of the same game. */
+  restore(snapshot: Uint8Array): void {
+    this.#bits = snapshot.slice();
+    this.#recount();
+  }
+
+  /** The fact view as sorted `name(arg,arg)` texts, `not_` ones included. */
+  facts(): string[] {
+    const { atoms, objects } = this.#model;
+    const facts: string[] = [];
+    for (let atom = 0; atom < atoms.size; atom++) {
+      const { predicate, args } = atoms.atom(atom, objects);
+      if (this.shows(atom, false)) facts.push(`${predicate}(${args.join(",")})`);
+      if (this.shows(atom, true)) facts.push(`not_${predicate}(${args.join(",")})`);
+    }
+    return facts.sort();
+  }
+
+  #write(atom: number, set: number, clear: number): void {
+    this.#bits[atom] = ((this.#bits[atom] as number) | set) & ~clear;
+  }
+
+  #setTrue(atom: number, value: boolean): void {
+    if (this.isTrue(atom) === value) return;
+    this.#bits[atom] = (this.#bits[atom] as number) ^ TRUE;
+    const { wantTrue, wantFalse } = this.#watchers;
+    for (const alternative of (value ? wantTrue : wantFalse)[atom] as readonly number[]) {
+      const missing = (this.#missing[alternative] as number) - 1;
+      this.#missing[alternative] = missing;
+      if (missing === 0) this.#ready.add(alternative);
+    }
+    for (const alternative of (value ? wantFalse : wantTrue)[atom] as readonly number[]) {
+      const missing = (this.#missing[alternative] as number) + 1;
+      this.#missing[alternative] = missing;
+      if (missing === 1) this.#ready.delete(alternative);
+    }
+  }
+
+  #recount(): void {
+    this.#ready.clear();
+    this.#watchers.alternatives.forEach(({ positive, negative }, number) => {
+      let missing = 0;
+      for (const atom of positive) if (!this.isTrue(atom)) missing++;
+      for (const atom of negative) if (this.isTrue(atom)) missing++;
+      this.#missing[number] = missing;
+      if (missing === 0) this.#ready.add(number);
+    });
+  }
+}

@@ -1,0 +1,158 @@
+/** Files and folders that appear whole or not at all: written under another name, flushed to the disk, then renamed. */
+import { randomUUID } from "node:crypto";
+import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
+import { basename, dirname, join, resolve } from "node:path";
+
+/** What a file can be written from. Chunks are written one after the other, each before the next is asked for. */
+export type FileContent = string | Uint8Array | Iterable<Uint8Array> | AsyncIterable<Uint8Array>;
+
+/** A name beside `path` that nobody else uses; hidden, and in the same folder, so that a rename never copies. */
+function temporaryName(path: string): string {
+  return join(dirname(path), `.${basename(path)}.${randomUUID()}.partial`);
+}
+
+/** Makes a rename in the folder last through a power cut. Windows cannot open folders and needs no such call. */
+async function flushFolder(path: string): Promise<void> {
+  if (process.platform === "win32") return;
+  const folder = await open(path, "r");
+  try {
+    await folder.sync();
+  } finally {
+    await folder.close();
+  }
+}
+
+/** One system call writes at most 2 GiB: bigger chunks go in parts. */
+const MAX_WRITE_BYTES = 1 << 30;
+
+async function writeChunk(handle: FileHandle, bytes: Uint8Array): Promise<void> {
+  for (let start = 0; start < bytes.length; ) {
+    const part = bytes.subarray(start, start + MAX_WRITE_BYTES);
+    const { bytesWritten } = await handle.write(part);
+    start += bytesWritten;
+  }
+}
+
+/** Writes and flushes a new file. */
+async function writeNewFile(path: string, content: FileContent): Promise<void> {
+  const handle = await open(path, "wx");
+  try {
+    if (typeof content === "string") await writeChunk(handle, new TextEncoder().encode(content));
+    else if (content instanceof Uint8Array) await writeChunk(handle, content);
+    else for await (const chunk of content) await writeChunk(handle, chunk);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Whether something lies at the path. Errors other than "not there" are thrown. */
+export async function pathExists(path: string): Promise<boolean> {
+  try {
+    await stat(path);
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return false;
+    throw error;
+  }
+}
+
+/**
+ * Writes a file so that its name always leads to the old content or to the whole new content, through crashes and
+ * power cuts too. Makes the folder when it is not there. On an error, also of the content, nothing has changed.
+ * @param path file to write or replace
+ */
+export async function writeFileAtomic(path: string, content: FileContent): Promise<void> {
+  const temporary = temporaryName(path);
+  await mkdir(dirname(path), { recursive: true });
+  try {
+    await writeNewFile(temporary, content);
+    await rename(temporary, path);
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw error;
+  }
+  await flushFolder(dirname(path));
+}
+
+/** Flushes every file and folder below a folder, and the folder. */
+async function flushTree(path: string): Promise<void> {
+  for (const entry of await readdir(path, { withFileTypes: true })) {
+    const child = join(path, entry.name);
+    if (entry.isDirectory()) await flushTree(child);
+    else if (entry.isFile()) {
+      const handle = await open(child, "r+");
+      try {
+        await handle.sync();
+      } finally {
+        await handle.close();
+      }
+    }
+  }
+  await flushFolder(path);
+}
+
+/** Where `replaceDirectoryAtomic` keeps the old folder for the moment in which neither has the name. */
+function previousName(path: string): string {
+  return `${path}.previous`;
+}
+
+/**
+ * Puts back the old folder when a crash fell between the two renames of `replaceDirectoryAtomic`, and removes it when
+ * the new one is in place. Call it before reading a folder that a killed process may have been replacing.
+ */
+export async function recoverDirectory(path: string): Promise<void> {
+  const folder = resolve(path);
+  const previous = previousName(folder);
+  if (!(await pathExists(previous))) return;
+  if (await pathExists(folder)) await rm(previous, { recursive: true });
+  else await rename(previous, folder);
+}
+
+/**
+ * Makes or replaces a whole folder. `fill` writes into a temporary folder; when it is done, everything is flushed and
+ * the folder gets its name. Readers find the old folder or the complete new one; systems have no call that exchanges
+ * two folders, so for an instant between two renames there may be none, which `recoverDirectory` mends after a crash.
+ * @param path folder to make or replace; all that an old one held is gone afterwards
+ * @param fill writes the content into the folder it is given. When it throws, nothing has changed
+ */
+export async function replaceDirectoryAtomic(
+  path: string,
+  fill: (temporary: string) => Promise<void>,
+): Promise<void> {
+  const folder = resolve(path);
+  await mkdir(dirname(folder), { recursive: true });
+  await recoverDirectory(folder);
+  const temporary = temporaryName(folder);
+  try {
+    await mkdir(temporary);
+    await fill(temporary);
+    await flushTree(temporary);
+    if (await pathExists(folder)) await rename(folder, previousName(folder));
+    await rename(temporary, folder);
+  } catch (error) {
+    await rm(temporary, { recursive: true, force: true });
+    await recoverDirectory(folder);
+    throw error;
+  }
+  await flushFolder(dirname(folder));
+  await rm(previousName(folder), { recursive: true, force: true });
+}
+
+/** A file's bytes from `begin` to `end`. Opens and closes the file; reads more than 2 GiB in parts. */
+export async function readRange(path: string, begin: number, end: number): Promise<Uint8Array<ArrayBuffer>> {
+  const bytes = new Uint8Array(end - begin);
+  const handle = await open(path, "r");
+  try {
+    for (let filled = 0; filled < bytes.length; ) {
+      const part = bytes.subarray(filled, filled + MAX_WRITE_BYTES);
+      const { bytesRead } = await handle.read(part, 0, part.length, begin + filled);
+      if (bytesRead === 0)
+        throw new Error(`${path} ended at byte ${begin + filled} while it was read to ${end}`);
+      filled += bytesRead;
+    }
+  } finally {
+    await handle.close();
+  }
+  return bytes;
+}

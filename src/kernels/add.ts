@@ -1,0 +1,44 @@
+import * as shader from "../../shaders/add.js";
+import type { Launcher } from "./launch.js";
+import { type ArrayView, defineOp, f32, type KernelUnit } from "./op.js";
+
+/** Elements one workgroup adds. */
+const ELEMENTS = 256;
+
+/** Residual addition y = a + b. Both gradients are the upstream gradient itself, shared without a copy. */
+export const add = defineOp({
+  name: "add",
+  inputs: { a: f32("N C"), b: f32("N C") },
+  outputs: { y: f32("N C") },
+  derived: ["E"],
+  derive: ({ N, C }) => ({ E: N * C }),
+  forward: [
+    {
+      entry: "forward",
+      shader: shader.forward,
+      reads: ["a", "b"],
+      writes: ["y"],
+      workgroups: ({ E }) => Math.ceil(E / ELEMENTS),
+    },
+  ],
+  backward: "pass_through",
+  reference: ({ a, b }) => ({ y: a.map((value, index) => value + b[index]) }),
+  cost: ({ E }) => ({ forward: { flops: E, bytes: 12 * E }, backward: { flops: 0, bytes: 0 } }),
+});
+
+const accumulateUnit: KernelUnit = {
+  op: "add_into",
+  scalars: { E: "u32" },
+  kernel: {
+    entry: "accumulate",
+    shader: shader.accumulate,
+    reads: ["source"],
+    writes: ["sum"],
+    workgroups: ({ E }) => Math.ceil(E / ELEMENTS),
+  },
+};
+
+/** sum += source, elementwise over tensors of the same size. */
+export function addInto(launcher: Launcher, sum: ArrayView, source: ArrayView): void {
+  launcher.run(accumulateUnit, { sum, source }, { E: sum.range.bytes / 4 });
+}

@@ -1,0 +1,7 @@
+/** Every op, by import: the registry in op.ts is complete once this module is loaded. */
+export { add, addInto } from "./add.js";
+export { Launcher } from "./launch.js";
+export { linear } from "./linear.js";
+export { type Matmul, matmulInto } from "./matmul.js";
+export * from "./op.js";
+export { rmsNorm } from "./rms_norm.js";

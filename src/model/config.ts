@@ -1,0 +1,243 @@
+/** The shape of a Qwen2 policy: config.json in and out, presets by one dial, and the tensors a checkpoint must hold. */
+import { z } from "zod";
+import { ArgumentError, ConfigError, DataError } from "../core/errors.js";
+
+/**
+ * The fields of a Hugging Face `config.json` that decide a Qwen2 model, under their names there. Keys beyond these are
+ * kept on the object by `parseQwen2Config` and written back by `configJson`.
+ */
+export interface Qwen2Config {
+  readonly model_type: "qwen2";
+  /** C, model width. */
+  readonly hidden_size: number;
+  /** F, MLP width. */
+  readonly intermediate_size: number;
+  /** L, layers. */
+  readonly num_hidden_layers: number;
+  /** H, query heads. */
+  readonly num_attention_heads: number;
+  /** Hkv, key/value heads. */
+  readonly num_key_value_heads: number;
+  /** V, rows of the embedding; may exceed the number of tokens that the tokenizer knows. */
+  readonly vocab_size: number;
+  /** Longest sequence in tokens that the rotary angles were trained for. */
+  readonly max_position_embeddings: number;
+  readonly rms_norm_eps: number;
+  readonly rope_theta: number;
+  /** The output projection is the embedding itself. */
+  readonly tie_word_embeddings: boolean;
+  readonly hidden_act: "silu";
+  /** Standard deviation of fresh weights. */
+  readonly initializer_range: number;
+  /** Dtype of the weights on disk. */
+  readonly torch_dtype: "float32" | "float16" | "bfloat16";
+  readonly bos_token_id: number | null;
+  readonly eos_token_id: number | readonly number[] | null;
+  readonly pad_token_id: number | null;
+}
+
+const positiveInteger = z.int("a positive integer").positive("a positive integer");
+const positiveNumber = z.number("a number above 0").positive("a number above 0");
+const tokenId = z.int("a token id").nonnegative("a token id");
+
+const schema = z.looseObject({
+  model_type: z.literal("qwen2", '"qwen2"'),
+  hidden_size: positiveInteger,
+  intermediate_size: positiveInteger,
+  num_hidden_layers: positiveInteger,
+  num_attention_heads: positiveInteger,
+  num_key_value_heads: positiveInteger,
+  vocab_size: positiveInteger,
+  max_position_embeddings: positiveInteger.default(32768),
+  rms_norm_eps: positiveNumber.default(1e-6),
+  rope_theta: positiveNumber.default(10000),
+  tie_word_embeddings: z.boolean("true or false").default(false),
+  hidden_act: z.literal("silu", '"silu"').default("silu"),
+  initializer_range: z.number("a number, 0 or more").nonnegative("a number, 0 or more").default(0.02),
+  torch_dtype: z
+    .enum(["float32", "float16", "bfloat16"], '"float32", "float16" or "bfloat16"')
+    .default("float32"),
+  bos_token_id: tokenId.nullable().default(null),
+  eos_token_id: z
+    .union([tokenId, z.array(tokenId)], "a token id, a list of them or null")
+    .nullable()
+    .default(null),
+  pad_token_id: tokenId.nullable().default(null),
+});
+
+type JsonObject = Readonly<Record<string, unknown>>;
+
+function isObject(value: unknown): value is JsonObject {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+/** Newer writers say `dtype` and `rope_parameters`; absent key/value heads mean one for each query head. */
+function withOlderNames(json: JsonObject): JsonObject {
+  const rope = isObject(json.rope_parameters) ? json.rope_parameters : {};
+  return {
+    ...json,
+    torch_dtype: json.torch_dtype ?? json.dtype,
+    rope_theta: json.rope_theta ?? rope.rope_theta,
+    num_key_value_heads: json.num_key_value_heads ?? json.num_attention_heads,
+  };
+}
+
+/** Whether some layer would really attend through a sliding window shorter than the longest sequence. */
+function usesSlidingWindow(json: JsonObject, config: Qwen2Config): boolean {
+  if (Array.isArray(json.layer_types) && json.layer_types.some((type) => type !== "full_attention"))
+    return true;
+  if (json.use_sliding_window !== true) return false;
+  const window = json.sliding_window;
+  const firstWindowedLayer = typeof json.max_window_layers === "number" ? json.max_window_layers : 0;
+  const reaches = typeof window !== "number" || window >= config.max_position_embeddings;
+  return !reaches && firstWindowedLayer < config.num_hidden_layers;
+}
+
+/** Rules between fields, and settings of the Qwen2 family that the decoder does not compute. */
+function unsupported(json: JsonObject, config: Qwen2Config): string[] {
+  const problems: string[] = [];
+  const rule = (holds: boolean, field: string, got: unknown, expected: string) => {
+    if (!holds) problems.push(`${field}: got ${JSON.stringify(got)}, expected ${expected}`);
+  };
+  const { hidden_size: width, num_attention_heads: heads, num_key_value_heads: kvHeads } = config;
+  rule(width % heads === 0, "hidden_size", width, `a multiple of num_attention_heads (${heads})`);
+  rule(heads % kvHeads === 0, "num_attention_heads", heads, `a multiple of num_key_value_heads (${kvHeads})`);
+  if (width % heads === 0) {
+    const headWidth = width / heads;
+    rule(headWidth % 2 === 0, "hidden_size / num_attention_heads", headWidth, "an even head width");
+    const given = json.head_dim ?? headWidth;
+    rule(
+      given === headWidth,
+      "head_dim",
+      given,
+      `hidden_size / num_attention_heads (${headWidth}) or no head_dim`,
+    );
+  }
+  for (const field of ["rope_scaling", "rope_parameters"]) {
+    const rope = json[field];
+    const type = isObject(rope) ? (rope.rope_type ?? rope.type ?? "default") : "default";
+    rule(type === "default", field, rope, "no rotary scaling (null)");
+  }
+  rule(
+    !usesSlidingWindow(json, config),
+    "use_sliding_window",
+    json.use_sliding_window ?? json.layer_types,
+    "full attention in every layer (false)",
+  );
+  rule((json.attention_dropout ?? 0) === 0, "attention_dropout", json.attention_dropout, "0");
+  rule(
+    (json.quantization_config ?? null) === null,
+    "quantization_config",
+    json.quantization_config,
+    "unquantised weights",
+  );
+  return problems;
+}
+
+/**
+ * Reads the parsed text of a `config.json`. Missing optional fields get Hugging Face's defaults; unknown keys stay on
+ * the result. The newer spellings `dtype` and `rope_parameters.rope_theta` are understood.
+ * @param json what `JSON.parse` gave
+ * @param file name for messages
+ * @throws DataError listing every missing, wrong or unsupported field
+ */
+export function parseQwen2Config(json: unknown, file: string): Qwen2Config {
+  const cure = "Use a Qwen2 or Qwen2.5 checkpoint with plain attention.";
+  if (!isObject(json)) {
+    throw new DataError(
+      `[${file}] model configuration is not an object: got ${JSON.stringify(json)}, expected a JSON object. ${cure}`,
+    );
+  }
+  const input = withOlderNames(json);
+  const result = schema.safeParse(input);
+  const problems = result.success
+    ? unsupported(json, result.data)
+    : result.error.issues.map((issue) => {
+        const field = String(issue.path[0]);
+        return `${field}: got ${JSON.stringify(input[field]) ?? "nothing"}, expected ${issue.message}`;
+      });
+  if (!result.success || problems.length > 0) {
+    throw new DataError(`[${file}] model configuration is not usable: ${problems.join("; ")}. ${cure}`);
+  }
+  return result.data;
+}
+
+const PRESETS = {
+  nano: { L: 2, C: 64, H: 4, Hkv: 2, F: 192 },
+  micro: { L: 3, C: 128, H: 4, Hkv: 2, F: 384 },
+  small: { L: 4, C: 256, H: 4, Hkv: 2, F: 768 },
+  medium: { L: 8, C: 512, H: 8, Hkv: 4, F: 1536 },
+  "qwen2.5-0.5b": { L: 24, C: 896, H: 14, Hkv: 2, F: 4864 },
+  "qwen2.5-1.5b": { L: 28, C: 1536, H: 12, Hkv: 2, F: 8960 },
+} as const;
+
+export type PresetName = keyof typeof PRESETS;
+
+/** Names that `presetConfig` knows, smallest first. */
+export const PRESET_NAMES = Object.keys(PRESETS) as readonly PresetName[];
+
+/**
+ * A configuration by one dial. The `qwen2.5-*` presets have the shapes of the published models (vocabulary 151936,
+ * rope_theta 1e6, bfloat16); the others are for training from scratch with a small vocabulary. All tie the embedding.
+ * @param name one of `PRESET_NAMES`
+ * @param vocabSize V; the `qwen2.5-*` presets have their own when it is absent
+ * @param changes fields to set otherwise, for example the token ids of the tokenizer
+ * @throws ConfigError for an unknown name
+ * @throws ArgumentError without a vocabulary size where one is needed
+ * @throws DataError when `changes` break a rule of `parseQwen2Config`
+ */
+export function presetConfig(
+  name: string,
+  vocabSize?: number,
+  changes: Partial<Qwen2Config> = {},
+): Qwen2Config {
+  if (!Object.hasOwn(PRESETS, name)) {
+    throw new ConfigError(
+      `[model] unknown preset: got "${name}", expected one of ${PRESET_NAMES.join(", ")}. Choose one of them.`,
+    );
+  }
+  const shape = PRESETS[name as PresetName];
+  const published = name.startsWith("qwen2.5-");
+  const vocabulary = vocabSize ?? (published ? 151936 : undefined);
+  if (vocabulary === undefined) {
+    throw new ArgumentError(
+      `[model] preset "${name}" has no vocabulary of its own: got no vocabSize, expected a positive integer. ` +
+        "Pass the vocabulary size of the tokenizer.",
+    );
+  }
+  const config: Qwen2Config = {
+    model_type: "qwen2",
+    hidden_size: shape.C,
+    intermediate_size: shape.F,
+    num_hidden_layers: shape.L,
+    num_attention_heads: shape.H,
+    num_key_value_heads: shape.Hkv,
+    vocab_size: vocabulary,
+    max_position_embeddings: published ? 32768 : 4096,
+    rms_norm_eps: 1e-6,
+    rope_theta: published ? 1_000_000 : 10_000,
+    tie_word_embeddings: true,
+    hidden_act: "silu",
+    initializer_range: 0.02,
+    torch_dtype: published ? "bfloat16" : "float32",
+    bos_token_id: published ? 151643 : null,
+    eos_token_id: published ? 151643 : null,
+    pad_token_id: null,
+    ...changes,
+  };
+  return parseQwen2Config(config, `preset ${name}`);
+}
+
+/**
+ * The object to write as `config.json`: every field and every preserved unknown key, sorted, with `architectures` and
+ * without the newer spelling of the dtype, which would contradict `torch_dtype` once that changes.
+ */
+export function configJson(config: Qwen2Config): Record<string, unknown> {
+  const { dtype: _newerSpelling, ...fields } = config as Qwen2Config & { dtype?: unknown };
+  const all: Record<string, unknown> = { ...fields, architectures: ["Qwen2ForCausalLM"] };
+  return Object.fromEntries(
+    Object.keys(all)
+      .sort()
+      .map((key) => [key, all[key]]),
+  );
+}

@@ -1,0 +1,63 @@
+/** The tensors of a Qwen2 checkpoint: names, shapes, order. */
+import type { Qwen2Config } from "./config.js";
+
+/** One tensor of a checkpoint. Matrices are [outputs, inputs], as Hugging Face stores them. */
+export interface ParameterShape {
+  readonly name: string;
+  readonly shape: readonly number[];
+}
+
+/** D, the width of one attention head. */
+export function headWidth(config: Qwen2Config): number {
+  return config.hidden_size / config.num_attention_heads;
+}
+
+/** Prefix of the tensor names of one layer: `model.layers.3.` */
+export function layerPrefix(layer: number): string {
+  return `model.layers.${layer}.`;
+}
+
+function layerShapes(config: Qwen2Config, layer: number): ParameterShape[] {
+  const C = config.hidden_size;
+  const F = config.intermediate_size;
+  const queries = config.num_attention_heads * headWidth(config);
+  const keys = config.num_key_value_heads * headWidth(config);
+  const shapes: [string, number[]][] = [
+    ["input_layernorm.weight", [C]],
+    ["self_attn.q_proj.weight", [queries, C]],
+    ["self_attn.q_proj.bias", [queries]],
+    ["self_attn.k_proj.weight", [keys, C]],
+    ["self_attn.k_proj.bias", [keys]],
+    ["self_attn.v_proj.weight", [keys, C]],
+    ["self_attn.v_proj.bias", [keys]],
+    ["self_attn.o_proj.weight", [C, queries]],
+    ["post_attention_layernorm.weight", [C]],
+    ["mlp.gate_proj.weight", [F, C]],
+    ["mlp.up_proj.weight", [F, C]],
+    ["mlp.down_proj.weight", [C, F]],
+  ];
+  return shapes.map(([name, shape]) => ({ name: layerPrefix(layer) + name, shape }));
+}
+
+/**
+ * Every tensor of a checkpoint, from the embedding up, under its Hugging Face name. `lm_head.weight` is there only
+ * when the embedding is not tied.
+ */
+export function parameterShapes(config: Qwen2Config): ParameterShape[] {
+  const embedding = [config.vocab_size, config.hidden_size];
+  const shapes: ParameterShape[] = [{ name: "model.embed_tokens.weight", shape: embedding }];
+  for (let layer = 0; layer < config.num_hidden_layers; layer++) shapes.push(...layerShapes(config, layer));
+  shapes.push({ name: "model.norm.weight", shape: [config.hidden_size] });
+  if (!config.tie_word_embeddings) shapes.push({ name: "lm_head.weight", shape: embedding });
+  return shapes;
+}
+
+/** Number of elements of a tensor of this shape (1 for a scalar). */
+export function elementCount(shape: readonly number[]): number {
+  return shape.reduce((product, size) => product * size, 1);
+}
+
+/** Number of trainable values, a tied embedding counted once. */
+export function parameterCount(config: Qwen2Config): number {
+  return parameterShapes(config).reduce((sum, { shape }) => sum + elementCount(shape), 0);
+}

@@ -1,0 +1,52 @@
+import { describe, expect, test } from "vitest";
+import { allOps, isDifferentiable, Launcher } from "../../src/kernels/index.js";
+import { opCases } from "../op_cases.js";
+import { forwardMismatch, gradientMismatch, runOp, variations } from "../support/op_check.js";
+import { testRuntime } from "../support/runtime.js";
+
+const adapterFamily = new Launcher(await testRuntime());
+const gpuFamily = new Launcher(await testRuntime({ isSoftware: false }));
+// UNCOUPLE_OPS=name,name limits a run to some ops while working on them
+const only = process.env.UNCOUPLE_OPS?.split(",");
+
+test("every op has a row and every row an op", () => {
+  expect(opCases.map((row) => row.op.name).sort()).toEqual(
+    allOps()
+      .map((op) => op.name)
+      .sort(),
+  );
+});
+
+test("an op without gradient says why", () => {
+  for (const op of allOps()) {
+    if (typeof op.backward === "object" && "none" in op.backward)
+      expect(op.backward.none.length).toBeGreaterThan(20);
+  }
+});
+
+for (const row of opCases.filter(({ op }) => !only || only.includes(op.name))) {
+  describe(row.op.name, () => {
+    for (const variation of variations(row)) {
+      const label = JSON.stringify({
+        ...variation.dims,
+        ...variation.params,
+        ...(variation.without.length ? { without: variation.without } : {}),
+      });
+      for (const [family, launcher] of [
+        ["adapter's own", adapterFamily],
+        ["GPU", gpuFamily],
+      ] as const) {
+        test(`${label}, ${family} family`, async () => {
+          const live = launcher.runtime.buffers.liveBytes;
+          const first = await runOp(launcher, row, variation);
+          expect(forwardMismatch(row, first)).toBeUndefined();
+          if (isDifferentiable(row.op)) expect(gradientMismatch(row, first)).toBeUndefined();
+          const second = await runOp(launcher, row, variation);
+          expect(second.outputs).toEqual(first.outputs);
+          expect(second.gradients).toEqual(first.gradients);
+          expect(launcher.runtime.buffers.liveBytes).toBe(live);
+        });
+      }
+    }
+  });
+}

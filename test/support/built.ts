@@ -1,0 +1,35 @@
+/** The source as plain JavaScript, for tests that start processes of their own. */
+import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import ts from "typescript";
+
+const root = fileURLToPath(new URL("../../", import.meta.url));
+
+/** Strips the types from every file of src/ and shaders/, without checking them.
+ *  @param name of the caller, so that two test files do not share a folder
+ *  @returns the folder that holds `src/` and `shaders/`; `remove` deletes it */
+export function buildForTest(name: string): { folder: string; remove: () => void } {
+  // Inside node_modules, so that bare imports resolve as in the project.
+  const folder = join(root, "node_modules", ".cache", `uncouple-${name}-${process.pid}`);
+  for (const top of ["src", "shaders"]) {
+    for (const entry of readdirSync(join(root, top), { recursive: true, withFileTypes: true })) {
+      if (!entry.isFile()) continue;
+      const source = join(entry.parentPath, entry.name);
+      const target = join(folder, source.slice(root.length));
+      mkdirSync(dirname(target), { recursive: true });
+      if (!source.endsWith(".ts")) cpSync(source, target);
+      else writeFileSync(target.replace(/ts$/, "js"), stripTypes(readFileSync(source, "utf8")));
+    }
+  }
+  return { folder, remove: () => rmSync(folder, { recursive: true, force: true }) };
+}
+
+function stripTypes(source: string): string {
+  const compilerOptions: ts.CompilerOptions = {
+    target: ts.ScriptTarget.ES2022,
+    module: ts.ModuleKind.ESNext,
+    verbatimModuleSyntax: true,
+  };
+  return ts.transpileModule(source, { compilerOptions }).outputText;
+}

@@ -1,0 +1,12 @@
+/** The adapter that tests run on. */
+import { silentLogger } from "../../src/core/logger.js";
+import { PRESETS } from "../../src/gpu/presets.js";
+import { type OpenGpu, openGpu } from "../../src/host/drivers.js";
+
+/** Opens the adapter that UNCOUPLE_ADAPTER names (default: the best one) under UNCOUPLE_PRESET (default: `checked`).
+ *  @returns a fresh adapter for one device; keep `gpu` as long as the device lives
+ *  @throws AdapterError when there is none: a machine without any adapter fails the tests */
+export async function testAdapter(): Promise<OpenGpu> {
+  const preset = PRESETS.find((name) => name === process.env.UNCOUPLE_PRESET) ?? "checked";
+  return openGpu({ preset, env: process.env, logger: silentLogger });
+}

@@ -1,0 +1,170 @@
+/** Runs one op on the GPU and against its float64 reference: values, gradients by central differences, repeatability. */
+import { Tape } from "../../src/autograd/tape.js";
+import { Tensor } from "../../src/autograd/tensor.js";
+import { Random } from "../../src/core/random.js";
+import type { Launcher } from "../../src/kernels/launch.js";
+import {
+  bindScalars,
+  isDifferentiable,
+  type OpDefinition,
+  type Scalars,
+  shapeOf,
+} from "../../src/kernels/op.js";
+import type { Draw, OpCase } from "../op_cases.js";
+
+export interface Variation {
+  readonly dims: Scalars;
+  readonly params: Scalars;
+  readonly without: readonly string[];
+}
+
+/** Every combination of sizes, params and left-out inputs of a case. */
+export function variations(row: OpCase): Variation[] {
+  const optionals = Object.keys(row.op.inputs).filter((name) => row.op.inputs[name].optional);
+  const lists = row.without ?? (optionals.length > 0 ? [[], optionals] : [[]]);
+  return row.dims.flatMap((dims) =>
+    (row.params ?? [{}]).flatMap((params) => lists.map((without) => ({ dims, params, without }))),
+  );
+}
+
+export interface OpRun {
+  readonly scalars: Scalars;
+  readonly inputs: Record<string, Float64Array>;
+  readonly outputs: Record<string, Float64Array>;
+  readonly upstream: Record<string, Float64Array>;
+  readonly gradients: Record<string, Float64Array>;
+}
+
+/** Draws inputs (rounded to float32, so that the reference sees what the GPU sees) and runs forward and backward. */
+export async function runOp(
+  launcher: Launcher,
+  row: OpCase,
+  { dims, params, without }: Variation,
+): Promise<OpRun> {
+  const { op } = row;
+  const random = Random.of(7, op.name, JSON.stringify([dims, params, without]));
+  const inputs: Record<string, Float64Array> = {};
+  const tensors: Record<string, Tensor> = {};
+  const withParams = { ...defaults(op), ...params, ...dims };
+  for (const [name, spec] of Object.entries(op.inputs)) {
+    if (without.includes(name)) continue;
+    const shape = spec.axes.map((axis) => dims[axis] ?? Number(axis));
+    const size = shape.reduce((product, value) => product * value, 1);
+    const values = draw(row.draw?.[name] ?? "normal", random, size, withParams, inputs);
+    const data = spec.dtype === "f32" ? Float32Array.from(values) : Uint32Array.from(values);
+    inputs[name] = Float64Array.from(data);
+    const requiresGrad = spec.dtype === "f32" && isDifferentiable(op);
+    tensors[name] = Tensor.from(launcher.runtime, data, shape, { requiresGrad, label: name });
+  }
+  const scalars = bindScalars(op, tensors, params, launcher.facts);
+  const tape = new Tape(launcher);
+  const results: Record<string, Tensor> = tape.apply(op, tensors, params);
+  const outputs: Record<string, Float64Array> = {};
+  for (const name of Object.keys(op.outputs)) outputs[name] = Float64Array.from(await results[name].read());
+  const upstream: Record<string, Float64Array> = {};
+  const gradients: Record<string, Float64Array> = {};
+  if (isDifferentiable(op)) {
+    const seeds: [Tensor, Tensor][] = [];
+    for (const [name, spec] of Object.entries(op.outputs)) {
+      if (spec.dtype !== "f32") continue;
+      const data = Float32Array.from(draw("normal", random, outputs[name].length, scalars, {}));
+      upstream[name] = Float64Array.from(data);
+      seeds.push([results[name], Tensor.from(launcher.runtime, data, shapeOf(op, name, spec, scalars))]);
+    }
+    tape.backward(seeds);
+    for (const [name, tensor] of Object.entries(tensors)) {
+      if (tensor.grad) gradients[name] = Float64Array.from(await tensor.grad.read());
+    }
+    for (const [, seed] of seeds) seed.release();
+  }
+  tape.release();
+  for (const tensor of Object.values(tensors)) tensor.release();
+  return { scalars, inputs, outputs, upstream, gradients };
+}
+
+/** Worst disagreement of GPU and reference outputs, as a sentence, or undefined when within tolerance. */
+export function forwardMismatch(row: OpCase, run: OpRun): string | undefined {
+  const expected = row.op.reference(run.inputs, run.scalars);
+  for (const name of Object.keys(row.op.outputs)) {
+    const message = worst(name, run.outputs[name], expected[name], row.tolerance?.forward ?? 2e-4);
+    if (message) return message;
+  }
+  return undefined;
+}
+
+/** Compares GPU gradients with central differences of the float64 reference at randomly drawn elements. */
+export function gradientMismatch(row: OpCase, run: OpRun): string | undefined {
+  const { op } = row;
+  const loss = (inputs: Record<string, Float64Array>): number => {
+    const outputs = op.reference(inputs, run.scalars);
+    let sum = 0;
+    for (const [name, weights] of Object.entries(run.upstream)) {
+      for (let i = 0; i < weights.length; i++) sum += weights[i] * outputs[name][i];
+    }
+    return sum;
+  };
+  const random = Random.of(11, op.name);
+  for (const [name, spec] of Object.entries(op.inputs)) {
+    if (spec.dtype !== "f32" || !run.inputs[name]) continue;
+    const actual = run.gradients[name];
+    if (!actual) return `${name}: no gradient arrived`;
+    const count = Math.min(row.probes ?? 12, actual.length);
+    const indices = random.shuffle([...actual.keys()]).slice(0, count);
+    const expected = Float64Array.from(indices, (index) => {
+      const step = 1e-5 * Math.max(1, Math.abs(run.inputs[name][index]));
+      const moved = (delta: number) => {
+        const copy = run.inputs[name].slice();
+        copy[index] += delta;
+        return loss({ ...run.inputs, [name]: copy });
+      };
+      return (moved(step) - moved(-step)) / (2 * step);
+    });
+    const message = worst(
+      `d_${name} at [${indices}]`,
+      Float64Array.from(indices, (index) => actual[index]),
+      expected,
+      row.tolerance?.gradient ?? 5e-4,
+    );
+    if (message) return message;
+  }
+  return undefined;
+}
+
+function worst(
+  name: string,
+  actual: Float64Array,
+  expected: Float64Array,
+  tolerance: number,
+): string | undefined {
+  if (actual.length !== expected.length)
+    return `${name}: ${actual.length} values, expected ${expected.length}`;
+  let worstIndex = 0;
+  let worstError = -1;
+  for (let i = 0; i < actual.length; i++) {
+    const difference = Math.abs(actual[i] - expected[i]) / (1 + Math.abs(expected[i]));
+    const error = Number.isFinite(difference) ? difference : Number.POSITIVE_INFINITY;
+    if (error > worstError) {
+      worstError = error;
+      worstIndex = i;
+    }
+  }
+  if (worstError <= tolerance) return undefined;
+  return `${name}: worst at index ${worstIndex} of ${actual.length}: got ${actual[worstIndex]}, expected ${expected[worstIndex]} (error ${worstError.toExponential(2)}, allowed ${tolerance})`;
+}
+
+function defaults(op: OpDefinition): Record<string, number> {
+  return Object.fromEntries(Object.entries(op.params ?? {}).map(([name, param]) => [name, param.default]));
+}
+
+function draw(
+  how: Draw,
+  random: Random,
+  size: number,
+  scalars: Scalars,
+  drawn: Readonly<Record<string, Float64Array>>,
+): ArrayLike<number> {
+  if (typeof how === "function") return how(random, scalars, drawn);
+  const centre = how === "near_one" ? 1 : 0;
+  const scale = how === "near_one" ? 0.2 : 1;
+  return Float64Array.from({ length: size }, () => centre + scale * random.normal());
+}
