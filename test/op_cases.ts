@@ -36,6 +36,14 @@ export const opCases: readonly OpCase[] = [
       { N: 5, C: 257 },
     ],
   }),
+  row(kernels.gatherRows, {
+    dims: [
+      { N: 1, C: 1, R: 1 },
+      { N: 7, C: 5, R: 3 },
+      { N: 65, C: 64, R: 33 },
+    ],
+    draw: { index: (random, { N, R }) => random.shuffle([...Array(N).keys()]).slice(0, R) },
+  }),
   row(kernels.linear, {
     dims: [
       { N: 1, I: 1, O: 1 },

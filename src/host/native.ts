@@ -1,5 +1,5 @@
 /** The few calls into the C library that Node has no word for. Linux only; other platforms need none of them. */
-import { closeSync, fstatSync, readSync } from "node:fs";
+import { fstatSync, readSync } from "node:fs";
 import koffi, { type LibraryHandle } from "koffi";
 
 type Environment = Readonly<Record<string, string>>;
@@ -10,6 +10,8 @@ const CLOSE_ON_EXEC = 1;
 function bindCLibrary() {
   const library = koffi.load(null);
   return {
+    // Node's own close() warns about descriptors that it did not open.
+    close: library.func("int close(int)"),
     dup: library.func("int dup(int)"),
     dup2: library.func("int dup2(int, int)"),
     memfdCreate: library.func("int memfd_create(const char *, unsigned int)"),
@@ -55,7 +57,7 @@ export function withNativeEnvironment<T>(variables: Environment, action: () => T
  *  @returns the action's result and the text; a throwing action leaves stderr as it was
  *  @remarks stderr belongs to the whole process: two threads must not do this at once */
 export function captureStderr<T>(action: () => T): { result: T; text: string } {
-  const { dup, dup2, memfdCreate } = useCLibrary();
+  const { close, dup, dup2, memfdCreate } = useCLibrary();
   const memory: number = memfdCreate("stderr", CLOSE_ON_EXEC);
   const saved: number = dup(STDERR);
   if (memory < 0 || saved < 0) return { result: action(), text: "" };
@@ -65,10 +67,10 @@ export function captureStderr<T>(action: () => T): { result: T; text: string } {
     result = action();
   } finally {
     dup2(saved, STDERR);
-    closeSync(saved);
+    close(saved);
   }
   const bytes = Buffer.alloc(fstatSync(memory).size);
   readSync(memory, bytes, 0, bytes.length, 0);
-  closeSync(memory);
+  close(memory);
   return { result, text: bytes.toString("utf8") };
 }

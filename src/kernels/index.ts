@@ -1,5 +1,6 @@
 /** Every op, by import: the registry in op.ts is complete once this module is loaded. */
 export { add, addInto } from "./add.js";
+export { gatherRows } from "./gather_rows.js";
 export { Launcher } from "./launch.js";
 export { linear } from "./linear.js";
 export { type Matmul, matmulInto } from "./matmul.js";

@@ -13,7 +13,8 @@ import { buildForTest } from "../support/built.js";
 
 const onLinux = process.platform === "linux" && process.arch === "x64";
 // Which drivers there are is what these tests choose; this process runs no other tests.
-for (const variable of [...DRIVER_VARIABLES, "UNCOUPLE_ADAPTER", "UNCOUPLE_PRESET"]) delete process.env[variable];
+for (const variable of [...DRIVER_VARIABLES, "UNCOUPLE_ADAPTER", "UNCOUPLE_PRESET"])
+  delete process.env[variable];
 const installed = await listAdapters({ preset: "checked", env: process.env, logger: silentLogger });
 const hasLavapipe = installed.some((name) => name.includes("llvmpipe"));
 const LOADER = "/usr/lib/x86_64-linux-gnu/libvulkan.so.1";

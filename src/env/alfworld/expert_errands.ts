@@ -3,48 +3,39 @@
  * on), so it is reached by an errand for each thing: fetch it, treat it, bring it. Every choice of things that the goal
  * allows and every order of errands is tried on a light copy of the state; the shortest plan wins.
  */
-
-import { type Operator, type OperatorTable, operatorsOf } from "./expert_operators.js";
-import { alternativesOf, type Conjunction } from "./ground_condition.js";
+import {
+  AGENT_AT,
+  HOLDS,
+  INSIDE,
+  type Operator,
+  type OperatorTable,
+  operatorsOf,
+  type Truth,
+} from "./expert_operators.js";
+import type { Conjunction } from "./ground_condition.js";
 import type { GroundModel } from "./grounding.js";
-
-/** Truth of an atom by number. */
-export type Truth = (atom: number) => boolean;
-
-/** Predicates by which household domains, ALFWorld's among them, say where agent and things are. */
-const AGENT_AT = "atlocation";
-const HOLDS = "holds";
-const INSIDE = "inreceptacle";
 
 /** With more things than this in a goal, only its own order of errands is tried. */
 const MAX_PERMUTED = 4;
+/** Needs of needs of needs: real chains (bring, fetch, open, go) are shorter. */
+const MAX_DEPTH = 6;
 
 /** Atoms wanted of one thing, in the order in which they are to be made true. */
-interface Errand {
-  readonly thing: number;
-  readonly wanted: readonly number[];
-}
+type Errand = readonly number[];
 
 /**
- * A shortest plan among those made of errands.
+ * The shortest plan among those made of errands.
  * @param isTrue the state to start from
- * @returns numbers of the model's actions, or undefined when no errand reaches the goal
+ * @returns numbers of the model's actions, or undefined when no errands reach the goal
  * @throws DataError when the goal has too many alternatives
  */
 export function planErrands(model: GroundModel, isTrue: Truth): readonly number[] | undefined {
   const table = operatorsOf(model);
-  const attainable: Truth = (atom) => isTrue(atom) || table.achievers.has(atom);
   let best: readonly number[] | undefined;
-  for (const goal of alternativesOf(model.goal, "expert")) {
-    if (!goal.positive.every(attainable)) continue;
+  for (const goal of table.goals) {
     const { errands, places } = errandsOf(model, goal);
     for (const order of ordersOf(errands)) {
-      const walk = new Walk(
-        model,
-        table,
-        isTrue,
-        best === undefined ? Number.POSITIVE_INFINITY : best.length,
-      );
+      const walk = new Walk(model, table, isTrue, best?.length ?? Number.POSITIVE_INFINITY);
       if (walk.runAll(order, places) && walk.satisfies(goal)) best = walk.actions;
     }
   }
@@ -52,7 +43,7 @@ export function planErrands(model: GroundModel, isTrue: Truth): readonly number[
 }
 
 /** Sorts the wanted atoms by thing; where the agent is to be comes last. */
-function errandsOf(model: GroundModel, goal: Conjunction) {
+function errandsOf(model: GroundModel, goal: Conjunction): { errands: Errand[]; places: number[] } {
   const { predicates, args } = model.atoms;
   const byThing = new Map<number, number[]>();
   const places: number[] = [];
@@ -69,8 +60,7 @@ function errandsOf(model: GroundModel, goal: Conjunction) {
     else wanted.unshift(atom);
     byThing.set(thing, wanted);
   }
-  const errands = [...byThing].map(([thing, wanted]): Errand => ({ thing, wanted }));
-  return { errands, places };
+  return { errands: [...byThing.values()], places };
 }
 
 function ordersOf<T>(items: readonly T[]): readonly (readonly T[])[] {
@@ -81,36 +71,115 @@ function ordersOf<T>(items: readonly T[]): readonly (readonly T[])[] {
   });
 }
 
-/** One attempt: the actions so far, and the state as differences from the start. Methods return false to give up. */
+/** One attempt: the actions so far, and the state as differences from the start. Methods answer false to give up. */
 class Walk {
   readonly actions: number[] = [];
   readonly #changed = new Map<number, boolean>();
+  readonly #model: GroundModel;
+  readonly #table: OperatorTable;
+  readonly #start: Truth;
+  readonly #limit: number;
 
   /** @param limit give up when the plan would not be shorter than this */
-  constructor(
-    private readonly model: GroundModel,
-    private readonly table: OperatorTable,
-    private readonly start: Truth,
-    private readonly limit: number,
-  ) {}
-
-  isTrue(atom: number): boolean {
-    return this.#changed.get(atom) ?? this.start(atom);
+  constructor(model: GroundModel, table: OperatorTable, start: Truth, limit: number) {
+    this.#model = model;
+    this.#table = table;
+    this.#start = start;
+    this.#limit = limit;
   }
 
   satisfies(goal: Conjunction): boolean {
     return (
-      goal.positive.every((atom) => this.isTrue(atom)) && !goal.negative.some((atom) => this.isTrue(atom))
+      goal.positive.every((atom) => this.#isTrue(atom)) && !goal.negative.some((atom) => this.#isTrue(atom))
     );
   }
 
   /** Runs the errands in order, then goes where the agent is to be. */
   runAll(errands: readonly Errand[], places: readonly number[]): boolean {
-    return (
-      errands.every(({ thing, wanted }, index) => {
-        const next = wanted.at(-1);
-        return wanted.every((atom) => this.#makeTrue(atom, thing, next));
-      }) && places.every((atom) => this.isTrue(atom) || this.#goFor(atom, undefined))
-    );
+    const run = (wanted: Errand): boolean => wanted.every((atom) => this.#makeTrue(atom, wanted.at(-1), 0));
+    return errands.every(run) && places.every((atom) => this.#makeTrue(atom, undefined, 0));
+  }
+
+  #isTrue(atom: number): boolean {
+    return this.#changed.get(atom) ?? this.#start(atom);
+  }
+
+  #is(atom: number, predicate: string): boolean {
+    return this.#model.atoms.predicates[atom] === predicate;
+  }
+
+  /** @param next an atom that is wanted soon: its place costs nothing extra */
+  #makeTrue(atom: number, next: number | undefined, depth: number): boolean {
+    if (this.#isTrue(atom)) return true;
+    const achievers = this.#table.achievers.get(atom);
+    if (achievers === undefined || depth > MAX_DEPTH) return false;
+    // with the thing in hand first, ways to go on are compared from where the agent then is
+    const inHand = achievers[0].positive.find((need) => this.#is(need, HOLDS));
+    if (inHand !== undefined && !this.#makeTrue(inHand, atom, depth + 1)) return false;
+    const nextPlace = next === undefined ? undefined : this.#table.achievers.get(next)?.[0].place;
+    const operator = this.#cheapest(achievers, nextPlace);
+    return operator !== undefined && this.#perform(operator, depth);
+  }
+
+  /** Makes an operator's needs true, those of the hand first, then the place, then what is done there; then runs it. */
+  #perform(operator: Operator, depth: number): boolean {
+    const { positive, negative, place } = operator;
+    if (negative.some((atom) => this.#isTrue(atom)) && !this.#emptyHand(place, depth + 1)) return false;
+    if (place !== undefined && !this.#isTrue(place) && !this.#goFor(place, operator)) return false;
+    return positive.every((atom) => this.#makeTrue(atom, undefined, depth + 1)) && this.#run(operator);
+  }
+
+  /** Goes to a place, by name of the receptacle that is used there when several share it. */
+  #goFor(place: number, purpose: Operator): boolean {
+    let best: Operator | undefined;
+    let bestShared = -1;
+    for (const way of this.#table.achievers.get(place) ?? []) {
+      if (!this.#applies(way)) continue;
+      const shared = way.args.filter((object) => purpose.args.includes(object)).length;
+      if (shared > bestShared) [best, bestShared] = [way, shared];
+    }
+    return best !== undefined && this.#run(best);
+  }
+
+  /** Puts down whatever is held: here, where the agent goes next, or elsewhere. */
+  #emptyHand(nextPlace: number | undefined, depth: number): boolean {
+    if (depth > MAX_DEPTH) return false;
+    for (const [atom, removers] of this.#table.removers) {
+      if (!this.#is(atom, HOLDS) || !this.#isTrue(atom)) continue;
+      const operator = this.#cheapest(removers, nextPlace);
+      return operator !== undefined && this.#perform(operator, depth);
+    }
+    return false;
+  }
+
+  /** The operator that needs the shortest way and the fewest doors; none that would need other things moved. */
+  #cheapest(operators: readonly Operator[], nextPlace: number | undefined): Operator | undefined {
+    let best: Operator | undefined;
+    let bestCost = Number.POSITIVE_INFINITY;
+    for (const operator of operators) {
+      const { place } = operator;
+      let cost = 0;
+      for (const atom of operator.positive) {
+        if (this.#isTrue(atom)) continue;
+        if (atom !== place)
+          cost += this.#is(atom, INSIDE) || this.#is(atom, HOLDS) ? Number.POSITIVE_INFINITY : 1;
+        // a way that is walked anyway is free, but a tie goes to what can be done here
+        else cost += place === nextPlace ? 0.25 : 1;
+      }
+      if (cost < bestCost) [best, bestCost] = [operator, cost];
+    }
+    return best;
+  }
+
+  #applies({ positive, negative }: Operator): boolean {
+    return positive.every((atom) => this.#isTrue(atom)) && !negative.some((atom) => this.#isTrue(atom));
+  }
+
+  #run(operator: Operator): boolean {
+    if (this.actions.length + 1 >= this.#limit || !this.#applies(operator)) return false;
+    for (const atom of operator.deletes) this.#changed.set(atom, false);
+    for (const atom of operator.adds) this.#changed.set(atom, true);
+    this.actions.push(operator.action);
+    return true;
   }
 }

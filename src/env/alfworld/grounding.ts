@@ -58,19 +58,20 @@ export function groundProblem(domain: Domain, problem: Problem, where: string): 
   const instantiation = new Instantiation(domain, problem, where);
   const drafts = [...domain.actions.values()].flatMap((action) => instancesOf(action, instantiation, where));
   const reachable = reachableAtoms(drafts, instantiation);
-  const drawn = drafts.flatMap((draft) => {
-    const alternatives = draft.alternatives.flatMap((conjunction) => {
+  const actions = drafts.flatMap(({ action, args, effects, alternatives }) => {
+    const kept = alternatives.flatMap((conjunction) => {
       if (!conjunction.positive.every((atom) => reachable.has(atom))) return [];
-      return [{ ...conjunction, effects: visibleEffects(draft.effects, conjunction, reachable) }];
+      const visible = visibleEffects(effects, conjunction, reachable);
+      return visible.length === 0 ? [] : [{ ...conjunction, effects: visible }];
     });
-    return alternatives.length === 0 ? [] : [{ action: draft.action, args: draft.args, alternatives }];
+    return kept.length === 0 ? [] : [{ action, args, alternatives: kept }];
   });
   return {
     objects: instantiation.objects,
     atoms: instantiation.atoms,
     initial: instantiation.initial,
     fluents: instantiation.fluents,
-    actions: withoutLastingEffects(drawn, instantiation.initial),
+    actions,
     goal: instantiation.ground(problem.goal, new Map()),
   };
 }
@@ -182,26 +183,4 @@ function addsAlways(effects: readonly GroundEffect[], atom: number): boolean {
 function literalsOf(condition: GroundCondition): { readonly atom: number; readonly positive: boolean }[] {
   if (typeof condition === "boolean" || condition.kind === "or") return [];
   return condition.kind === "literal" ? [condition] : condition.parts.flatMap(literalsOf);
-}
-
-/** Drops adds of atoms that are true at the start and that nothing takes away, and actions left without any effect. */
-function withoutLastingEffects(
-  actions: readonly GroundAction[],
-  initial: ReadonlySet<number>,
-): GroundAction[] {
-  const deleted = new Set<number>();
-  for (const { alternatives } of actions) {
-    for (const { effects } of alternatives) for (const { atom, add } of effects) if (!add) deleted.add(atom);
-  }
-  const lasting = (effect: GroundEffect): boolean =>
-    effect.add && initial.has(effect.atom) && !deleted.has(effect.atom);
-  return actions.flatMap((action) => {
-    if (!action.alternatives.some(({ effects }) => effects.length === 0 || effects.some(lasting)))
-      return [action];
-    const alternatives = action.alternatives.flatMap((alternative) => {
-      const effects = alternative.effects.filter((effect) => !lasting(effect));
-      return effects.length === 0 ? [] : [{ ...alternative, effects }];
-    });
-    return alternatives.length === 0 ? [] : [{ ...action, alternatives }];
-  });
 }

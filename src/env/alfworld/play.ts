@@ -1,6 +1,7 @@
 /** One play of a game in texts: commands in, feedback and admissible commands out. */
 import type { GroundModel } from "./grounding.js";
 import type { Narrator } from "./narrator.js";
+import type { Atom } from "./pddl.js";
 import { PlayState, type Watchers } from "./play_state.js";
 
 /** What the original answers to anything but an admissible command. */
@@ -66,8 +67,8 @@ export class AlfworldPlay {
     return this.#state.goalHolds();
   }
 
-  /** Facts that texts are written from, as sorted `name(arg,arg)`; `not_name(...)` for what an action took away. */
-  facts(): readonly string[] {
+  /** Facts that texts are written from, unordered; `not_name(...)` for what an action took away. */
+  facts(): readonly Atom[] {
     return this.#state.facts();
   }
 

@@ -5,6 +5,7 @@
  */
 import { holds } from "./ground_condition.js";
 import type { Alternative, GroundModel } from "./grounding.js";
+import type { Atom } from "./pddl.js";
 
 /** Bits of an atom's entry in the state. */
 const TRUE = 1;
@@ -111,16 +112,16 @@ export class PlayState {
     this.#recount();
   }
 
-  /** The fact view as sorted `name(arg,arg)` texts, `not_` ones included. */
-  facts(): string[] {
+  /** The fact view, in no particular order; `not_p` atoms are those that an action took away. */
+  facts(): Atom[] {
     const { atoms, objects } = this.#model;
-    const facts: string[] = [];
-    for (let atom = 0; atom < atoms.size; atom++) {
-      const { predicate, args } = atoms.atom(atom, objects);
-      if (this.shows(atom, false)) facts.push(`${predicate}(${args.join(",")})`);
-      if (this.shows(atom, true)) facts.push(`not_${predicate}(${args.join(",")})`);
+    const facts: Atom[] = [];
+    for (let number = 0; number < atoms.size; number++) {
+      if (!this.shows(number, false) && !this.shows(number, true)) continue;
+      const { predicate, args } = atoms.atom(number, objects);
+      facts.push({ predicate: this.shows(number, true) ? `not_${predicate}` : predicate, args });
     }
-    return facts.sort();
+    return facts;
   }
 
   #write(atom: number, set: number, clear: number): void {
