@@ -17,6 +17,8 @@ export interface OpCase {
   readonly params?: readonly Scalars[];
   /** Default: `normal` for floats. */
   readonly draw?: Readonly<Record<string, Draw>>;
+  /** Float inputs that take no gradient by design, such as precomputed tables. */
+  readonly constant?: readonly string[];
   /** Optional inputs left out, set by set; default: all given, then all left out. */
   readonly without?: readonly (readonly string[])[];
   /** Largest allowed error relative to 1 + |expected|; default 2e-4 forward, 5e-4 gradient. */
@@ -26,6 +28,25 @@ export interface OpCase {
 }
 
 const row = (op: unknown, rest: Omit<OpCase, "op">): OpCase => ({ op: op as OpDefinition, ...rest });
+
+/** Attention over packed sequences of 1 to 20 tokens, and longer ones now and then. */
+const attentionRow = (heads: number, kv_heads: number, sizes: readonly { N: number; D: number }[]): OpCase =>
+  row(kernels.attention, {
+    dims: sizes.map(({ N, D }) => ({ N, Q: heads * D, KV: kv_heads * D })),
+    params: [{ heads, kv_heads }],
+    draw: {
+      sequence_start: (random, { N }) => {
+        const starts: number[] = [];
+        while (starts.length < N) {
+          const length = 1 + random.integer(random.integer(4) === 0 ? 50 : 20);
+          starts.push(...Array<number>(length).fill(starts.length));
+        }
+        return starts.slice(0, N);
+      },
+      sequence_end: (_random, _scalars, { sequence_start }) =>
+        sequence_start.map((start) => sequence_start.lastIndexOf(start) + 1),
+    },
+  });
 
 export const opCases: readonly OpCase[] = [
   row(kernels.add, {
@@ -52,6 +73,16 @@ export const opCases: readonly OpCase[] = [
       { N: 67, I: 64, O: 130 },
     ],
   }),
+  row(kernels.linearLogProb, {
+    dims: [
+      { N: 1, C: 1, V: 1 },
+      { N: 5, C: 7, V: 65 },
+      { N: 17, C: 12, V: 200 },
+      { N: 33, C: 16, V: 67 },
+    ],
+    params: [{}, { temperature: 0.7, tile_columns: 64 }],
+    draw: { target: (random, { N, V }) => Array.from({ length: N }, () => random.integer(V)) },
+  }),
   row(kernels.rmsNorm, {
     dims: [
       { N: 1, C: 1 },
@@ -62,4 +93,54 @@ export const opCases: readonly OpCase[] = [
     ],
     draw: { gain: "near_one" },
   }),
+  row(kernels.rope, {
+    dims: [
+      { N: 1, W: 6, P: 1, D: 2 },
+      { N: 7, W: 18, P: 5, D: 6 },
+      { N: 33, W: 48, P: 40, D: 16 },
+    ],
+    params: [{ heads: 3 }],
+    draw: {
+      position: (random, { N, P }) => Array.from({ length: N }, () => random.integer(P)),
+      table: (_random, { P, D }) => kernels.ropeTable(P, D, 100),
+    },
+    constant: ["table"],
+  }),
+  row(kernels.swiglu, {
+    dims: [
+      { N: 1, F: 1 },
+      { N: 5, F: 13 },
+      { N: 31, F: 64 },
+    ],
+  }),
+  row(kernels.embedding, {
+    dims: [
+      { N: 1, V: 1, C: 1, U: 1, U1: 2 },
+      { N: 7, V: 10, C: 5, U: 4, U1: 5 },
+      { N: 131, V: 300, C: 68, U: 65, U1: 66 },
+    ],
+    draw: {
+      // every one of U distinct ids occurs, in random order
+      token: (random, { N, V, U }) => {
+        const ids = random.shuffle([...Array(V).keys()]).slice(0, U);
+        return random.shuffle(Array.from({ length: N }, (_, n) => ids[n < U ? n : random.integer(U)]));
+      },
+      order: (_random, _scalars, { token }) => kernels.embeddingSegments(token).order,
+      id: (_random, _scalars, { token }) => kernels.embeddingSegments(token).ids,
+      segment_start: (_random, _scalars, { token }) => kernels.embeddingSegments(token).starts,
+    },
+    without: [[]],
+  }),
+  attentionRow(1, 1, [
+    { N: 1, D: 4 },
+    { N: 9, D: 6 },
+  ]),
+  attentionRow(4, 2, [
+    { N: 37, D: 16 },
+    { N: 70, D: 8 },
+  ]),
+  attentionRow(6, 1, [{ N: 41, D: 32 }]),
+  attentionRow(2, 2, [{ N: 33, D: 64 }]),
+  attentionRow(2, 1, [{ N: 65, D: 80 }]),
+  attentionRow(1, 1, [{ N: 19, D: 128 }]),
 ];

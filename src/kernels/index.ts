@@ -1,8 +1,13 @@
 /** Every op, by import: the registry in op.ts is complete once this module is loaded. */
 export { add, addInto } from "./add.js";
+export { attention } from "./attention.js";
+export { type EmbeddingSegments, embedding, embeddingSegments } from "./embedding.js";
 export { gatherRows } from "./gather_rows.js";
 export { Launcher } from "./launch.js";
 export { linear } from "./linear.js";
+export { linearLogProb } from "./linear_log_prob.js";
 export { type Matmul, matmulInto } from "./matmul.js";
 export * from "./op.js";
 export { rmsNorm } from "./rms_norm.js";
+export { rope, ropeTable } from "./rope.js";
+export { swiglu } from "./swiglu.js";

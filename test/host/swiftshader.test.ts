@@ -53,7 +53,7 @@ test("a fresh cache is filled once", async () => {
 
 test.each([
   ["a truncated driver", "libvk_swiftshader.so", (bytes: Buffer) => bytes.subarray(0, 1000)],
-  ["one flipped bit", "libvulkan.so.1", (bytes: Buffer) => (bytes.writeUInt8(bytes[5000] ^ 1, 5000), bytes)],
+  ["one flipped bit", "libvulkan.so.1", (bytes: Buffer) => bytes.fill(bytes[5000] ^ 1, 5000, 5001)],
   ["an empty manifest", "vk_swiftshader_icd.json", () => Buffer.alloc(0)],
   ["garbage for checksums", "sha256.json", () => Buffer.from("{")],
   ["another kind of checksums", "sha256.json", () => Buffer.from("null")],

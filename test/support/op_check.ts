@@ -53,7 +53,7 @@ export async function runOp(
     const values = draw(row.draw?.[name] ?? "normal", random, size, withParams, inputs);
     const data = spec.dtype === "f32" ? Float32Array.from(values) : Uint32Array.from(values);
     inputs[name] = Float64Array.from(data);
-    const requiresGrad = spec.dtype === "f32" && isDifferentiable(op);
+    const requiresGrad = spec.dtype === "f32" && isDifferentiable(op) && !row.constant?.includes(name);
     tensors[name] = Tensor.from(launcher.runtime, data, shape, { requiresGrad, label: name });
   }
   const scalars = bindScalars(op, tensors, params, launcher.facts);
@@ -105,7 +105,7 @@ export function gradientMismatch(row: OpCase, run: OpRun): string | undefined {
   };
   const random = Random.of(11, op.name);
   for (const [name, spec] of Object.entries(op.inputs)) {
-    if (spec.dtype !== "f32" || !run.inputs[name]) continue;
+    if (spec.dtype !== "f32" || !run.inputs[name] || row.constant?.includes(name)) continue;
     const actual = run.gradients[name];
     if (!actual) return `${name}: no gradient arrived`;
     const count = Math.min(row.probes ?? 12, actual.length);

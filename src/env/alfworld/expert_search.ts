@@ -64,30 +64,50 @@ function actionsOf(node: Node): number[] {
   return actions.reverse();
 }
 
-/** Additive cost of the goal: of each atom the cheapest way to add it, costs of needs summed. Infinite = dead end. */
-function estimate(model: GroundModel, table: OperatorTable, truths: ReadonlySet<number>): number {
-  const costs = new Float64Array(model.atoms.size).fill(Number.POSITIVE_INFINITY);
-  for (const atom of truths) costs[atom] = 0;
-  for (let changed = true; changed; ) {
-    changed = false;
-    for (const { positive, adds } of table.operators) {
-      let cost = 1;
-      for (const atom of positive) cost += costs[atom];
-      if (cost === Number.POSITIVE_INFINITY) continue;
-      for (const atom of adds) {
-        if (cost >= costs[atom]) continue;
-        costs[atom] = cost;
-        changed = true;
-      }
-    }
-  }
-  return costOf(model.goal, costs, truths);
+/** Costs of making each atom true, and of making it false. */
+interface Costs {
+  readonly toTrue: Float64Array;
+  readonly toFalse: Float64Array;
 }
 
-function costOf(goal: GroundCondition, costs: Float64Array, truths: ReadonlySet<number>): number {
+/** Additive cost of the goal: of each literal the cheapest way to it, costs of needs summed. Infinite = dead end. */
+function estimate(model: GroundModel, table: OperatorTable, truths: ReadonlySet<number>): number {
+  const toTrue = new Float64Array(model.atoms.size).fill(Number.POSITIVE_INFINITY);
+  const toFalse = new Float64Array(model.atoms.size);
+  for (const atom of truths) {
+    toTrue[atom] = 0;
+    toFalse[atom] = Number.POSITIVE_INFINITY;
+  }
+  for (let changed = true; changed; ) {
+    changed = false;
+    for (const { positive, negative, adds, deletes } of table.operators) {
+      let cost = 1;
+      for (const atom of positive) cost += toTrue[atom];
+      for (const atom of negative) cost += toFalse[atom];
+      if (cost === Number.POSITIVE_INFINITY) continue;
+      const added = lower(toTrue, adds, cost);
+      const deleted = lower(toFalse, deletes, cost);
+      changed ||= added || deleted;
+    }
+  }
+  return costOf(model.goal, { toTrue, toFalse });
+}
+
+/** Whether a cost came down. */
+function lower(costs: Float64Array, atoms: readonly number[], cost: number): boolean {
+  let changed = false;
+  for (const atom of atoms) {
+    if (cost >= costs[atom]) continue;
+    costs[atom] = cost;
+    changed = true;
+  }
+  return changed;
+}
+
+function costOf(goal: GroundCondition, costs: Costs): number {
   if (typeof goal === "boolean") return goal ? 0 : Number.POSITIVE_INFINITY;
-  if (goal.kind === "literal") return goal.positive ? costs[goal.atom] : truths.has(goal.atom) ? 1 : 0;
-  const parts = goal.parts.map((part) => costOf(part, costs, truths));
+  if (goal.kind === "literal") return (goal.positive ? costs.toTrue : costs.toFalse)[goal.atom];
+  const parts = goal.parts.map((part) => costOf(part, costs));
   return goal.kind === "and" ? parts.reduce((sum, cost) => sum + cost, 0) : Math.min(...parts);
 }
 

@@ -1,6 +1,7 @@
 /** An ALFWorld game: parsed, grounded, immutable, and shared by every play of it. */
 import { DataError } from "../../core/errors.js";
 import { readGameFile } from "./game_file.js";
+import type { Grammar } from "./grammar.js";
 import { type GroundModel, groundProblem } from "./grounding.js";
 import { type EntityNames, nameEntities } from "./naming.js";
 import { Narrator } from "./narrator.js";
@@ -32,8 +33,12 @@ export interface GameOptions {
   readonly taskType?: string;
   /** PDDL domain to use in place of the file's own, to play old files by newer rules. */
   readonly domain?: string;
+  /** How messages name `domain`. */
+  readonly domainFile?: string;
   /** TWL2 grammar to use in place of the file's own; the file's task sentence is put in. */
   readonly grammar?: string;
+  /** How messages name `grammar`. */
+  readonly grammarFile?: string;
   /** Give the same one to every game of a set. */
   readonly cache?: ParseCache;
 }
@@ -52,8 +57,10 @@ export class AlfworldGame {
   readonly problem: Problem;
   /** Display names of objects and back. */
   readonly names: EntityNames;
-  readonly #model: GroundModel;
-  readonly #watchers: Watchers;
+  readonly model: GroundModel;
+  /** What states of this game are made from. */
+  readonly watchers: Watchers;
+  readonly #grammar: Grammar;
   readonly #narrator: Narrator;
   readonly #commands: CommandBook;
 
@@ -74,7 +81,6 @@ export class AlfworldGame {
         `[${file}] key "pddl_domain" is missing: expected a PDDL domain. Use a game.tw-pddl file.`,
       );
     }
-    const domainFile = options.domain === undefined ? `${file} pddl_domain` : "given domain";
     const ownFile = `${file} grammar`;
     const ownGrammar = cache.grammar(content.grammar, ownFile);
     const sentence = ownGrammar.rules.get(TASK_RULE)?.[0]?.source;
@@ -83,12 +89,15 @@ export class AlfworldGame {
         `[${ownFile}] no rule "${TASK_RULE}": expected the task sentence. Use a game.tw-pddl file.`,
       );
     }
+    const grammarFile = options.grammar === undefined ? ownFile : (options.grammarFile ?? "given grammar");
     const grammar =
       options.grammar === undefined
         ? ownGrammar
-        : withTask(cache.grammar(options.grammar, `${file} given grammar`), sentence, ownFile);
+        : withTask(cache.grammar(options.grammar, grammarFile), sentence, ownFile);
+    const domainFile =
+      options.domain === undefined ? `${file} pddl_domain` : (options.domainFile ?? "given domain");
     this.domain = cache.domain(domainText, domainFile);
-    cache.check(grammar, this.domain, options.grammar === undefined ? ownFile : `${file} given grammar`);
+    cache.check(grammar, this.domain, grammarFile);
     this.problem = parseProblem(content.problem, this.domain, `${file} pddl_problem`);
     this.taskId = options.taskId ?? file;
     this.taskType = options.taskType ?? taskTypeOfPath(file);
@@ -96,16 +105,27 @@ export class AlfworldGame {
     this.solvable = content.solvable;
     this.walkthrough = content.walkthrough;
     this.names = nameEntities(this.problem);
-    this.#model = groundProblem(this.domain, this.problem, file);
-    this.#watchers = new Watchers(this.#model);
-    const queries = new QueryEngine(this.#model, this.domain.predicates.keys(), this.domain.types.keys());
-    this.#narrator = new Narrator(grammar, queries, this.#model.objects, this.names);
-    this.#commands = new CommandBook(this.#model, this.#narrator);
+    this.model = groundProblem(this.domain, this.problem, file);
+    this.watchers = new Watchers(this.model);
+    const queries = new QueryEngine(this.model, this.domain.predicates.keys(), this.domain.types.keys());
+    this.#grammar = grammar;
+    this.#narrator = new Narrator(grammar, queries, this.model.objects, this.names);
+    this.#commands = new CommandBook(this.model, this.#narrator);
   }
 
   /** A new play at the game's start. */
   start(): AlfworldPlay {
-    return new AlfworldPlay(this.#watchers, this.#narrator, this.#commands);
+    return new AlfworldPlay(this.watchers, this.#narrator, this.#commands);
+  }
+
+  /** Every literal text of the grammar, and every display name of the game. */
+  words(): readonly string[] {
+    const texts = [...this.#grammar.rules.values()].flatMap((rule) => rule.map(({ text }) => text));
+    for (const { template, feedback } of this.#grammar.actions.values()) texts.push(template, feedback);
+    const literals = texts.flatMap((text) =>
+      text.flatMap((piece) => (piece.kind === "text" ? [piece.text] : [])),
+    );
+    return [...new Set([...literals, ...this.names.byId.values()])];
   }
 
   /**
@@ -124,13 +144,13 @@ export class AlfworldGame {
       );
     }
     const objects = args.map((id) => {
-      const object = this.#model.objects.indexOf(id);
+      const object = this.model.objects.indexOf(id);
       if (object !== undefined) return object;
       throw new DataError(
         `[${this.taskId}] no command: got object \`${id}\`, expected one of the problem. Fix it.`,
       );
     });
-    return this.#narrator.command(declared, objects, new PlayState(this.#watchers));
+    return this.#narrator.command(declared, objects, new PlayState(this.watchers));
   }
 }
 

@@ -10,7 +10,7 @@ export type Binding = Map<string, number>;
 type AtomCondition = Extract<Condition, { kind: "atom" }>;
 
 /** More bindings than this for one problem are refused: real games need some ten thousand. */
-const MAX_BINDINGS = 3_000_000;
+const MAX_BINDINGS = 1_000_000;
 
 /** Grounds conditions of one problem. Atoms of predicates that no action changes become true or false right away. */
 export class Instantiation {

@@ -1,0 +1,153 @@
+/**
+ * AdamW over flat buckets: sum of squares, finish, update. Floats are read as integer bits where a NaN could matter.
+ *
+ * The state buffer holds 8 words: 0 good steps, 1 skip flag of this step, 2 gradient norm, 3 clip scale,
+ * 4 1/(1-beta1^t), 5 1/sqrt(1-beta2^t), 6 skipped steps (2 to 5 are float bits).
+ */
+import { wgsl } from "wgsl-preprocessor/wgsl-preprocessor.js";
+
+/** How one bucket's elements map to invocations in the sum of squares. */
+export interface NormLayout {
+  readonly lanes: number;
+  /** vec4s each lane adds. */
+  readonly steps: number;
+  /** One partial a workgroup (tree over the lanes in shared memory) or one a lane. */
+  readonly tree: boolean;
+}
+
+/** CPU adapters: no barrier, one partial a lane. GPU: one partial a workgroup of 256 lanes, 2 KiB of shared memory. */
+export function normLayout(isSoftware: boolean): NormLayout {
+  return isSoftware ? { lanes: 8, steps: 512, tree: false } : { lanes: 256, steps: 16, tree: true };
+}
+
+/** Elements one workgroup of the sum of squares covers. */
+export function normElements({ lanes, steps }: NormLayout): number {
+  return 4 * lanes * steps;
+}
+
+/** Partials one workgroup of the sum of squares writes. */
+export function normPartials({ lanes, tree }: NormLayout): number {
+  return tree ? 1 : lanes;
+}
+
+const nonFinite = "fn non_finite(bits: u32) -> u32 { return u32((bits & 0x7f800000u) == 0x7f800000u); }";
+
+/**
+ * partial[first + p] = sum of squares of a part of the gradient, flag[first + p] = 1 when any of it is not finite.
+ * Lane l adds vec4s l, l + lanes, ... of its workgroup's part in ascending order; lanes are added as a fixed tree.
+ */
+export function sumSquares(layout: NormLayout): string {
+  const { lanes, steps, tree } = layout;
+  return wgsl`
+${nonFinite}
+#if ${tree}
+var<workgroup> sums: array<f32, ${lanes}>;
+var<workgroup> flags: array<u32, ${lanes}>;
+#endif
+@compute @workgroup_size(${lanes})
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+        @builtin(local_invocation_index) lane: u32) {
+  let part = workgroup_index(group, groups);
+  let start = part * ${lanes * steps}u;
+  if (start >= params.E) { return; }
+  let end = min(start + ${lanes * steps}u, params.E);
+  var sum = vec4<f32>(0.0);
+  var bad = 0u;
+  for (var i = start + lane; i < end; i += ${lanes}u) {
+    let bits = gradient[i];
+    let value = bitcast<vec4<f32>>(bits);
+    sum += value * value;
+    bad |= non_finite(bits.x) | non_finite(bits.y) | non_finite(bits.z) | non_finite(bits.w);
+  }
+  let mine = (sum.x + sum.y) + (sum.z + sum.w);
+#if ${tree}
+  sums[lane] = mine;
+  flags[lane] = bad;
+  for (var width = ${lanes / 2}u; width > 0u; width /= 2u) {
+    workgroupBarrier(); // the level below is complete
+    if (lane < width) { sums[lane] += sums[lane + width]; flags[lane] |= flags[lane + width]; }
+  }
+  if (lane == 0u) { partial[params.first + part] = sums[0]; flag[params.first + part] = flags[0]; }
+#else
+  partial[params.first + part * ${lanes}u + lane] = mine;
+  flag[params.first + part * ${lanes}u + lane] = bad;
+#endif
+}`;
+}
+
+/**
+ * One workgroup turns the partials of all buckets into the step's state. Lane l adds partials l, l + lanes, ... in
+ * ascending order, lanes are added as a fixed tree. log_beta comes from the host in full precision, so that
+ * 1 - beta^t keeps its digits at t = 1.
+ */
+export function finish(lanes: number): string {
+  return wgsl`
+${nonFinite}
+#if ${lanes > 1}
+var<workgroup> sums: array<f32, ${lanes}>;
+var<workgroup> flags: array<u32, ${lanes}>;
+#endif
+// 1 - exp(x) for x < 0, by its series near 0 where the difference would cancel
+fn one_minus_exp(x: f32) -> f32 {
+  if (x < -0.5) { return 1.0 - exp(max(x, -80.0)); }
+  var term = x;
+  var sum = x;
+  for (var k = 2u; k <= 9u; k++) { term *= x / f32(k); sum += term; }
+  return -sum;
+}
+@compute @workgroup_size(${lanes})
+fn main(@builtin(local_invocation_index) lane: u32) {
+  var sum = 0.0;
+  var bad = 0u;
+  for (var i = lane; i < params.P; i += ${lanes}u) { sum += bitcast<f32>(partial[i]); bad |= flag[i] | non_finite(partial[i]); }
+#if ${lanes > 1}
+  sums[lane] = sum;
+  flags[lane] = bad;
+  for (var width = ${lanes / 2}u; width > 0u; width /= 2u) {
+    workgroupBarrier(); // the level below is complete
+    if (lane < width) { sums[lane] += sums[lane + width]; flags[lane] |= flags[lane + width]; }
+  }
+  if (lane != 0u) { return; }
+  sum = sums[0];
+  bad = flags[0];
+#endif
+  let norm = sqrt(sum);
+  bad |= non_finite(bitcast<u32>(norm));
+  state[1] = bad;
+  state[2] = bitcast<u32>(norm);
+  if (bad != 0u) {
+    state[3] = 0u;
+    state[6] += 1u;
+    return;
+  }
+  let step = state[0] + 1u;
+  state[0] = step;
+  state[3] = bitcast<u32>(select(1.0, min(1.0, params.max_norm / (norm + 1e-6)), params.max_norm > 0.0));
+  state[4] = bitcast<u32>(1.0 / one_minus_exp(f32(step) * params.log_beta1));
+  state[5] = bitcast<u32>(inverseSqrt(one_minus_exp(f32(step) * params.log_beta2)));
+}`;
+}
+
+/** One bucket's step: one invocation owns vec4s at stride 64 in a part of 64 * `steps`. Nothing is written when the flag is set. */
+export function update(steps: number): string {
+  return wgsl`
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+        @builtin(local_invocation_index) local: u32) {
+  if (state[1] != 0u) { return; }
+  let scale = bitcast<f32>(state[3]);
+  let correct1 = bitcast<f32>(state[4]);
+  let correct2 = bitcast<f32>(state[5]);
+  let start = workgroup_index(group, groups) * ${64 * steps}u + local;
+  for (var step = 0u; step < ${steps}u; step++) {
+    let i = start + 64u * step;
+    if (i >= params.E) { return; }
+    let g = gradient[i] * scale;
+    let m = params.beta1 * first_moment[i] + params.rest1 * g;
+    let v = params.beta2 * second_moment[i] + params.rest2 * g * g;
+    first_moment[i] = m;
+    second_moment[i] = v;
+    value[i] = params.keep * value[i] - params.lr * (m * correct1) / (sqrt(v) * correct2 + params.eps);
+  }
+}`;
+}

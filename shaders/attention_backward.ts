@@ -1,0 +1,204 @@
+/**
+ * Causal grouped-query attention over packed sequences, backward, without a matrix of scores: probabilities are computed
+ * again from the saved log-sum-exp. Tiles and scans as in attention_tiles.ts; sums run over ascending scanned tokens.
+ * With P = exp(s - log_sum_exp), dP = d_y v^T, r = sum over D of d_y y:  dS = P (dP - r).
+ */
+import { wgsl } from "wgsl-preprocessor/wgsl-preprocessor.js";
+import { headParts, headRow, queryRange, queryTokens } from "./attention.js";
+import {
+  dotText,
+  elementType,
+  type Fetch,
+  type HeadShape,
+  MASKED,
+  repeat,
+  rowElements,
+  type Scanned,
+  scan,
+  scanDeclarations,
+  type TileLayout,
+  tileEntry,
+} from "./attention_tiles.js";
+
+/** d_q = sum over keys of dS k / sqrt(D), and row_dot = r for the other kernel. Rows are queries, as in forward. */
+export function backwardQuery(layout: TileLayout, shape: HeadShape): string {
+  const { heads, kvHeads, headDim } = shape;
+  const elements = rowElements(headDim);
+  const element = elementType(headDim);
+  const rows = layout.tokens * layout.heads;
+  const arrays: Scanned[] = ["k", "v"].map((name) => ({
+    name,
+    type: element,
+    elements,
+    start: (token) => headRow(token, kvHeads, "kv_head", elements),
+  }));
+  const token = (row: number) => Math.floor(row / layout.heads);
+  const head = (row: number) => `(head + ${row % layout.heads}u)`;
+  const at = (row: number) => headRow(`token_${token(row)}`, heads, head(row), elements);
+  return wgsl`
+${scanDeclarations(layout, arrays)}
+${tileEntry(layout, headParts(layout, shape))}
+  let head = part * ${layout.heads}u;
+  let kv_head = head / ${heads / kvHeads}u;
+${queryTokens(layout)}
+${repeat(
+  rows,
+  (r) => `${repeat(
+    elements,
+    (e) => `  let q_${r}_${e} = q[${at(r)} + ${e}u] * ${Math.LOG2E / Math.sqrt(headDim)};
+  let g_${r}_${e} = d_y[${at(r)} + ${e}u];
+  var sum_${r}_${e} = ${element}();`,
+  )}
+  var r_${r} = 0.0;
+${repeat(elements, (e) => `  r_${r} += ${dotText(headDim, `g_${r}_${e}`, `y[${at(r)} + ${e}u]`)};`)}
+  let log_sum_${r} = log_sum_exp[token_${token(r)} * ${heads}u + ${head(r)}] * ${Math.LOG2E};`,
+)}
+${queryRange(layout)}
+${scan(layout, arrays, (fetch) => queryBlock(layout, headDim, fetch, token))}
+${repeat(
+  rows,
+  (r) => `  if (row_start + ${token(r) * layout.lanes}u + lane < params.N) {
+${repeat(elements, (e) => `    store_d_q(${at(r)} + ${e}u, sum_${r}_${e} * ${1 / Math.sqrt(headDim)});`)}
+    row_dot[token_${token(r)} * ${heads}u + ${head(r)}] = r_${r};
+  }`,
+)}
+}`;
+}
+
+function queryBlock(
+  { block, tokens, heads }: TileLayout,
+  headDim: number,
+  fetch: Fetch,
+  token: (row: number) => number,
+): string {
+  const elements = rowElements(headDim);
+  const rows = tokens * heads;
+  return [
+    repeat(block, (b) => repeat(rows, (r) => `    var s_${r}_${b} = 0.0;\n    var p_${r}_${b} = 0.0;`)),
+    repeat(elements, (e) =>
+      repeat(
+        block,
+        (b) => `    { let key = ${fetch("k", e, b)};
+      let value = ${fetch("v", e, b)};
+${repeat(
+  rows,
+  (r) => `      s_${r}_${b} += ${dotText(headDim, `q_${r}_${e}`, "key")};
+      p_${r}_${b} += ${dotText(headDim, `g_${r}_${e}`, "value")};`,
+)} }`,
+      ),
+    ),
+    repeat(block, (b) =>
+      repeat(rows, (r) => {
+        const inside = `base + ${b}u - start_${token(r)} <= reach_${token(r)}`;
+        return `    s_${r}_${b} = exp2(select(${MASKED}, s_${r}_${b} - log_sum_${r}, ${inside})) * (p_${r}_${b} - r_${r});`;
+      }),
+    ),
+    repeat(elements, (e) =>
+      repeat(
+        block,
+        (b) => `    { let key = ${fetch("k", e, b)};
+${repeat(rows, (r) => `      sum_${r}_${e} += s_${r}_${b} * key;`)} }`,
+      ),
+    ),
+  ].join("\n");
+}
+
+/**
+ * d_v = sum of P d_y and d_k = sum of dS q / sqrt(D), over the query heads of the key/value head in ascending order and,
+ * within a head, over the queries from the tile's first token to the end of its last sequence. Rows are keys.
+ */
+export function backwardKeyValue(layout: TileLayout, shape: HeadShape): string {
+  const { heads, kvHeads, headDim } = shape;
+  const elements = rowElements(headDim);
+  const element = elementType(headDim);
+  const group = heads / kvHeads;
+  const arrays: Scanned[] = [
+    ...["q", "d_y"].map((name) => ({
+      name,
+      type: element,
+      elements,
+      start: (token: string) => headRow(token, heads, "head", elements),
+    })),
+    ...["log_sum_exp", "row_dot"].map((name) => ({
+      name,
+      type: "f32",
+      elements: 1,
+      start: (token: string) => headRow(token, heads, "head", 1),
+    })),
+  ];
+  const at = (t: number) => headRow(`token_${t}`, kvHeads, "part", elements);
+  const scale = Math.LOG2E / Math.sqrt(headDim);
+  return wgsl`
+${scanDeclarations(layout, arrays)}
+${tileEntry(layout, kvHeads)}
+${repeat(
+  layout.tokens,
+  (t) => `  let token_${t} = min(row_start + ${t * layout.lanes}u + lane, params.N - 1u);
+  let reach_${t} = sequence_end[token_${t}] - token_${t};
+${repeat(
+  elements,
+  (e) => `  let k_${t}_${e} = k[${at(t)} + ${e}u] * ${scale};
+  let v_${t}_${e} = v[${at(t)} + ${e}u];
+  var key_sum_${t}_${e} = ${element}();
+  var value_sum_${t}_${e} = ${element}();`,
+)}`,
+)}
+  let first = row_start;
+  let last = sequence_end[min(row_start + ${layout.tokens * layout.lanes}u, params.N) - 1u];
+  for (var head = part * ${group}u; head < (part + 1u) * ${group}u; head++) {
+${scan(layout, arrays, (fetch) => keyValueBlock(layout, headDim, fetch))}
+  }
+${repeat(
+  layout.tokens,
+  (t) => `  if (row_start + ${t * layout.lanes}u + lane < params.N) {
+${repeat(
+  elements,
+  (e) => `    store_d_k(${at(t)} + ${e}u, key_sum_${t}_${e} * ${1 / Math.sqrt(headDim)});
+    store_d_v(${at(t)} + ${e}u, value_sum_${t}_${e});`,
+)}
+  }`,
+)}
+}`;
+}
+
+function keyValueBlock({ block, tokens }: TileLayout, headDim: number, fetch: Fetch): string {
+  const elements = rowElements(headDim);
+  return [
+    repeat(block, (b) => repeat(tokens, (t) => `    var s_${t}_${b} = 0.0;\n    var p_${t}_${b} = 0.0;`)),
+    repeat(elements, (e) =>
+      repeat(
+        block,
+        (b) => `    { let query = ${fetch("q", e, b)};
+      let upstream = ${fetch("d_y", e, b)};
+${repeat(
+  tokens,
+  (t) => `      s_${t}_${b} += ${dotText(headDim, `k_${t}_${e}`, "query")};
+      p_${t}_${b} += ${dotText(headDim, `v_${t}_${e}`, "upstream")};`,
+)} }`,
+      ),
+    ),
+    repeat(
+      block,
+      (b) => `    { let log_sum = ${fetch("log_sum_exp", 0, b)} * ${Math.LOG2E};
+      let r = ${fetch("row_dot", 0, b)};
+${repeat(tokens, (t) => {
+  const inside = `base + ${b}u - token_${t} < reach_${t}`;
+  return `      let weight_${t} = exp2(select(${MASKED}, s_${t}_${b} - log_sum, ${inside}));
+      p_${t}_${b} = weight_${t} * (p_${t}_${b} - r);
+      s_${t}_${b} = weight_${t};`;
+})} }`,
+    ),
+    repeat(elements, (e) =>
+      repeat(
+        block,
+        (b) => `    { let query = ${fetch("q", e, b)};
+      let upstream = ${fetch("d_y", e, b)};
+${repeat(
+  tokens,
+  (t) => `      key_sum_${t}_${e} += p_${t}_${b} * query;
+      value_sum_${t}_${e} += s_${t}_${b} * upstream;`,
+)} }`,
+      ),
+    ),
+  ].join("\n");
+}

@@ -1,0 +1,152 @@
+/**
+ * How attention kernels share work. A kernel owns a tile of tokens ("rows": their queries, or their keys and values) in
+ * registers and scans the tokens of the other side in blocks. How a block reaches the invocations:
+ *
+ * shared: GPU. The workgroup stages `tile` tokens in shared memory; barriers before staging (earlier readers are done)
+ *   and after it (the tile is complete).
+ * broadcast: CPU adapters with a fixed subgroup size. The workgroup is one subgroup; each lane loads one token of the
+ *   block and every value reaches the others by subgroupBroadcast. No shared memory, no barrier.
+ * direct: CPU adapters without. Each invocation is a tile of its own and loads every value itself.
+ */
+import { wgsl } from "wgsl-preprocessor/wgsl-preprocessor.js";
+
+export interface TileLayout {
+  readonly mode: "shared" | "broadcast" | "direct";
+  /** Invocations of one workgroup. */
+  readonly workgroup: number;
+  /** Invocations that share one tile of rows. */
+  readonly lanes: number;
+  /** Tokens one invocation owns, `lanes` apart. */
+  readonly tokens: number;
+  /** Query heads of one key/value head that one invocation handles at once. */
+  readonly heads: number;
+  /** Scanned tokens whose scores are in registers at a time. */
+  readonly block: number;
+  /** Scanned tokens in shared memory at a time, a multiple of `block`. */
+  readonly tile: number;
+}
+
+/** Sizes of one attention, and how its rows are cut into elements. */
+export interface HeadShape {
+  readonly heads: number;
+  readonly kvHeads: number;
+  readonly headDim: number;
+}
+
+/** Floats of one element: vec4 where the head width allows it. */
+export const vectorWidth = (headDim: number): 1 | 4 => (headDim % 4 === 0 ? 4 : 1);
+export const elementType = (headDim: number): string => (vectorWidth(headDim) === 4 ? "vec4<f32>" : "f32");
+/** Elements of one head's row. */
+export const rowElements = (headDim: number): number => headDim / vectorWidth(headDim);
+
+/** Lines of text for 0 .. count - 1. */
+export function repeat(count: number, line: (index: number) => string): string {
+  return Array.from({ length: count }, (_, index) => line(index)).join("\n");
+}
+
+/** The inner product of two elements. */
+export function dotText(headDim: number, a: string, b: string): string {
+  return vectorWidth(headDim) === 4 ? `dot(${a}, ${b})` : `${a} * ${b}`;
+}
+
+/** Scores outside the mask; finite, and exp2 of it is zero. */
+export const MASKED = "-1e30";
+
+/** One scanned array: `elements` values per token, starting at `start(token)`. */
+export interface Scanned {
+  readonly name: string;
+  readonly type: string;
+  readonly elements: number;
+  /** Index of a token's first element. */
+  readonly start: (token: string) => string;
+}
+
+/** Module-scope text: the directive and shared arrays a scan over these arrays needs. */
+export function scanDeclarations(layout: TileLayout, arrays: readonly Scanned[]): string {
+  if (layout.mode === "broadcast") return "enable subgroups;";
+  if (layout.mode === "direct") return "";
+  return arrays
+    .map(
+      ({ name, type, elements }) => `var<workgroup> tile_${name}: array<${type}, ${layout.tile * elements}>;`,
+    )
+    .join("\n");
+}
+
+/** Value `element` of array `name` for token `at` of the current block. */
+export type Fetch = (name: string, element: number, at: number) => string;
+
+/**
+ * A loop over the tokens `first` .. `last` (exclusive) in ascending blocks. The body may use `base`, the first token of
+ * the block; tokens past `last` occur and must be masked by the body.
+ */
+export function scan(layout: TileLayout, arrays: readonly Scanned[], body: (fetch: Fetch) => string): string {
+  const { mode, block, tile, lanes } = layout;
+  if (mode === "broadcast") {
+    const loads = arrays.map(({ name, elements, start }) =>
+      repeat(elements, (e) => `    let mine_${name}_${e} = ${name}[${start("mine")} + ${e}u];`),
+    );
+    return wgsl`
+  for (var base = first; base < last; base += ${block}u) {
+    let mine = min(base + lane, params.N - 1u);
+${loads.join("\n")}
+${body((name, element, at) => `subgroupBroadcast(mine_${name}_${element}, ${at}u)`)}
+  }`;
+  }
+  if (mode === "direct") {
+    const starts = arrays.map(({ name, start }) =>
+      repeat(block, (b) => `    let ${name}_at_${b} = ${start(`min(base + ${b}u, params.N - 1u)`)};`),
+    );
+    return wgsl`
+  for (var base = first; base < last; base += ${block}u) {
+${starts.join("\n")}
+${body((name, element, at) => `${name}[${name}_at_${at} + ${element}u]`)}
+  }`;
+  }
+  const stage = arrays.map(
+    ({ name, elements, start }) => `    for (var e = lane; e < ${tile * elements}u; e += ${lanes}u) {
+      tile_${name}[e] = ${name}[${start(`min(staged + e / ${elements}u, params.N - 1u)`)} + e % ${elements}u];
+    }`,
+  );
+  const sizes = Object.fromEntries(arrays.map(({ name, elements }) => [name, elements]));
+  return wgsl`
+  for (var staged = first; staged < last; staged += ${tile}u) {
+    workgroupBarrier(); // earlier readers of the tile are done
+${stage.join("\n")}
+    workgroupBarrier(); // the tile is complete
+    for (var base = staged; base < min(staged + ${tile}u, last); base += ${block}u) {
+${body((name, element, at) => `tile_${name}[(base - staged + ${at}u) * ${sizes[name]}u + ${element}u]`)}
+    }
+  }`;
+}
+
+/** Entry point head: declares `lane`, and `tile_index` and `part` (both uniform in a tile); returns past the last part. */
+export function tileEntry(layout: TileLayout, parts: number): string {
+  const { mode, workgroup, lanes, tokens } = layout;
+  const lane = mode === "broadcast" ? "subgroup_invocation_id" : "local_invocation_index";
+  return wgsl`
+@compute @workgroup_size(${workgroup})
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+        @builtin(${lane}) local: u32) {
+#if ${mode === "direct"}
+  let lane = 0u;
+  let index = workgroup_index(group, groups) * ${workgroup}u + local;
+#else
+  let lane = local;
+  let index = workgroup_index(group, groups);
+#endif
+  let tiles = (params.N + ${lanes * tokens - 1}u) / ${lanes * tokens}u;
+  let tile_index = index % tiles;
+  let part = index / tiles;
+  if (part >= ${parts}u) { return; }
+  let row_start = tile_index * ${lanes * tokens}u;`;
+}
+
+/** Workgroups of a kernel whose rows are cut into `parts` groups of heads. */
+export function tileWorkgroups(
+  { mode, workgroup, lanes, tokens }: TileLayout,
+  N: number,
+  parts: number,
+): number {
+  const tiles = Math.ceil(N / (lanes * tokens)) * parts;
+  return mode === "direct" ? Math.ceil(tiles / workgroup) : tiles;
+}

@@ -1,0 +1,32 @@
+/**
+ * Rows of an embedding matrix. One invocation owns one element of a row: a float, or four neighbouring ones where the
+ * width allows it. No shared memory.
+ */
+import { wgsl } from "wgsl-preprocessor/wgsl-preprocessor.js";
+
+export const WORKGROUP = 64;
+
+const head = (width: number, rows: string): string => wgsl`
+@compute @workgroup_size(${WORKGROUP})
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+        @builtin(local_invocation_index) local: u32) {
+  let index = workgroup_index(group, groups) * ${WORKGROUP}u + local;
+  let row = index / ${width}u;
+  if (row >= ${rows}) { return; }
+  let column = index % ${width}u;`;
+
+/** y[n] = weight[token[n]]. @param width elements of a row */
+export function forward(width: number): string {
+  return wgsl`${head(width, "params.N")}
+  y[index] = weight[token[row] * ${width}u + column];
+}`;
+}
+
+/** d_weight[id[u]] += sum of d_y over the tokens order[segment_start[u]] .. of that id, in ascending order of position. */
+export function backward(element: string, width: number): string {
+  return wgsl`${head(width, "params.U")}
+  var sum = ${element}();
+  for (var at = segment_start[row]; at < segment_start[row + 1u]; at++) { sum += d_y[order[at] * ${width}u + column]; }
+  store_d_weight(id[row] * ${width}u + column, sum);
+}`;
+}

@@ -1,0 +1,187 @@
+/** Named parameters packed into a few flat buffers, so that clearing, norms and optimiser steps take few dispatches. */
+import { ArgumentError } from "../core/errors.js";
+import type { Runtime } from "../gpu/runtime.js";
+import { Tensor } from "./tensor.js";
+
+/** Slots begin at multiples of 64 floats (256 bytes), the largest storage offset alignment WebGPU allows. */
+const SLOT_ELEMENTS = 64;
+const MAX_BUCKET_BYTES = 2 ** 30;
+
+export interface NamedShape {
+  readonly name: string;
+  readonly shape: readonly number[];
+}
+
+/** Where a parameter lies: element `offset` of bucket number `bucket`. */
+export interface ParameterSlot extends NamedShape {
+  readonly bucket: number;
+  readonly offset: number;
+}
+
+/** One flat buffer and its gradient. The gaps between slots are zero in both and stay zero. */
+export interface ParameterBucket {
+  /** Whether weight decay applies: matrices yes, vectors (gains and biases) no. */
+  readonly decayed: boolean;
+  /** Length in floats, gaps included; a multiple of 64. */
+  readonly elements: number;
+  readonly value: Tensor;
+  /** Absent when the parameters are frozen. */
+  readonly gradient: Tensor | undefined;
+}
+
+export interface FlatParametersOptions {
+  /** false: frozen parameters without gradient memory (a reference policy, the base below LoRA). Default true. */
+  readonly requiresGrad?: boolean;
+  /** Upper bound of one bucket in bytes. Default: the adapter's binding limit, at most 1 GiB. */
+  readonly maxBucketBytes?: number;
+}
+
+/**
+ * Owns the values (and gradients) of a set of parameters. `get(name)` is a leaf for the tape whose `grad` is a slot of
+ * the flat gradient: backward adds into it, so call `clearGradients` before each accumulation.
+ */
+export class FlatParameters {
+  readonly slots: ReadonlyMap<string, ParameterSlot>;
+  readonly buckets: readonly ParameterBucket[];
+  readonly requiresGrad: boolean;
+  readonly #leaves = new Map<string, Tensor>();
+
+  /**
+   * Allocates every bucket, filled with zeros.
+   * @throws ArgumentError when a name comes twice, a shape is empty, or one tensor exceeds the largest binding
+   */
+  constructor(
+    readonly runtime: Runtime,
+    parameters: readonly NamedShape[],
+    options: FlatParametersOptions = {},
+  ) {
+    this.requiresGrad = options.requiresGrad ?? true;
+    const limit = Math.min(
+      options.maxBucketBytes ?? MAX_BUCKET_BYTES,
+      MAX_BUCKET_BYTES,
+      runtime.facts.maxBindingBytes,
+    );
+    const { slots, sizes } = packSlots(parameters, limit, runtime.facts.maxBindingBytes);
+    this.slots = slots;
+    this.buckets = sizes.map(({ decayed, elements }, index) => ({
+      decayed,
+      elements,
+      value: Tensor.zeros(runtime, [elements], `parameters ${index}`),
+      gradient: this.requiresGrad ? Tensor.zeros(runtime, [elements], `gradients ${index}`) : undefined,
+    }));
+    for (const slot of slots.values()) {
+      const bucket = this.buckets[slot.bucket] as ParameterBucket;
+      const leaf = bucket.value.view(slot.shape, slot.offset, this.requiresGrad);
+      leaf.grad = bucket.gradient?.view(slot.shape, slot.offset, false);
+      this.#leaves.set(slot.name, leaf);
+    }
+  }
+
+  /** Number of values, gaps not counted. */
+  get count(): number {
+    let sum = 0;
+    for (const slot of this.slots.values()) sum += elementCount(slot.shape);
+    return sum;
+  }
+
+  has(name: string): boolean {
+    return this.slots.has(name);
+  }
+
+  /** The leaf of one parameter; owned by this object. @throws ArgumentError when there is none of that name */
+  get(name: string): Tensor {
+    const leaf = this.#leaves.get(name);
+    if (!leaf) {
+      throw new ArgumentError(
+        `[parameters] no parameter of this name: got "${name}", expected one of ${this.slots.size} names such as "${[...this.slots.keys()][0] ?? ""}". Check the model's configuration.`,
+      );
+    }
+    return leaf;
+  }
+
+  /** Appends filling every gradient with zeros. */
+  clearGradients(): void {
+    for (const { gradient } of this.buckets) if (gradient) this.runtime.clear(gradient.range);
+  }
+
+  /** Overwrites one parameter. @param values row-major, exactly as many as its shape holds */
+  load(name: string, values: Float32Array): void {
+    const leaf = this.get(name);
+    if (values.length !== leaf.size) {
+      throw new ArgumentError(
+        `[parameters] values of ${name} do not fit: got ${values.length}, expected ${leaf.size} for shape [${leaf.shape}]. Load a checkpoint of the same configuration.`,
+      );
+    }
+    leaf.upload(values);
+  }
+
+  /** Values of one parameter after all work appended so far; the caller owns them. */
+  async read(name: string): Promise<Float32Array> {
+    return (await this.get(name).read()) as Float32Array;
+  }
+
+  /** Gradient of one parameter after all work appended so far. @throws ArgumentError when the parameters are frozen */
+  async readGradient(name: string): Promise<Float32Array> {
+    const { grad } = this.get(name);
+    if (!grad) {
+      throw new ArgumentError(
+        `[parameters] ${name} has no gradient: the parameters were made with requiresGrad false. Make them trainable.`,
+      );
+    }
+    return (await grad.read()) as Float32Array;
+  }
+
+  /** Gives all memory back; idempotent. */
+  release(): void {
+    for (const leaf of this.#leaves.values()) leaf.release();
+    for (const { value, gradient } of this.buckets) {
+      value.release();
+      gradient?.release();
+    }
+  }
+}
+
+interface BucketSize {
+  readonly decayed: boolean;
+  elements: number;
+}
+
+/** Fills buckets in the order given, decayed and other parameters apart; a bucket that is full is never reopened. */
+function packSlots(
+  parameters: readonly NamedShape[],
+  limitBytes: number,
+  bindingBytes: number,
+): { slots: Map<string, ParameterSlot>; sizes: BucketSize[] } {
+  const slots = new Map<string, ParameterSlot>();
+  const sizes: BucketSize[] = [];
+  const open = new Map<boolean, number>();
+  for (const { name, shape } of parameters) {
+    if (slots.has(name))
+      throw new ArgumentError(`[parameters] two parameters are called "${name}". Names must differ.`);
+    const elements = Math.ceil(elementCount(shape) / SLOT_ELEMENTS) * SLOT_ELEMENTS;
+    if (elements === 0 || !Number.isInteger(elements)) {
+      throw new ArgumentError(
+        `[parameters] ${name} holds nothing: got shape [${shape}], expected positive sizes. Leave it out.`,
+      );
+    }
+    if (4 * elements > bindingBytes) {
+      throw new ArgumentError(
+        `[parameters] ${name} is too large for one binding: got ${4 * elements} bytes, expected at most ${bindingBytes} (the adapter's maxStorageBufferBindingSize). Use a smaller vocabulary or width, or an adapter with a larger limit.`,
+      );
+    }
+    const decayed = shape.length > 1;
+    let bucket = open.get(decayed);
+    if (bucket === undefined || 4 * ((sizes[bucket] as BucketSize).elements + elements) > limitBytes) {
+      bucket = sizes.push({ decayed, elements: 0 }) - 1;
+      open.set(decayed, bucket);
+    }
+    const size = sizes[bucket] as BucketSize;
+    slots.set(name, { name, shape, bucket, offset: size.elements });
+    size.elements += elements;
+  }
+  return { slots, sizes };
+}
+
+function elementCount(shape: readonly number[]): number {
+  return shape.reduce((product, size) => product * size, 1);
+}

@@ -1,0 +1,156 @@
+/**
+ * Records of a run folder: what training writes, and what reports, resumed runs and other tools read.
+ *
+ *     run.json             RunInfo, replaced as a whole
+ *     metrics.jsonl        one MetricsRow a line, one line for each update
+ *     eval.jsonl           one EvaluationRow a line, one for each split and evaluation
+ *     rollouts/step_*.jsonl  one RolloutRow a line, one for each environment step
+ *     checkpoints/step_*   Checkpoint
+ */
+
+/** Version of the records; readers refuse newer ones. */
+export const RECORD_VERSION = 1;
+
+/** `running` also stays behind when a process is killed. */
+export type RunStatus = "running" | "finished" | "stopped" | "failed";
+
+/** Version control of the folder that a run was started in. */
+export interface GitState {
+  readonly commit: string;
+  /** Tracked files differed from the commit: `code.diff` holds the difference. */
+  readonly dirty: boolean;
+}
+
+/** One process that worked on the run: the first start, or one that resumed it. */
+export interface RunSession {
+  /** ISO 8601 */
+  readonly started: string;
+  /** Update that it started from; 0 = the beginning. */
+  readonly fromStep: number;
+  readonly argv: readonly string[];
+  readonly version: string;
+  readonly node: string;
+  readonly platform: string;
+  readonly git: GitState | null;
+  /** The GPU adapter as `uncouple doctor` reports it. */
+  readonly adapter: Readonly<Record<string, unknown>> | null;
+}
+
+/** Content of `run.json`. */
+export interface RunInfo {
+  readonly recordVersion: number;
+  readonly name: string;
+  readonly seed: number;
+  readonly status: RunStatus;
+  /** ISO 8601 */
+  readonly started: string;
+  /** ISO 8601 */
+  readonly updated: string;
+  /** Updates done, all stages together, as of the last checkpoint or the end. */
+  readonly step: number;
+  /** Why the run stopped or failed. */
+  readonly reason?: string;
+  readonly sessions: readonly RunSession[];
+}
+
+/** Numbers of one update under their metric names (`reward`, `grad_norm`, `perf/tokens_per_s`). */
+export interface Metrics {
+  /** Updates done, from 1 on, all stages together. */
+  readonly step: number;
+  /** `imitation` or `grpo`. */
+  readonly stage: string;
+  /** Values that are not finite are written as null. */
+  readonly [name: string]: number | string | null;
+}
+
+/** Metrics as written. */
+export type MetricsRow = Metrics & { /** Unix time in seconds */ readonly time: number };
+
+/** Result of evaluating one split. */
+export interface Evaluation {
+  /** Updates done before it; 0 = before training. */
+  readonly step: number;
+  readonly stage: string;
+  readonly split: string;
+  /** How actions were chosen. */
+  readonly mode: "greedy" | "sampled";
+  readonly episodes: number;
+  /** Share of episodes that reached their goal, with its 95 % interval. */
+  readonly success: number;
+  readonly success_low: number;
+  readonly success_high: number;
+  /** Further numbers under their metric names. */
+  readonly [name: string]: number | string | null;
+}
+
+/** An evaluation as written. */
+export type EvaluationRow = Evaluation & { /** Unix time in seconds */ readonly time: number };
+
+/** One environment step of a rollout: the row that was trained on. */
+export interface RolloutRow {
+  /** Update that the rollout was made for, from 1 on. */
+  readonly step: number;
+  /** What the row trains. */
+  readonly kind: "policy";
+  readonly group: number;
+  readonly episode: number;
+  /** 0-based environment step within the episode. */
+  readonly env_step: number;
+  readonly task_id: string;
+  readonly task_type: string;
+  readonly prompt: string;
+  readonly prompt_tokens: readonly number[];
+  /** Identity of the text that the policy read. */
+  readonly prompt_hash: number;
+  readonly action: string;
+  readonly action_tokens: readonly number[];
+  /** Log-probabilities of `action_tokens` under the policy that chose them, at the sampling temperature. */
+  readonly log_probs: readonly number[];
+  /** 1 where an action token counts in the loss. */
+  readonly mask: readonly number[];
+  readonly valid: boolean;
+  /** The world's reward for this step. */
+  readonly reward: number;
+  /** Reward of the whole episode. */
+  readonly return: number;
+  /** The two parts of the advantage, and their sum. */
+  readonly outcome_advantage: number;
+  readonly penalty_advantage: number;
+  readonly advantage: number;
+}
+
+/** A tensor to save. `data` may be a function, called once when its turn comes (a readback, for example). */
+export interface RecordedTensor {
+  readonly name: string;
+  readonly shape: readonly number[];
+  readonly data: Float32Array | (() => Float32Array | Promise<Float32Array>);
+}
+
+/** Anything that JSON holds. */
+export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
+
+/** Everything from which a run goes on as if it had never stopped. */
+export interface Checkpoint {
+  /** Updates done, all stages together. */
+  readonly step: number;
+  /** Stage that the last update belonged to. */
+  readonly stage: string;
+  /** Names are unique within each list. Values are kept bit by bit. */
+  readonly tensors: {
+    readonly model: readonly RecordedTensor[];
+    readonly optimizer: readonly RecordedTensor[];
+  };
+  /** Random streams, counters, positions in the data. */
+  readonly state: Json;
+}
+
+/**
+ * Where the training loop puts its records. Calls are awaited one after the other. Everything that belongs to an update
+ * is written before its checkpoint: a resumed run drops what is newer than the checkpoint and writes it again.
+ */
+export interface RunSink {
+  metrics(row: Metrics): Promise<void>;
+  evaluation(row: Evaluation): Promise<void>;
+  rollouts(step: number, rows: Iterable<RolloutRow>): Promise<void>;
+  checkpoint(checkpoint: Checkpoint): Promise<void>;
+}

@@ -1,0 +1,219 @@
+/** Batched sampling with a KV cache: sequences of different lengths side by side, finished ones dropped from the batch. */
+import { Tape } from "../autograd/tape.js";
+import { Tensor } from "../autograd/tensor.js";
+import { ArgumentError } from "../core/errors.js";
+import { appendKv, attentionDecode, gatherRows, linear, sample } from "../kernels/index.js";
+import { type PackedTokens, packSequences } from "./packing.js";
+import { headWidth } from "./parameters.js";
+import type { Attend, DeviceBatch, Qwen2Model } from "./qwen2.js";
+
+export interface SamplingOptions {
+  /** Divides the logits; 0 takes the most likely token. */
+  readonly temperature: number;
+  /** Sample among the k most likely tokens only; 0 = all. */
+  readonly topK?: number;
+  /** Sample among the most likely tokens that together hold this mass; 1 = all. */
+  readonly topP?: number;
+  /** Most tokens sampled per sequence, the end token included. */
+  readonly maxNewTokens: number;
+  /** Ids that end a sequence. */
+  readonly endTokens: readonly number[];
+  readonly seed: number;
+}
+
+/** One prompt and the identity of its random stream: the same seed, stream and prompt give the same tokens in any batch. */
+export interface GenerationRequest {
+  readonly prompt: readonly number[];
+  readonly stream: number;
+}
+
+export interface Generation {
+  /** Sampled tokens, the end token included when it came. */
+  readonly tokens: readonly number[];
+  /** Log-probability of each sampled token under the temperature-scaled, untruncated distribution. */
+  readonly logProbs: readonly number[];
+  /** The end token came before `maxNewTokens` did. */
+  readonly finished: boolean;
+}
+
+export interface GeneratorOptions {
+  /** Prompt tokens computed at once. */
+  readonly tokensPerBatch?: number;
+  /** Sequences decoded side by side; more requests are served in turn. */
+  readonly maxSequences?: number;
+}
+
+interface Active {
+  readonly request: number;
+  readonly slot: number;
+  length: number;
+  last: number;
+  readonly tokens: number[];
+  readonly logProbs: number[];
+}
+
+/** Generates with one model. Its cache grows to the largest call and is kept until `release`. */
+export class Generator {
+  #keys: Tensor[] = [];
+  #values: Tensor[] = [];
+  #slots = 0;
+  #capacity = 0;
+  readonly #tokensPerBatch: number;
+  readonly #maxSequences: number;
+
+  constructor(
+    readonly model: Qwen2Model,
+    options: GeneratorOptions = {},
+  ) {
+    this.#tokensPerBatch = options.tokensPerBatch ?? 4096;
+    this.#maxSequences = options.maxSequences ?? 256;
+  }
+
+  /**
+   * @returns one generation per request, in order
+   * @throws ArgumentError when a prompt is empty or does not fit the model's context
+   */
+  async generate(requests: readonly GenerationRequest[], options: SamplingOptions): Promise<Generation[]> {
+    const results: Generation[] = [];
+    for (let start = 0; start < requests.length; start += this.#maxSequences) {
+      results.push(...(await this.#generateGroup(requests.slice(start, start + this.#maxSequences), options)));
+    }
+    return results;
+  }
+
+  release(): void {
+    for (const tensor of [...this.#keys, ...this.#values]) tensor.release();
+    this.#keys = [];
+    this.#values = [];
+    this.#slots = 0;
+    this.#capacity = 0;
+  }
+
+  async #generateGroup(requests: readonly GenerationRequest[], options: SamplingOptions): Promise<Generation[]> {
+    const longest = requests.reduce((most, { prompt }) => Math.max(most, prompt.length), 0) + options.maxNewTokens;
+    if (longest > this.model.config.max_position_embeddings) {
+      throw new ArgumentError(
+        `[generate] prompt and answer too long: got ${longest} tokens, expected at most ${this.model.config.max_position_embeddings} (max_position_embeddings). Shorten the prompt or the answer.`,
+      );
+    }
+    this.#grow(requests.length, longest);
+    const all = requests.map(
+      ({ prompt }, index): Active => ({ request: index, slot: index, length: prompt.length, last: -1, tokens: [], logProbs: [] }),
+    );
+    await this.#prefill(requests, all, options);
+    let active = all.filter((one) => !isFinished(one, options));
+    while (active.length > 0) {
+      const packed = singleTokens(active);
+      for (const one of active) one.length++;
+      await this.#step(requests, active, packed, options, true);
+      active = active.filter((one) => !isFinished(one, options));
+    }
+    return all.map(({ tokens, logProbs }) => ({ tokens, logProbs, finished: options.endTokens.includes(tokens[tokens.length - 1]) }));
+  }
+
+  /** Computes the prompts, several at once up to the token budget, and samples each one's first token. */
+  async #prefill(requests: readonly GenerationRequest[], all: readonly Active[], options: SamplingOptions): Promise<void> {
+    let start = 0;
+    while (start < all.length) {
+      let end = start;
+      let tokens = 0;
+      while (end < all.length && (end === start || tokens + all[end].length <= this.#tokensPerBatch)) tokens += all[end++].length;
+      const part = all.slice(start, end);
+      await this.#step(requests, part, packSequences(part.map(({ request }) => requests[request].prompt)), options, false);
+      start = end;
+    }
+  }
+
+  /** One forward pass over prompts or single tokens, and one sampled token for each sequence. */
+  async #step(
+    requests: readonly GenerationRequest[],
+    active: readonly Active[],
+    packed: PackedTokens,
+    options: SamplingOptions,
+    decoding: boolean,
+  ): Promise<void> {
+    const { model } = this;
+    const tape = new Tape(model.launcher, { record: false });
+    const batch = model.batch(tape, packed);
+    const attend = decoding ? this.#cachedAttention(tape, batch, active) : this.#fillingAttention(tape, batch, packed, active);
+    const hidden = model.hidden(tape, batch, attend);
+    const lastRows = Uint32Array.from(active, (_, index) => packed.offsets[index + 1] - 1);
+    const rows = decoding ? hidden : tape.apply(gatherRows, { x: hidden, index: tape.input(lastRows) }).y;
+    const logits = tape.apply(linear, { x: rows, weight: model.headWeight }).y;
+    const stream = tape.input(Uint32Array.from(active, ({ request }) => requests[request].stream));
+    const counter = tape.input(Uint32Array.from(active, ({ tokens }) => tokens.length));
+    const { token, log_prob } = tape.apply(
+      sample,
+      { logits, stream, counter },
+      { temperature: options.temperature, top_k: options.topK ?? 0, top_p: options.topP ?? 1, seed: options.seed >>> 0 },
+    );
+    const [tokenBytes, logProbBytes] = await model.launcher.runtime.read([token.range, log_prob.range]);
+    tape.release();
+    const tokens = new Uint32Array(tokenBytes);
+    const logProbs = new Float32Array(logProbBytes);
+    active.forEach((one, index) => {
+      one.last = tokens[index];
+      one.tokens.push(tokens[index]);
+      one.logProbs.push(logProbs[index]);
+    });
+  }
+
+  #fillingAttention(tape: Tape, batch: DeviceBatch, packed: PackedTokens, active: readonly Active[]): Attend {
+    const slots = new Uint32Array(batch.count);
+    active.forEach(({ slot }, index) => {
+      slots.fill(slot, packed.offsets[index], packed.offsets[index + 1]);
+    });
+    const slot = tape.input(slots);
+    const full = this.model.packedAttention(tape, batch);
+    return (layer, projections) => {
+      this.#append(layer, projections.k, projections.v, slot, batch.position);
+      return full(layer, projections);
+    };
+  }
+
+  #cachedAttention(tape: Tape, batch: DeviceBatch, active: readonly Active[]): Attend {
+    const { num_attention_heads: heads, num_key_value_heads: kv_heads } = this.model.config;
+    const slot = tape.input(Uint32Array.from(active, (one) => one.slot));
+    const length = tape.input(Uint32Array.from(active, (one) => one.length));
+    return (layer, { q, k, v }) => {
+      this.#append(layer, k, v, slot, batch.position);
+      const caches = { key_cache: this.#keys[layer], value_cache: this.#values[layer] };
+      return tape.apply(attentionDecode, { q, ...caches, slot, length }, { heads, kv_heads }).y;
+    };
+  }
+
+  #append(layer: number, k: Tensor, v: Tensor, slot: Tensor, position: Tensor): void {
+    appendKv(this.model.launcher, { k, v, slot, position, key_cache: this.#keys[layer], value_cache: this.#values[layer] });
+  }
+
+  #grow(slots: number, capacity: number): void {
+    if (slots <= this.#slots && capacity <= this.#capacity) return;
+    const S = Math.max(slots, this.#slots);
+    const T = Math.max(this.#capacity, Math.ceil(capacity / 64) * 64);
+    this.release();
+    this.#slots = S;
+    this.#capacity = T;
+    const { config, launcher } = this.model;
+    const shape = [S, T, config.num_key_value_heads * headWidth(config)];
+    for (let layer = 0; layer < config.num_hidden_layers; layer++) {
+      this.#keys.push(Tensor.empty(launcher.runtime, shape, "f32", "key cache"));
+      this.#values.push(Tensor.empty(launcher.runtime, shape, "f32", "value cache"));
+    }
+  }
+}
+
+function isFinished({ tokens }: Active, { endTokens, maxNewTokens }: SamplingOptions): boolean {
+  return tokens.length >= maxNewTokens || endTokens.includes(tokens[tokens.length - 1]);
+}
+
+/** The last sampled token of each sequence as a packed batch of one-token rows at their true positions. */
+function singleTokens(active: readonly Active[]): PackedTokens {
+  const index = Uint32Array.from(active, (_, n) => n);
+  return {
+    tokens: Uint32Array.from(active, ({ last }) => last),
+    position: Uint32Array.from(active, ({ length }) => length),
+    sequenceStart: index,
+    sequenceEnd: index.map((n) => n + 1),
+    offsets: Uint32Array.from({ length: active.length + 1 }, (_, n) => n),
+  };
+}

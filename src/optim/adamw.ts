@@ -1,0 +1,183 @@
+/** AdamW with decoupled weight decay, global norm clipping and skipping of non-finite steps, all on the GPU. */
+import type { FlatParameters, ParameterBucket } from "../autograd/flat_parameters.js";
+import { Tensor } from "../autograd/tensor.js";
+import { ArgumentError, DataError } from "../core/errors.js";
+import { ADAMW_STATE_WORDS, adamwInto, adamwPartials } from "../kernels/adamw.js";
+import type { Launcher } from "../kernels/launch.js";
+
+export interface AdamWOptions {
+  readonly parameters: FlatParameters;
+  readonly launcher: Launcher;
+  readonly lr: number;
+  /** Decay rates of the two moments, each in [0, 1). Default 0.9 and 0.999. */
+  readonly betas?: readonly [number, number];
+  /** Default 1e-8. */
+  readonly eps?: number;
+  /** Applied to matrices only. Default 0. */
+  readonly weightDecay?: number;
+  /** Largest norm of the gradient of all parameters together; 0 (default) turns clipping off. */
+  readonly maxGradNorm?: number;
+}
+
+/** What the last step did. */
+export interface AdamWStats {
+  /** Norm of the gradient over all parameters, before clipping; not finite when the step was skipped. */
+  readonly gradNorm: number;
+  /** Factor the gradient was multiplied with, at most 1; 0 when the step was skipped. */
+  readonly clipScale: number;
+  /** The last step was skipped because a gradient was not finite. */
+  readonly skipped: boolean;
+  /** Steps taken and steps skipped since the start. */
+  readonly steps: number;
+  readonly skippedSteps: number;
+}
+
+interface Moments {
+  readonly first: Tensor;
+  readonly second: Tensor;
+}
+
+/**
+ * Steps through `FlatParameters`. The step counter of the bias correction lives on the GPU and advances on good steps
+ * only: no value has to come back to the host for a step.
+ * @source Loshchilov & Hutter 2019, algorithm 2
+ */
+export class AdamW {
+  readonly parameters: FlatParameters;
+  readonly #launcher: Launcher;
+  readonly #lr: number;
+  readonly #betas: readonly [number, number];
+  readonly #eps: number;
+  readonly #weightDecay: number;
+  readonly #maxGradNorm: number;
+  readonly #moments: readonly Moments[];
+  readonly #counter: Tensor;
+  readonly #partial: Tensor;
+  readonly #flag: Tensor;
+
+  /** @throws ArgumentError for values out of range and for frozen parameters */
+  constructor(options: AdamWOptions) {
+    const { parameters, launcher, lr, betas = [0.9, 0.999], eps = 1e-8 } = options;
+    const { weightDecay = 0, maxGradNorm = 0 } = options;
+    if (!parameters.requiresGrad) {
+      throw new ArgumentError("[adamw] the parameters are frozen. Make them with requiresGrad true.");
+    }
+    for (const [name, value] of Object.entries({ lr, weightDecay, maxGradNorm }))
+      check(name, value, value >= 0 && Number.isFinite(value), "a number of at least 0");
+    for (const beta of betas) check("betas", beta, beta >= 0 && beta < 1, "numbers in [0, 1)");
+    check("eps", eps, eps > 0 && Number.isFinite(eps), "a number above 0");
+    this.parameters = parameters;
+    this.#launcher = launcher;
+    this.#lr = lr;
+    this.#betas = betas;
+    this.#eps = eps;
+    this.#weightDecay = weightDecay;
+    this.#maxGradNorm = maxGradNorm;
+    const { runtime } = launcher;
+    this.#moments = parameters.buckets.map(({ elements }, index) => ({
+      first: Tensor.zeros(runtime, [elements], `first moments ${index}`),
+      second: Tensor.zeros(runtime, [elements], `second moments ${index}`),
+    }));
+    this.#counter = Tensor.from(runtime, new Uint32Array(ADAMW_STATE_WORDS), undefined, { label: "adamw" });
+    const sizes = parameters.buckets.map(({ elements }) => elements);
+    const partials = Math.max(1, adamwPartials(sizes, launcher.facts));
+    this.#partial = Tensor.empty(runtime, [partials], "f32", "gradient norm");
+    this.#flag = Tensor.empty(runtime, [partials], "u32", "gradient flags");
+  }
+
+  /** Appends one step from the gradients as they are then. @param lr learning rate of this step, default the one given at the start */
+  step(lr = this.#lr): void {
+    check("lr", lr, lr >= 0 && Number.isFinite(lr), "a number of at least 0");
+    adamwInto(this.#launcher, this.#launcher.facts, {
+      buckets: this.parameters.buckets.map((bucket, index) => {
+        const { first, second } = this.#moments[index] as Moments;
+        return {
+          value: bucket.value,
+          gradient: bucket.gradient as Tensor,
+          firstMoment: first,
+          secondMoment: second,
+          decay: this.#decay(bucket, lr),
+        };
+      }),
+      state: this.#counter,
+      partial: this.#partial,
+      flag: this.#flag,
+      lr,
+      beta1: this.#betas[0],
+      beta2: this.#betas[1],
+      eps: this.#eps,
+      maxNorm: this.#maxGradNorm,
+    });
+  }
+
+  /** What the last step did; waits for the GPU. */
+  async stats(): Promise<AdamWStats> {
+    const words = (await this.#counter.read()) as Uint32Array;
+    const floats = new Float32Array(words.buffer);
+    return {
+      gradNorm: floats[2] as number,
+      clipScale: floats[3] as number,
+      skipped: words[1] !== 0,
+      steps: words[0] as number,
+      skippedSteps: words[6] as number,
+    };
+  }
+
+  /**
+   * Everything a checkpoint must hold to go on bit-equal: `m.<parameter>` and `v.<parameter>` in the parameter's shape
+   * and `counter` (u32). Names and shapes do not depend on how the adapter packs buckets.
+   * @returns fresh views of the live state; release each after reading
+   */
+  state(): Map<string, Tensor> {
+    const tensors = new Map<string, Tensor>([["counter", this.#counter.view([ADAMW_STATE_WORDS])]]);
+    for (const { name, shape, bucket, offset } of this.parameters.slots.values()) {
+      const { first, second } = this.#moments[bucket] as Moments;
+      tensors.set(`m.${name}`, first.view(shape, offset));
+      tensors.set(`v.${name}`, second.view(shape, offset));
+    }
+    return tensors;
+  }
+
+  /**
+   * Restores what `state` gave.
+   * @throws DataError when a tensor is missing or has another size
+   */
+  load(saved: ReadonlyMap<string, Float32Array | Uint32Array>): void {
+    const state = this.state();
+    try {
+      for (const [name, tensor] of state) tensor.upload(fitting(saved, name, tensor));
+    } finally {
+      for (const tensor of state.values()) tensor.release();
+    }
+  }
+
+  /** Gives the moments back; the parameters stay with their owner. Idempotent. */
+  release(): void {
+    for (const { first, second } of this.#moments) {
+      first.release();
+      second.release();
+    }
+    for (const tensor of [this.#counter, this.#partial, this.#flag]) tensor.release();
+  }
+
+  #decay(bucket: ParameterBucket, lr: number): number {
+    return bucket.decayed ? lr * this.#weightDecay : 0;
+  }
+}
+
+function fitting(
+  saved: ReadonlyMap<string, Float32Array | Uint32Array>,
+  name: string,
+  { size, dtype }: Tensor,
+): Float32Array | Uint32Array {
+  const data = saved.get(name);
+  if (data?.length === size && data instanceof Uint32Array === (dtype === "u32")) return data;
+  throw new DataError(
+    `[adamw] optimiser state does not fit: got ${data?.length ?? "no"} values for ${name}, expected ${size} of ${dtype}. Resume from a checkpoint of the same model.`,
+  );
+}
+
+function check(name: string, value: number, holds: boolean, rule: string): void {
+  if (!holds)
+    throw new ArgumentError(`[adamw] ${name} is out of range: got ${value}, expected ${rule}. Change it.`);
+}

@@ -1,0 +1,62 @@
+/** Kinds of configuration values. A schema's message is what was expected, as the second half of an error. */
+import { z } from "zod";
+
+/** Whole number from `low` up. */
+export function integerFrom(low: number) {
+  const expected = `an integer, ${low} or more`;
+  return z.int(expected).min(low, expected);
+}
+
+/** Number from `low` up, `low` included. */
+export function numberFrom(low: number) {
+  const expected = `a number, ${low} or more`;
+  return z.number(expected).min(low, expected);
+}
+
+/** Number above `low`. */
+export function numberAbove(low: number) {
+  const expected = `a number above ${low}`;
+  return z.number(expected).gt(low, expected);
+}
+
+/** Number from 0 to 1, both included. */
+export function fraction() {
+  const expected = "a number from 0 to 1";
+  return z.number(expected).min(0, expected).max(1, expected);
+}
+
+/** Number above 0, up to 1. */
+export function positiveFraction() {
+  const expected = "a number above 0, up to 1";
+  return z.number(expected).gt(0, expected).max(1, expected);
+}
+
+export function flag() {
+  return z.boolean("true or false");
+}
+
+export function text() {
+  const expected = "a text that is not empty";
+  return z.string(expected).min(1, expected);
+}
+
+/** One of a few words. */
+export function choice<const T extends readonly [string, ...string[]]>(words: T) {
+  const last = words[words.length - 1];
+  return z.enum(words, words.length === 1 ? last : `${words.slice(0, -1).join(", ")} or ${last}`);
+}
+
+export function listOfTexts() {
+  return z.array(text(), "a list of texts").min(1, "a list of at least one text");
+}
+
+/** `[low, high]`. */
+export function integerRange() {
+  const expected = "a list of two integers, low and high";
+  return z.tuple([z.int(expected), z.int(expected)], expected);
+}
+
+/** A group of fields, every one of which has a default: all of it may be left out. Unknown keys are errors. */
+export function section<T extends z.core.$ZodShape>(shape: T) {
+  return z.strictObject(shape, "a section of `key: value` lines");
+}

@@ -1,0 +1,106 @@
+import { expect, test } from "vitest";
+import { FlatParameters } from "../../src/autograd/flat_parameters.js";
+import { Tape } from "../../src/autograd/tape.js";
+import { Tensor } from "../../src/autograd/tensor.js";
+import { Launcher, linear } from "../../src/kernels/index.js";
+import { testRuntime } from "../support/runtime.js";
+
+const runtime = await testRuntime();
+const launcher = new Launcher(runtime);
+
+test("matrices and vectors lie in separate buckets, at multiples of 64 floats", () => {
+  const parameters = new FlatParameters(runtime, [
+    { name: "a", shape: [3, 5] },
+    { name: "gain", shape: [65] },
+    { name: "b", shape: [64, 2] },
+    { name: "bias", shape: [1] },
+  ]);
+  expect(parameters.buckets.map(({ decayed, elements }) => ({ decayed, elements }))).toEqual([
+    { decayed: true, elements: 192 },
+    { decayed: false, elements: 192 },
+  ]);
+  expect([...parameters.slots.values()].map(({ bucket, offset }) => [bucket, offset])).toEqual([
+    [0, 0],
+    [1, 0],
+    [0, 64],
+    [1, 128],
+  ]);
+  expect(parameters.count).toBe(15 + 65 + 128 + 1);
+  parameters.release();
+});
+
+test("a full bucket is followed by another; one tensor may be larger than the wished size", () => {
+  const names = ["a", "b", "c", "d"];
+  const parameters = new FlatParameters(
+    runtime,
+    names.map((name, i) => ({ name, shape: [i === 3 ? 256 : 64, 2] })),
+    { maxBucketBytes: 1024 },
+  );
+  expect(parameters.buckets.map(({ elements }) => elements)).toEqual([256, 128, 512]);
+  parameters.release();
+});
+
+test("values come back as loaded, and fresh parameters are zero", async () => {
+  const live = runtime.buffers.liveBytes;
+  const parameters = new FlatParameters(runtime, [
+    { name: "a", shape: [3, 5] },
+    { name: "b", shape: [2, 2] },
+  ]);
+  expect(await parameters.read("a")).toEqual(new Float32Array(15));
+  parameters.load("b", Float32Array.of(1, 2, 3, 4));
+  expect(await parameters.read("b")).toEqual(Float32Array.of(1, 2, 3, 4));
+  expect(await parameters.read("a")).toEqual(new Float32Array(15));
+  expect(() => parameters.load("a", new Float32Array(14))).toThrow("expected 15");
+  expect(() => parameters.get("c")).toThrow('"c"');
+  parameters.release();
+  parameters.release();
+  expect(runtime.buffers.liveBytes).toBe(live);
+});
+
+test("backward adds into the flat gradient until it is cleared", async () => {
+  const parameters = new FlatParameters(runtime, [
+    { name: "weight", shape: [2, 3] },
+    { name: "bias", shape: [2] },
+  ]);
+  parameters.load("weight", Float32Array.of(1, 2, 3, 4, 5, 6));
+  const pass = () => {
+    const tape = new Tape(launcher);
+    const x = tape.input(Float32Array.of(1, 10, 100), [1, 3]);
+    const { y } = tape.apply(linear, { x, weight: parameters.get("weight"), bias: parameters.get("bias") });
+    const seed = Tensor.from(runtime, Float32Array.of(1, 2), [1, 2]);
+    tape.backward([[y, seed]]);
+    seed.release();
+    tape.release();
+  };
+  pass();
+  expect(await parameters.readGradient("weight")).toEqual(Float32Array.of(1, 10, 100, 2, 20, 200));
+  pass();
+  expect(await parameters.readGradient("bias")).toEqual(Float32Array.of(2, 4));
+  parameters.clearGradients();
+  pass();
+  expect(await parameters.readGradient("weight")).toEqual(Float32Array.of(1, 10, 100, 2, 20, 200));
+  parameters.release();
+});
+
+test("frozen parameters take no gradient memory", async () => {
+  const parameters = new FlatParameters(runtime, [{ name: "a", shape: [2, 2] }], { requiresGrad: false });
+  expect(parameters.get("a").requiresGrad).toBe(false);
+  expect(parameters.buckets[0].gradient).toBeUndefined();
+  await expect(parameters.readGradient("a")).rejects.toThrow("requiresGrad");
+  parameters.release();
+});
+
+test("names that come twice, empty shapes and tensors beyond one binding are refused", () => {
+  const make = (shapes: readonly (readonly number[])[], limit = 2 ** 30) => {
+    const facts = { ...runtime.facts, maxBindingBytes: limit };
+    const limited = Object.create(runtime, { facts: { value: facts } });
+    return () =>
+      new FlatParameters(
+        limited,
+        shapes.map((shape) => ({ name: "a", shape })),
+      );
+  };
+  expect(make([[2, 2], [3]])).toThrow('"a"');
+  expect(make([[0, 2]])).toThrow("holds nothing");
+  expect(make([[256, 2]], 1024)).toThrow("maxStorageBufferBindingSize");
+});

@@ -1,0 +1,196 @@
+import { describe, expect, test } from "vitest";
+import { FlatParameters, type NamedShape } from "../../src/autograd/flat_parameters.js";
+import { Random } from "../../src/core/random.js";
+import { Launcher } from "../../src/kernels/index.js";
+import { AdamW, type AdamWOptions } from "../../src/optim/adamw.js";
+import { testRuntime } from "../support/runtime.js";
+
+const families = [
+  ["adapter's own", new Launcher(await testRuntime())],
+  ["GPU", new Launcher(await testRuntime({ isSoftware: false }))],
+] as const;
+
+const shapes: readonly NamedShape[] = [
+  { name: "matrix", shape: [37, 19] },
+  { name: "gain", shape: [65] },
+  { name: "wide", shape: [130, 257] },
+  { name: "one", shape: [1] },
+];
+const settings = { lr: 0.01, betas: [0.9, 0.95], eps: 1e-6, weightDecay: 0.1 } as const;
+
+type Values = Record<string, Float32Array>;
+
+function normals(random: Random, scale = 1): Values {
+  return Object.fromEntries(
+    shapes.map(({ name, shape }) => {
+      const size = shape.reduce((product, value) => product * value, 1);
+      return [name, Float32Array.from({ length: size }, () => scale * random.normal())];
+    }),
+  );
+}
+
+function setUp(launcher: Launcher, options: Partial<AdamWOptions> = {}, maxBucketBytes?: number) {
+  const parameters = new FlatParameters(launcher.runtime, shapes, { maxBucketBytes });
+  const optimiser = new AdamW({ ...settings, ...options, parameters, launcher });
+  for (const [name, values] of Object.entries(normals(Random.of(1)))) parameters.load(name, values);
+  const step = (gradients: Values, lr?: number) => {
+    for (const [name, values] of Object.entries(gradients)) parameters.get(name).grad?.upload(values);
+    optimiser.step(lr);
+  };
+  const readAll = async () => {
+    const values: Values = {};
+    for (const { name } of shapes) values[name] = await parameters.read(name);
+    return values;
+  };
+  const release = () => {
+    optimiser.release();
+    parameters.release();
+  };
+  return { parameters, optimiser, step, readAll, release };
+}
+
+/** AdamW in float64, written like the algorithm. */
+class ReferenceAdamW {
+  readonly values: Record<string, Float64Array>;
+  readonly #m: Record<string, Float64Array> = {};
+  readonly #v: Record<string, Float64Array> = {};
+  #t = 0;
+
+  constructor(values: Values) {
+    this.values = Object.fromEntries(
+      Object.entries(values).map(([name, data]) => [name, Float64Array.from(data)]),
+    );
+    for (const [name, data] of Object.entries(values)) {
+      this.#m[name] = new Float64Array(data.length);
+      this.#v[name] = new Float64Array(data.length);
+    }
+  }
+
+  step(gradients: Values, maxNorm = 0): number {
+    this.#t++;
+    const [beta1, beta2] = settings.betas;
+    const norm = Math.sqrt(
+      Object.values(gradients).reduce((sum, data) => sum + data.reduce((part, g) => part + g * g, 0), 0),
+    );
+    const scale = maxNorm > 0 ? Math.min(1, maxNorm / (norm + 1e-6)) : 1;
+    for (const { name, shape } of shapes) {
+      const [value, m, v] = [this.values[name], this.#m[name], this.#v[name]];
+      gradients[name].forEach((raw, i) => {
+        const g = raw * scale;
+        m[i] = beta1 * m[i] + (1 - beta1) * g;
+        v[i] = beta2 * v[i] + (1 - beta2) * g * g;
+        if (shape.length > 1) value[i] -= settings.lr * settings.weightDecay * value[i];
+        const mean = m[i] / (1 - beta1 ** this.#t);
+        value[i] -= (settings.lr * mean) / (Math.sqrt(v[i] / (1 - beta2 ** this.#t)) + settings.eps);
+      });
+    }
+    return norm;
+  }
+}
+
+function worstError(actual: Values, expected: Record<string, Float64Array>): number {
+  let worst = 0;
+  for (const [name, data] of Object.entries(actual)) {
+    data.forEach((value, i) => {
+      const error = Math.abs(value - expected[name][i]);
+      worst = Math.max(worst, Number.isFinite(error) ? error : Number.POSITIVE_INFINITY);
+    });
+  }
+  return worst;
+}
+
+for (const [family, launcher] of families) {
+  describe(`${family} family`, () => {
+    for (const maxGradNorm of [0, 5]) {
+      test(`20 steps match float64, maxGradNorm ${maxGradNorm}`, async () => {
+        // a small bucket limit spreads the parameters over several buckets
+        const run = setUp(launcher, { maxGradNorm }, 150_000);
+        expect(run.parameters.buckets.length).toBe(2);
+        const reference = new ReferenceAdamW(await run.readAll());
+        const random = Random.of(2);
+        let norm = 0;
+        for (let i = 0; i < 20; i++) {
+          const gradients = normals(random, 0.05 * (i + 1));
+          run.step(gradients);
+          norm = reference.step(gradients, maxGradNorm);
+        }
+        expect(worstError(await run.readAll(), reference.values)).toBeLessThan(5e-6);
+        const stats = await run.optimiser.stats();
+        expect(Math.abs(stats.gradNorm / norm - 1)).toBeLessThan(1e-6);
+        expect(stats).toMatchObject({ steps: 20, skipped: false, skippedSteps: 0 });
+        expect(stats.clipScale).toBeCloseTo(maxGradNorm === 0 ? 1 : maxGradNorm / norm, 6);
+        run.release();
+      });
+    }
+
+    for (const bad of [Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, 3e38]) {
+      test(`a gradient with ${bad} skips the whole step`, async () => {
+        const run = setUp(launcher, { maxGradNorm: 1 });
+        const first = normals(Random.of(3));
+        const second = normals(Random.of(4));
+        run.step(first);
+        const before = await run.readAll();
+        const poisoned = { ...second, one: Float32Array.of(bad) };
+        run.step(poisoned);
+        expect(await run.readAll()).toEqual(before);
+        expect(await run.optimiser.stats()).toMatchObject({
+          steps: 1,
+          skipped: true,
+          skippedSteps: 1,
+          clipScale: 0,
+        });
+        run.step(second);
+        expect(await run.optimiser.stats()).toMatchObject({ steps: 2, skipped: false });
+        const untouched = setUp(launcher, { maxGradNorm: 1 });
+        untouched.step(first);
+        untouched.step(second);
+        expect(await run.readAll()).toEqual(await untouched.readAll());
+        run.release();
+        untouched.release();
+      });
+    }
+
+    test("a resumed run is bit-equal, whatever the buckets, and leaves no memory behind", async () => {
+      const live = launcher.runtime.buffers.liveBytes;
+      const gradients = [5, 6, 7, 8].map((seed) => normals(Random.of(seed)));
+      const whole = setUp(launcher, { maxGradNorm: 1 });
+      for (const gradient of gradients) whole.step(gradient);
+      const half = setUp(launcher, { maxGradNorm: 1 });
+      for (const gradient of gradients.slice(0, 2)) half.step(gradient);
+      const saved = new Map<string, Float32Array | Uint32Array>();
+      for (const [name, tensor] of half.optimiser.state()) {
+        saved.set(name, await tensor.read());
+        tensor.release();
+      }
+      const resumed = setUp(launcher, { maxGradNorm: 1 });
+      for (const [name, values] of Object.entries(await half.readAll()))
+        resumed.parameters.load(name, values);
+      resumed.optimiser.load(saved);
+      for (const gradient of gradients.slice(2)) resumed.step(gradient);
+      expect(await resumed.readAll()).toEqual(await whole.readAll());
+      saved.delete("m.gain");
+      expect(() => resumed.optimiser.load(saved)).toThrow("m.gain");
+      for (const run of [whole, half, resumed]) run.release();
+      expect(launcher.runtime.buffers.liveBytes).toBe(live);
+    });
+
+    test("a learning rate given to a step replaces the default", async () => {
+      const run = setUp(launcher);
+      const before = await run.readAll();
+      run.step(normals(Random.of(9)), 0);
+      expect(await run.readAll()).toEqual(before);
+      run.release();
+    });
+  });
+}
+
+test("frozen parameters and values out of range are refused", () => {
+  const launcher = families[0][1];
+  const frozen = new FlatParameters(launcher.runtime, shapes, { requiresGrad: false });
+  expect(() => new AdamW({ parameters: frozen, launcher, lr: 1 })).toThrow("frozen");
+  frozen.release();
+  const parameters = new FlatParameters(launcher.runtime, shapes);
+  expect(() => new AdamW({ parameters, launcher, lr: -1 })).toThrow("lr");
+  expect(() => new AdamW({ parameters, launcher, lr: 1, betas: [0.9, 1] })).toThrow("betas");
+  parameters.release();
+});
