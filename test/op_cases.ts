@@ -65,6 +65,12 @@ export const opCases: readonly OpCase[] = [
     ],
     draw: { index: (random, { N, R }) => random.shuffle([...Array(N).keys()]).slice(0, R) },
   }),
+  row(kernels.crossEntropy, {
+    dims: [{ N: 1 }, { N: 16 }, { N: 2077 }],
+    draw: {
+      weight: (random, { N }) => Array.from({ length: N }, () => random.integer(2) * random.uniform()),
+    },
+  }),
   row(kernels.linear, {
     dims: [
       { N: 1, I: 1, O: 1 },
@@ -82,6 +88,23 @@ export const opCases: readonly OpCase[] = [
     ],
     params: [{}, { temperature: 0.7, tile_columns: 64 }],
     draw: { target: (random, { N, V }) => Array.from({ length: N }, () => random.integer(V)) },
+  }),
+  row(kernels.policyLoss, {
+    dims: [{ N: 1 }, { N: 17 }, { N: 1100 }],
+    params: [
+      {},
+      { clip_high: 0.28, dual_clip: 3, beta: 0.05, kl_kind: 1, entropy_coef: 0.01 },
+      { clip_low: 0.1, beta: 0.1, kl_kind: 2, classification_coef: 0.5 },
+      { beta: 0.1, kl_kind: 3, classification_coef: 0 },
+    ],
+    draw: {
+      log_prob: (random, { N }) => Array.from({ length: N }, () => -2 * random.uniform()),
+      old_log_prob: (random, { N }) => Array.from({ length: N }, () => -2 * random.uniform()),
+      reference_log_prob: (random, { N }) => Array.from({ length: N }, () => -2 * random.uniform()),
+      weight: (random, { N }) => Array.from({ length: N }, () => random.integer(3) * random.uniform()),
+      stream: (random, { N }) => Array.from({ length: N }, () => random.integer(2)),
+    },
+    without: [[], ["reference_log_prob"], ["stream"], ["reference_log_prob", "stream"]],
   }),
   row(kernels.rmsNorm, {
     dims: [

@@ -5,6 +5,10 @@ import { runCli } from "./program.js";
 const GRACE = 2000;
 
 process.exitCode = await runCli(process.argv.slice(2), {
+  // Opened only when a command asks for it: an unused input is left to whoever comes after.
+  get stdin() {
+    return process.stdin;
+  },
   stdout: process.stdout,
   stderr: process.stderr,
   env: process.env,

@@ -1,8 +1,9 @@
 /** The console: results go to stdout, everything about the way there to stderr. */
-import type { Writable } from "node:stream";
+import { Readable, type Writable } from "node:stream";
 import pc from "picocolors";
 import type { Logger } from "../core/logger.js";
 import type { Environment } from "../host/folders.js";
+import { type InputStream, isPrompted, type LineOptions, readLines } from "./terminal_lines.js";
 
 type Colors = ReturnType<typeof pc.createColors>;
 
@@ -10,6 +11,8 @@ type Colors = ReturnType<typeof pc.createColors>;
 export type OutputStream = Writable & { isTTY?: boolean; columns?: number };
 
 export interface TerminalOptions {
+  /** Default: nothing to read. */
+  readonly stdin?: InputStream;
   stdout: OutputStream;
   stderr: OutputStream;
   env: Environment;
@@ -64,6 +67,17 @@ export class Terminal implements Logger {
     return this.options.stderr.isTTY === true && !this.#quiet && !this.options.env.CI;
   }
 
+  /** Whether `lines` shows a prompt and echoes what is typed. */
+  get isPrompted(): boolean {
+    return isPrompted(this.#input);
+  }
+
+  /** Lines of stdin, until it ends or nobody reads the results any more. At a terminal they are edited at a prompt,
+   *  which is shown on stderr, with the Tab key completing to one of `completions()`. */
+  lines(prompt: string, completions: LineOptions["completions"]): AsyncGenerator<string> {
+    return readLines({ ...this.#input, prompt, completions, signal: this.readerGone });
+  }
+
   /** A result: one or more lines to stdout. */
   print(text: string): void {
     if (!this.#reader.signal.aborted) this.options.stdout.write(`${text}\n`);
@@ -99,6 +113,10 @@ export class Terminal implements Logger {
     await Promise.all(
       [stdout, stderr].map((stream) => new Promise<void>((done) => stream.write("", () => done()))),
     );
+  }
+
+  get #input(): Pick<LineOptions, "input" | "echo"> {
+    return { input: this.options.stdin ?? Readable.from([]), echo: this.options.stderr };
   }
 
   #log(message: string): void {

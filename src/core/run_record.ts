@@ -17,7 +17,7 @@ export type RunStatus = "running" | "finished" | "stopped" | "failed";
 /** Version control of the folder that a run was started in. */
 export interface GitState {
   readonly commit: string;
-  /** Tracked files differed from the commit: `code.diff` holds the difference. */
+  /** Tracked files differed from the commit: `code.diff` holds the difference (`code.N.diff` of the Nth session). */
   readonly dirty: boolean;
 }
 

@@ -6,7 +6,7 @@ import type { Environment } from "./folders.js";
 
 const run = promisify(execFile);
 
-/** A checkout with more than this much of changes is recorded without them. */
+/** Bytes of changes above which they are not recorded. */
 const MAX_DIFF_BYTES = 64 << 20;
 
 /** State of a checkout. */
@@ -30,7 +30,7 @@ export async function readGitState(folder: string, env: Environment): Promise<Gi
     const { stdout: commit } = await run("git", ["rev-parse", "--verify", "HEAD"], options);
     // from the top of the checkout, without external tools and colours that the user may have configured
     const diffArguments = ["diff", "HEAD", "--no-ext-diff", "--no-color", "--no-textconv", "--binary"];
-    const { stdout: diff } = await run("git", diffArguments, options);
+    const diff = await run("git", diffArguments, options).then(({ stdout }) => stdout, noteIfTooLong);
     return { commit: commit.trim(), dirty: diff.length > 0, diff };
   } catch (error) {
     if (isAbsence(error)) return null;
@@ -38,7 +38,17 @@ export async function readGitState(folder: string, env: Environment): Promise<Gi
   }
 }
 
+/** Stands in for a difference that is too long to keep. @throws every other error */
+function noteIfTooLong(error: unknown): string {
+  if (!hasCode(error, "ERR_CHILD_PROCESS_STDIO_MAXBUFFER")) throw error;
+  return `The difference is longer than ${MAX_DIFF_BYTES} bytes and was not recorded.\n`;
+}
+
 /** git is not there (ENOENT), or says that there is no checkout or commit (exit code 128). */
 function isAbsence(error: unknown): boolean {
-  return error instanceof Error && "code" in error && (error.code === "ENOENT" || error.code === 128);
+  return hasCode(error, "ENOENT") || hasCode(error, 128);
+}
+
+function hasCode(error: unknown, code: string | number): boolean {
+  return error instanceof Error && "code" in error && error.code === code;
 }

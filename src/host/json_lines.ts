@@ -1,5 +1,6 @@
 /** Files of one JSON object a line that grow at their end. */
 import { type FileHandle, open, readFile } from "node:fs/promises";
+import { DataError } from "../core/errors.js";
 import { pathExists, writeFileAtomic } from "./files.js";
 
 /** Numbers that JSON has no word for become null. */
@@ -54,19 +55,36 @@ async function completeLines(path: string): Promise<string[]> {
   return parts.filter((line) => line.endsWith("\n"));
 }
 
-/** Rows of a file; none when there is no file. An unfinished last line is left out. */
+/** @throws DataError naming the line */
+function parseLine(path: string, line: string, index: number): unknown {
+  try {
+    return JSON.parse(line);
+  } catch (error) {
+    throw new DataError(
+      `[${path}:${index + 1}] line is not JSON: got ${JSON.stringify(line.slice(0, 60))}, expected one JSON object. ` +
+        "Remove the line.",
+      { cause: error },
+    );
+  }
+}
+
+/**
+ * Rows of a file; none when there is no file. An unfinished last line is left out.
+ * @throws DataError naming the line that is not JSON
+ */
 export async function readJsonLines(path: string): Promise<unknown[]> {
-  return (await completeLines(path)).map((line) => JSON.parse(line));
+  return (await completeLines(path)).map((line, index) => parseLine(path, line, index));
 }
 
 /**
  * Removes the rows of updates after `step`, and an unfinished last line. What stays keeps its bytes.
  * @param step updates done at the checkpoint that a run goes on from
+ * @throws DataError naming a line that is not JSON
  */
 export async function dropRowsAfter(path: string, step: number): Promise<void> {
   if (!(await pathExists(path))) return;
-  const kept = (await completeLines(path)).filter((line) => {
-    const row: unknown = JSON.parse(line);
+  const kept = (await completeLines(path)).filter((line, index) => {
+    const row = parseLine(path, line, index);
     return typeof row === "object" && row !== null && "step" in row && Number(row.step) <= step;
   });
   await writeFileAtomic(path, kept.join(""));

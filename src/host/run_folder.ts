@@ -1,8 +1,7 @@
 /** The folder of one run: made once, written while training goes on, gone on with after a stop or a kill. */
-import { mkdir, readdir, rm, stat } from "node:fs/promises";
+import { mkdir, readdir, rm } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
-import { z } from "zod";
-import { ConfigError, DataError } from "../core/errors.js";
+import { ConfigError } from "../core/errors.js";
 import type { Logger } from "../core/logger.js";
 import {
   type Checkpoint,
@@ -25,23 +24,10 @@ import {
 } from "./checkpoints.js";
 import { pathExists, writeFileAtomic } from "./files.js";
 import type { GitSnapshot } from "./git.js";
-import { jsonText, readJsonFile } from "./json_file.js";
+import { jsonText } from "./json_file.js";
 import { AppendFile, dropRowsAfter, jsonLine } from "./json_lines.js";
 import { type ModelFolderContent, writeModelFolder } from "./model_folder.js";
-
-/** Names inside a run folder. */
-export const RUN_FILES = {
-  config: "config.yaml",
-  input: "config.input.yaml",
-  info: "run.json",
-  diff: "code.diff",
-  metrics: "metrics.jsonl",
-  evaluations: "eval.jsonl",
-  rollouts: "rollouts",
-  log: "run.log",
-  checkpoints: "checkpoints",
-  export: "export",
-} as const;
+import { RUN_FILES, readRunInfo } from "./run_info.js";
 
 /** What a process tells about itself. */
 export type SessionFacts = Omit<RunSession, "started" | "fromStep" | "git"> & {
@@ -75,47 +61,6 @@ export interface ResumedRun {
   readonly folder: RunFolder;
   /** Undefined when the run never came to its first checkpoint: it starts again. */
   readonly checkpoint: LoadedCheckpoint | undefined;
-}
-
-const infoSchema = z.looseObject({
-  recordVersion: z.literal(RECORD_VERSION),
-  name: z.string(),
-  seed: z.int(),
-  status: z.enum(["running", "finished", "stopped", "failed"]),
-  started: z.string(),
-  updated: z.string(),
-  step: z.int(),
-  sessions: z.array(z.looseObject({ started: z.string() })),
-});
-
-/** Reads `run.json` of a run folder. @throws DataError when it is missing or malformed */
-export async function readRunInfo(path: string): Promise<RunInfo> {
-  const file = join(path, RUN_FILES.info);
-  const json = await readJsonFile(file);
-  const result = infoSchema.safeParse(json);
-  if (result.success) return json as RunInfo;
-  const { path: field, message } = result.error.issues[0];
-  throw new DataError(
-    `[${file}] run record is malformed: got ${message} at ${field.join(".") || "its root"}, expected a record of ` +
-      `version ${RECORD_VERSION}. Use the version of the program that wrote it.`,
-  );
-}
-
-/**
- * The run folder in `out` that was started or resumed last.
- * @returns undefined when there is none
- */
-export async function findLatestRun(out: string): Promise<string | undefined> {
-  if (!(await pathExists(out))) return undefined;
-  let latest: { path: string; time: number } | undefined;
-  for (const name of await readdir(out)) {
-    const file = join(out, name, RUN_FILES.info);
-    if (!(await stat(join(out, name))).isDirectory() || !(await pathExists(file))) continue;
-    const { sessions } = await readRunInfo(join(out, name));
-    const time = Date.parse(sessions[sessions.length - 1].started);
-    if (!latest || time > latest.time) latest = { path: join(out, name), time };
-  }
-  return latest?.path;
 }
 
 /** An open run folder. Close it with `finish`. */
@@ -191,7 +136,9 @@ export class RunFolder implements RunSink {
       fromStep: info.step,
       git: git && { commit: git.commit, dirty: git.dirty },
     };
-    if (git?.dirty) await writeFileAtomic(join(path, RUN_FILES.diff), git.diff);
+    const number = info.sessions.length + 1;
+    const diffFile = number === 1 ? RUN_FILES.diff : `code.${number}.diff`;
+    if (git?.dirty) await writeFileAtomic(join(path, diffFile), git.diff);
     const files = {
       metrics: await AppendFile.open(join(path, RUN_FILES.metrics)),
       evaluations: await AppendFile.open(join(path, RUN_FILES.evaluations)),

@@ -1,6 +1,7 @@
 /** Every op, by import: the registry in op.ts is complete once this module is loaded. */
 export { add, addInto } from "./add.js";
 export { attention } from "./attention.js";
+export { crossEntropy } from "./cross_entropy.js";
 export { type EmbeddingSegments, embedding, embeddingSegments } from "./embedding.js";
 export { gatherRows } from "./gather_rows.js";
 export { Launcher } from "./launch.js";
@@ -8,6 +9,7 @@ export { linear } from "./linear.js";
 export { linearLogProb } from "./linear_log_prob.js";
 export { type Matmul, matmulInto } from "./matmul.js";
 export * from "./op.js";
+export { joinPolicyStatistics, POLICY_STATISTICS, type PolicyStatistics, policyLoss } from "./policy_loss.js";
 export { rmsNorm } from "./rms_norm.js";
 export { rope, ropeTable } from "./rope.js";
 export { swiglu } from "./swiglu.js";

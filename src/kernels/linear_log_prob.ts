@@ -78,11 +78,11 @@ interface Tile {
   rows(array: ArrayView): ArrayView;
 }
 
-function tilesOf({ scratch, scalars: { N, C, V, T } }: PlanContext): Tile[] {
-  const logits = scratch("logits", [N, T]);
-  return Array.from({ length: Math.ceil(V / T) }, (_, index) => {
-    const first = index * T;
-    const W = Math.min(T, V - first);
+function tilesOf({ scratch, scalars: { N, C, V, tile } }: PlanContext): Tile[] {
+  const logits = scratch("logits", [N, tile]);
+  return Array.from({ length: Math.ceil(V / tile) }, (_, index) => {
+    const first = index * tile;
+    const W = Math.min(tile, V - first);
     return {
       first,
       W,
@@ -107,7 +107,7 @@ function deriveTile({ N, V, temperature, tile_columns }: Scalars, _: DeviceFacts
       `[linear_log_prob] tile_columns is wrong: got ${tile_columns}, expected a multiple of ${TILE_STEP}, or 0 to have it chosen.`,
     );
   }
-  return { T: tile_columns > 0 ? Math.min(V, tile_columns) : vocabularyTile(Math.max(N, 1), V) };
+  return { tile: tile_columns > 0 ? Math.min(V, tile_columns) : vocabularyTile(Math.max(N, 1), V) };
 }
 
 function forward(context: PlanContext): void {
@@ -128,8 +128,8 @@ function backward(context: PlanContext): void {
   const { N, C, temperature } = context.scalars;
   const { hidden, weight, target, entropy, log_sum_exp, d_hidden, d_weight } = views;
   for (const { first, W, z, rows } of tilesOf(context)) {
-    const tile = rows(weight);
-    matmulInto({ run }, { a: hidden, b: tile, y: z, M: N, N: W, K: C, transposeB: true });
+    const part = rows(weight);
+    matmulInto({ run }, { a: hidden, b: part, y: z, M: N, N: W, K: C, transposeB: true });
     run(
       gradientUnit,
       {
@@ -144,7 +144,7 @@ function backward(context: PlanContext): void {
     );
     if (d_hidden) {
       const add = first > 0 || accumulate.has("d_hidden");
-      matmulInto({ run }, { a: z, b: tile, y: d_hidden, M: N, N: C, K: W, accumulate: add });
+      matmulInto({ run }, { a: z, b: part, y: d_hidden, M: N, N: C, K: W, accumulate: add });
     }
     if (d_weight) {
       const add = accumulate.has("d_weight");
@@ -167,7 +167,7 @@ export const linearLogProb = defineOp({
   outputs: { log_prob: f32("N"), entropy: f32("N") },
   saved: { log_sum_exp: f32("N") },
   params: { temperature: f32Param(1), tile_columns: u32Param(0) },
-  derived: ["T"],
+  derived: ["tile"],
   derive: deriveTile,
   forward,
   backward,

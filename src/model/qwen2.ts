@@ -66,7 +66,7 @@ export class Qwen2Model {
   ) {
     this.launcher = launcher;
     for (const { name, shape } of parameterShapes(config)) {
-      const tensor = parameters.tensor(name);
+      const tensor = parameters.get(name);
       if (tensor.shape.join() !== shape.join()) {
         throw new ArgumentError(
           `[qwen2] parameter ${name} does not fit: got [${tensor.shape}], expected [${shape}]. Build the parameters from this config.`,
@@ -114,7 +114,7 @@ export class Qwen2Model {
 
   /** Final normalised hidden states [N, C]. */
   hidden(tape: Tape, batch: DeviceBatch, attend: Attend = this.packedAttention(tape, batch)): Tensor {
-    const weight = this.parameters.tensor("model.embed_tokens.weight");
+    const weight = this.parameters.get("model.embed_tokens.weight");
     let x = tape.apply(embedding, { token: batch.token, weight, ...batch.segments }).y;
     for (let layer = 0; layer < this.config.num_hidden_layers; layer++) {
       const before = x;
@@ -137,7 +137,7 @@ export class Qwen2Model {
   /** Weight of the vocabulary head, [V, C]. */
   get headWeight(): Tensor {
     const name = this.config.tie_word_embeddings ? "model.embed_tokens.weight" : "lm_head.weight";
-    return this.parameters.tensor(name);
+    return this.parameters.get(name);
   }
 
   /** Causal attention inside each packed sequence. */
@@ -173,12 +173,12 @@ export class Qwen2Model {
   }
 
   #norm(tape: Tape, x: Tensor, name: string): Tensor {
-    return tape.apply(rmsNorm, { x, gain: this.parameters.tensor(name) }, { eps: this.config.rms_norm_eps }).y;
+    return tape.apply(rmsNorm, { x, gain: this.parameters.get(name) }, { eps: this.config.rms_norm_eps }).y;
   }
 
   #linear(tape: Tape, x: Tensor, name: string, hasBias: boolean): Tensor {
-    const bias = hasBias ? this.parameters.tensor(`${name}.bias`) : undefined;
-    return tape.apply(linear, { x, weight: this.parameters.tensor(`${name}.weight`), bias }).y;
+    const bias = hasBias ? this.parameters.get(`${name}.bias`) : undefined;
+    return tape.apply(linear, { x, weight: this.parameters.get(`${name}.weight`), bias }).y;
   }
 
   /** Rotary angles for at least this many positions; grows by doubling so that steady batches reuse one table. */

@@ -89,8 +89,8 @@ export class AtomTable {
 
   /** An atom with object ids. */
   atom(number: number, objects: ObjectTable): Atom {
-    const args = (this.args[number] as readonly number[]).map((object) => objects.ids[object] as string);
-    return { predicate: this.predicates[number] as string, args };
+    const args = this.args[number].map((object) => objects.ids[object]);
+    return { predicate: this.predicates[number], args };
   }
 
   /** Arguments as one number while that is exact, else as text. */

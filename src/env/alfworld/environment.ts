@@ -110,7 +110,7 @@ export class AlfworldEnvironment implements Environment {
   }
 
   #drawTask(split: string | undefined): string {
-    return this.#random.pick(this.#source.tasks(split ?? (this.#source.splits[0] as string))).id;
+    return this.#random.pick(this.#source.tasks(split ?? this.#source.splits[0])).id;
   }
 
   #current(): { game: AlfworldGame; play: AlfworldPlay } {

@@ -2,15 +2,12 @@
 import { planErrands } from "./expert_errands.js";
 import { searchPlan } from "./expert_search.js";
 import type { AlfworldGame } from "./game.js";
-import { type GroundModel, groundProblem } from "./grounding.js";
-import { PlayState, Watchers } from "./play_state.js";
+import { PlayState } from "./play_state.js";
 
 export interface ExpertOptions {
   /** States to look at when a goal is of no known shape; each costs about a millisecond in a large game. Default 2000. */
   readonly maxStates?: number;
 }
-
-const watchersOfGames = new WeakMap<AlfworldGame, Watchers>();
 
 /**
  * A winning command sequence from the game's start; for the six ALFWorld task types a shortest one in nearly every game.
@@ -32,31 +29,19 @@ export function planFromState(
   state: Uint8Array,
   options: ExpertOptions = {},
 ): readonly string[] | null {
-  const watchers = watchersOf(game);
-  const start = new PlayState(watchers);
+  const start = new PlayState(game.watchers);
   start.restore(state);
   if (start.goalHolds()) return [];
   const isTrue = (atom: number): boolean => start.isTrue(atom);
-  const { model } = watchers;
   return (
-    played(game, model, state, planErrands(model, isTrue)) ??
-    played(game, model, state, searchPlan(model, isTrue, options.maxStates ?? 2000))
+    played(game, state, planErrands(game.model, isTrue)) ??
+    played(game, state, searchPlan(game.model, isTrue, options.maxStates ?? 2000))
   );
-}
-
-function watchersOf(game: AlfworldGame): Watchers {
-  let watchers = watchersOfGames.get(game);
-  if (watchers === undefined) {
-    watchers = new Watchers(groundProblem(game.domain, game.problem, game.taskId));
-    watchersOfGames.set(game, watchers);
-  }
-  return watchers;
 }
 
 /** The commands of a plan up to the win, or null when it does not win in the engine. */
 function played(
   game: AlfworldGame,
-  model: GroundModel,
   state: Uint8Array,
   plan: readonly number[] | undefined,
 ): readonly string[] | null {
@@ -65,10 +50,10 @@ function played(
   play.restore(state);
   const commands: string[] = [];
   for (const actionNumber of plan) {
-    const { action, args } = model.actions[actionNumber];
+    const { action, args } = game.model.actions[actionNumber];
     const command = game.commandText(
       action.name,
-      args.map((object) => model.objects.ids[object]),
+      args.map((object) => game.model.objects.ids[object]),
     );
     if (!play.admissibleCommands.includes(command)) return null;
     play.step(command);

@@ -1,5 +1,5 @@
 /** Ground actions as planning operators: what each needs and changes, and which of them change an atom. */
-import { alternativesOf, type Conjunction } from "./ground_condition.js";
+import { alternativesOf, type Conjunction, type GroundCondition } from "./ground_condition.js";
 import type { GroundModel } from "./grounding.js";
 
 /** Truth of an atom by its number. */
@@ -26,6 +26,7 @@ export interface Operator {
 
 /** The operators of a game. */
 export interface OperatorTable {
+  /** Those that change anything which an action or the goal asks for. */
   readonly operators: readonly Operator[];
   /** Operators that add an atom, by atom. */
   readonly achievers: ReadonlyMap<number, readonly Operator[]>;
@@ -44,7 +45,10 @@ const tables = new WeakMap<GroundModel, OperatorTable>();
 export function operatorsOf(model: GroundModel): OperatorTable {
   let table = tables.get(model);
   if (table === undefined) {
-    const operators = model.actions.flatMap((_, action) => operatorsOfAction(model, action));
+    const operators = relevant(
+      model,
+      model.actions.flatMap((_, action) => operatorsOfAction(model, action)),
+    );
     const achievers = byAtom(operators, (operator) => operator.adds);
     const removers = byAtom(operators, (operator) => operator.deletes);
     const goals = alternativesOf(model.goal, "expert").filter(({ positive }) =>
@@ -81,6 +85,19 @@ function operatorsOfAction(model: GroundModel, action: number): Operator[] {
     }
   }
   return operators;
+}
+
+/** Leaves out actions that only note what was looked at. */
+function relevant(model: GroundModel, operators: readonly Operator[]): readonly Operator[] {
+  const asked = new Set(operators.flatMap(({ positive, negative }) => [...positive, ...negative]));
+  const addLiterals = (condition: GroundCondition): void => {
+    if (typeof condition === "boolean") return;
+    if (condition.kind === "literal") asked.add(condition.atom);
+    else condition.parts.forEach(addLiterals);
+  };
+  addLiterals(model.goal);
+  const matters = (atom: number): boolean => asked.has(atom);
+  return operators.filter(({ adds, deletes }) => adds.some(matters) || deletes.some(matters));
 }
 
 function byAtom(

@@ -10,7 +10,6 @@ interface Node {
   readonly truths: ReadonlySet<number>;
   readonly action: number | undefined;
   readonly parent: Node | undefined;
-  readonly depth: number;
 }
 
 /**
@@ -27,7 +26,7 @@ export function searchPlan(
   const table = operatorsOf(model);
   const truths = new Set<number>();
   for (let atom = 0; atom < model.atoms.size; atom++) if (isTrue(atom)) truths.add(atom);
-  const start: Node = { truths, action: undefined, parent: undefined, depth: 0 };
+  const start: Node = { truths, action: undefined, parent: undefined };
   const open = new Buckets<Node>();
   const seen = new Set([keyOf(truths)]);
   open.add(start, estimate(model, table, truths));
@@ -47,7 +46,7 @@ export function searchPlan(
       looked++;
       const cost = estimate(model, table, next);
       if (cost < Number.POSITIVE_INFINITY) {
-        open.add({ truths: next, action: operator.action, parent: node, depth: node.depth + 1 }, cost);
+        open.add({ truths: next, action: operator.action, parent: node }, cost);
       }
     }
   }
@@ -55,7 +54,7 @@ export function searchPlan(
 }
 
 function keyOf(truths: ReadonlySet<number>): string {
-  return String.fromCharCode(...[...truths].sort((a, b) => a - b));
+  return String.fromCodePoint(...[...truths].sort((a, b) => a - b));
 }
 
 function actionsOf(node: Node): number[] {

@@ -143,7 +143,7 @@ class GrammarReader {
   }
 
   #peek(): Token {
-    return this.#tokens[this.#next] as Token;
+    return this.#tokens[this.#next];
   }
 
   #take(kind: Token["kind"], expected: string, text?: string): Token {

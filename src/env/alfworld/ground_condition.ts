@@ -26,7 +26,7 @@ export function combine(kind: "and" | "or", parts: readonly GroundCondition[]): 
     else kept.push(part);
   }
   if (kept.length === 0) return !absorbing;
-  return kept.length === 1 ? (kept[0] as GroundCondition) : { kind, parts: kept };
+  return kept.length === 1 ? kept[0] : { kind, parts: kept };
 }
 
 /** Truth of a condition, given the truth of atoms. */

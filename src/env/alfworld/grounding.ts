@@ -112,8 +112,8 @@ function reachableAtoms(drafts: readonly Draft[], instantiation: Instantiation):
   const waiting = new Map<number, Rule[]>();
   const queue: number[] = [...reachable];
   const fire = (rule: Rule): void => {
-    for (const atom of rule.adds) {
-      if (reachable.has(atom)) continue;
+    for (const { atom, add, condition } of rule.effects) {
+      if (!add || condition !== true || reachable.has(atom)) continue;
       reachable.add(atom);
       queue.push(atom);
     }
@@ -132,28 +132,30 @@ function reachableAtoms(drafts: readonly Draft[], instantiation: Instantiation):
   return reachable;
 }
 
+/** When all of `needs` are reached, the unconditional adds among `effects` are. */
 interface Rule {
   readonly needs: readonly number[];
-  readonly adds: readonly number[];
+  readonly effects: readonly GroundEffect[];
   /** How many of `needs` are not reached yet. */
   missing: number;
 }
 
-function rulesOf(draft: Draft): Rule[] {
-  const always = draft.effects
-    .filter((effect) => effect.add && effect.condition === true)
-    .map((effect) => effect.atom);
-  const conditional = draft.effects.filter((effect) => effect.add && effect.condition !== true);
-  return draft.alternatives.flatMap(({ positive }) => {
-    const rules: Rule[] = [{ needs: positive, adds: always, missing: positive.length }];
-    for (const effect of conditional) {
-      for (const conjunction of alternativesOf(effect.condition, draft.action.name)) {
-        const needs = [...new Set([...positive, ...conjunction.positive])];
-        rules.push({ needs, adds: [effect.atom], missing: needs.length });
+function rulesOf({ action, alternatives, effects }: Draft): Rule[] {
+  const rules: Rule[] = alternatives.map(({ positive }) => ({
+    needs: positive,
+    effects,
+    missing: positive.length,
+  }));
+  for (const { atom, add, condition } of effects) {
+    if (!add || condition === true) continue;
+    for (const { positive } of alternativesOf(condition, action.name)) {
+      for (const alternative of alternatives) {
+        const needs = [...new Set([...alternative.positive, ...positive])];
+        rules.push({ needs, effects: [{ atom, add, condition: true }], missing: needs.length });
       }
     }
-    return rules;
-  });
+  }
+  return rules;
 }
 
 /**

@@ -23,6 +23,7 @@ export class Instantiation {
   readonly #where: string;
   readonly #rows = new Map<string, (readonly number[])[]>();
   readonly #rowsByArgument = new Map<string, Map<number, (readonly number[])[]>>();
+  readonly #demands = new Map<Condition, readonly Condition[]>();
   #bindings = 0;
 
   /** @param where how messages name the game */
@@ -108,11 +109,18 @@ export class Instantiation {
   ): void {
     const shadowed = variables.map(({ name }) => [name, binding.get(name)] as const);
     for (const { name } of variables) binding.delete(name);
-    const demanded = conjuncts(guides).filter((guide) => this.#isStatic(guide));
+    const demanded = guides.flatMap((guide) => this.#demandsOf(guide));
     const open = new Map<string, ReadonlySet<number>>();
-    for (const { name, type } of variables) open.set(name, this.#members(name, type, demanded, binding));
-    const joined = demanded.filter((guide): guide is AtomCondition => guide.kind === "atom");
-    if ([...open.values()].every((members) => members.size > 0)) this.#extend(open, joined, binding, visit);
+    let possible = variables.every(({ type }) => this.objects.ofType(type).size > 0);
+    for (const { name, type } of possible ? variables : []) {
+      const members = this.#members(name, type, demanded, binding);
+      open.set(name, members);
+      possible &&= members.size > 0;
+    }
+    if (possible) {
+      const joined = demanded.filter((demand): demand is AtomCondition => demand.kind === "atom");
+      this.#extend(open, joined, binding, visit);
+    }
     for (const [name, value] of shadowed) if (value !== undefined) binding.set(name, value);
   }
 
@@ -164,8 +172,8 @@ export class Instantiation {
     const bound: [string, ReadonlySet<number>][] = [];
     let fits = true;
     for (let i = 0; i < row.length && fits; i++) {
-      const term = guide.args[i] as string;
-      const object = row[i] as number;
+      const term = guide.args[i];
+      const object = row[i];
       const members = open.get(term);
       if (members === undefined) fits = this.#value(term, binding) === object;
       else if (members.has(object)) {
@@ -201,6 +209,16 @@ export class Instantiation {
     }
     binding.delete(name);
     return kept;
+  }
+
+  /** The parts of a conjunction whose truth no action can change. */
+  #demandsOf(guide: Condition): readonly Condition[] {
+    let demands = this.#demands.get(guide);
+    if (demands === undefined) {
+      demands = conjuncts(guide).filter((part) => this.#isStatic(part));
+      this.#demands.set(guide, demands);
+    }
+    return demands;
   }
 
   /** Whether no action can change the truth of a condition. */
@@ -252,10 +270,8 @@ export class Instantiation {
 }
 
 /** The parts of a conjunction, nested ones included. */
-function conjuncts(conditions: readonly Condition[]): Condition[] {
-  return conditions.flatMap((condition) =>
-    condition.kind === "and" ? conjuncts(condition.parts) : [condition],
-  );
+function conjuncts(condition: Condition): Condition[] {
+  return condition.kind === "and" ? condition.parts.flatMap(conjuncts) : [condition];
 }
 
 /** Variables of a condition that it does not bind itself, with repeats. */

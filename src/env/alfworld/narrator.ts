@@ -128,9 +128,9 @@ export class Narrator {
       }
       case "variable": {
         const object = bound.findLast(({ name }) => name === expression.name)?.object as number;
-        if (expression.attribute === "name") return this.#names[object] as string;
-        if (expression.attribute === "id") return this.#objects.ids[object] as string;
-        if (expression.attribute === "type") return this.#objects.types[object] as string;
+        if (expression.attribute === "name") return this.#names[object];
+        if (expression.attribute === "id") return this.#objects.ids[object];
+        if (expression.attribute === "type") return this.#objects.types[object];
         return expression.attribute === "indefinite" ? "a" : "the";
       }
     }
@@ -141,7 +141,7 @@ function bind(action: Action, args: readonly number[]): Bound[] {
   return action.parameters.map(({ name, type }, i) => ({
     name: name.slice(1),
     type,
-    object: args[i] as number,
+    object: args[i],
   }));
 }
 

@@ -9,7 +9,7 @@ import { parseTemplate } from "./text_template.js";
 export const TASK_RULE = "task";
 
 /** A task rule of one unconditional text, as every real file has it; the group is the JSON text inside the quotes. */
-const TASK_LINE = /"task"\s*:\s*\[\s*\{\s*"rhs"\s*:\s*"((?:[^"\\\n]|\\.)*)"\s*\}\s*\]/g;
+const TASK_LINE = /"task"\s*:\s*\[\s*\{\s*"rhs"\s*:\s*"((?:[^"\\\n]|\\.)*)"\s*\}\s*\]/dg;
 
 const MAX_ENTRIES = 16;
 
@@ -27,14 +27,12 @@ export class ParseCache {
   /** @throws DataError as `parseGrammar` does */
   grammar(text: string, file: string): Grammar {
     const lines = [...text.matchAll(TASK_LINE)];
-    const [line, sentence] = lines.length === 1 ? (lines[0] as unknown as [string, string]) : ["", ""];
-    if (sentence !== "") {
-      const blank =
-        line.slice(0, line.lastIndexOf(sentence)) + line.slice(line.lastIndexOf(sentence) + sentence.length);
-      const skeleton = text.replace(line, () => blank);
+    const [start, end] = (lines.length === 1 ? lines[0]?.indices?.[1] : undefined) ?? [0, 0];
+    if (start < end) {
+      const skeleton = text.slice(0, start) + text.slice(end);
       const grammar = remember(this.#grammars, skeleton, () => parseGrammar(skeleton, file));
       const rule = grammar.rules.get(TASK_RULE);
-      const task = unquoted(sentence);
+      const task = unquoted(text.slice(start, end));
       // Another block may define the rule again, then this line is not the one that counts.
       if (task !== undefined && rule?.length === 1 && rule[0]?.source === "")
         return withTask(grammar, task, file);

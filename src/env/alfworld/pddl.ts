@@ -140,7 +140,7 @@ export function parseProblem(text: string, domain: Domain, file: string): Proble
     } else if (keyword === ":goal") {
       if (rest.length !== 1)
         throw source.error(section.at, `got ${rest.length} goals, expected 1. Correct the text.`);
-      goal = reader.condition(rest[0] as Node, []);
+      goal = reader.condition(rest[0], []);
     } else if (keyword !== ":requirements" && keyword !== ":metric") {
       throw source.error(
         section.at,
@@ -217,7 +217,7 @@ function actionOf(source: SourceText, section: ListNode, reader: FormulaReader):
   const name = symbolOf(source, section.items[1], section, "an action name");
   const parts = new Map<string, Node>();
   for (let i = 2; i < section.items.length; i += 2) {
-    const key = section.items[i] as Node;
+    const key = section.items[i];
     const keyword = symbolOf(source, key, section, "a keyword");
     if (keyword !== ":parameters" && keyword !== ":precondition" && keyword !== ":effect") {
       const expected = ":parameters, :precondition or :effect";

@@ -52,7 +52,7 @@ export function typedListOf(source: SourceText, nodes: readonly Node[], what: st
   const result: TypedName[] = [];
   let pending: { name: string; at: number }[] = [];
   for (let i = 0; i < nodes.length; i++) {
-    const node = nodes[i] as Node;
+    const node = nodes[i];
     const name = symbolOf(source, node, node, `a ${what} name`);
     if (name !== "-") {
       pending.push({ name, at: node.at });
@@ -97,18 +97,18 @@ export class FormulaReader {
         return { kind: head, parts: rest.map((part) => this.condition(part, scope)) };
       case "not":
         this.#count(node, rest, 1);
-        return { kind: "not", part: this.condition(rest[0] as Node, scope) };
+        return { kind: "not", part: this.condition(rest[0], scope) };
       case "imply": {
         this.#count(node, rest, 2);
-        const premise: Condition = { kind: "not", part: this.condition(rest[0] as Node, scope) };
-        return { kind: "or", parts: [premise, this.condition(rest[1] as Node, scope)] };
+        const premise: Condition = { kind: "not", part: this.condition(rest[0], scope) };
+        return { kind: "or", parts: [premise, this.condition(rest[1], scope)] };
       }
       case "exists":
       case "forall": {
         this.#count(node, rest, 2);
-        const variables = this.variables(rest[0] as Node);
+        const variables = this.variables(rest[0]);
         const inner = [...scope, ...variables.map((variable) => variable.name)];
-        return { kind: head, variables, part: this.condition(rest[1] as Node, inner) };
+        return { kind: head, variables, part: this.condition(rest[1], inner) };
       }
       case "=": {
         this.#count(node, rest, 2);
@@ -148,17 +148,17 @@ export class FormulaReader {
       for (const part of rest) this.#effects(part, scope, variables, conditions, result);
     } else if (head === "when") {
       this.#count(node, rest, 2);
-      const condition = this.condition(rest[0] as Node, scope);
-      this.#effects(rest[1] as Node, scope, variables, [...conditions, condition], result);
+      const condition = this.condition(rest[0], scope);
+      this.#effects(rest[1], scope, variables, [...conditions, condition], result);
     } else if (head === "forall") {
       this.#count(node, rest, 2);
-      const added = this.variables(rest[0] as Node);
+      const added = this.variables(rest[0]);
       const inner = [...scope, ...added.map((variable) => variable.name)];
-      this.#effects(rest[1] as Node, inner, [...variables, ...added], conditions, result);
+      this.#effects(rest[1], inner, [...variables, ...added], conditions, result);
     } else {
       const add = head !== "not";
       if (!add) this.#count(node, rest, 1);
-      const atom = this.atom(add ? node : (rest[0] as Node), scope);
+      const atom = this.atom(add ? node : rest[0], scope);
       const condition: Condition | undefined =
         conditions.length === 0 ? undefined : { kind: "and", parts: conditions };
       result.push({ add, atom, variables, condition });

@@ -27,7 +27,7 @@ export class CommandBook {
   text(actionNumber: number, state: PlayState): string {
     const known = this.#texts[actionNumber];
     if (known !== undefined) return known;
-    const ground = this.#model.actions[actionNumber] as GroundModel["actions"][number];
+    const ground = this.#model.actions[actionNumber];
     const text = this.#narrator.command(ground.action, ground.args, state);
     if (this.#fixed.get(ground.action.name)) this.#texts[actionNumber] = text;
     return text;
@@ -81,7 +81,7 @@ export class AlfworldPlay {
     if (actionNumber === undefined) return NOTHING_HAPPENS;
     this.#state.apply(actionNumber);
     this.#listed = undefined;
-    const { action, args } = this.#model.actions[actionNumber] as GroundModel["actions"][number];
+    const { action, args } = this.#model.actions[actionNumber];
     return this.#narrator.feedback(action, args, this.#state);
   }
 

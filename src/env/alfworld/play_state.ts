@@ -19,26 +19,45 @@ export class Watchers {
   /** The action that each alternative belongs to. */
   readonly owner: Int32Array;
   readonly alternatives: readonly Alternative[];
-  readonly wantTrue: readonly (readonly number[])[];
-  readonly wantFalse: readonly (readonly number[])[];
+  readonly wantTrue: Lists;
+  readonly wantFalse: Lists;
 
   constructor(readonly model: GroundModel) {
-    const wantTrue: number[][] = Array.from({ length: model.atoms.size }, () => []);
-    const wantFalse: number[][] = Array.from({ length: model.atoms.size }, () => []);
-    const alternatives: Alternative[] = [];
-    const owner: number[] = [];
-    model.actions.forEach((action, actionNumber) => {
-      for (const alternative of action.alternatives) {
-        for (const atom of alternative.positive) wantTrue[atom]?.push(alternatives.length);
-        for (const atom of alternative.negative) wantFalse[atom]?.push(alternatives.length);
-        alternatives.push(alternative);
-        owner.push(actionNumber);
-      }
+    this.alternatives = model.actions.flatMap((action) => action.alternatives);
+    this.owner = Int32Array.from(
+      model.actions.flatMap((action, number) => action.alternatives.map(() => number)),
+    );
+    this.wantTrue = new Lists(
+      model.atoms.size,
+      this.alternatives.map((alternative) => alternative.positive),
+    );
+    this.wantFalse = new Lists(
+      model.atoms.size,
+      this.alternatives.map((alternative) => alternative.negative),
+    );
+  }
+}
+
+/** For each of `size` values, the numbers of the rows that contain it, all in one array. */
+class Lists {
+  readonly #ends: Int32Array;
+  readonly #items: Int32Array;
+
+  constructor(size: number, rows: readonly (readonly number[])[]) {
+    const ends = new Int32Array(size + 1);
+    for (const row of rows) for (const value of row) ends[value + 1]++;
+    for (let value = 0; value < size; value++) ends[value + 1] += ends[value];
+    this.#items = new Int32Array(ends[size]);
+    const next = ends.slice();
+    rows.forEach((row, number) => {
+      for (const value of row) this.#items[next[value]++] = number;
     });
-    this.owner = Int32Array.from(owner);
-    this.alternatives = alternatives;
-    this.wantTrue = wantTrue;
-    this.wantFalse = wantFalse;
+    this.#ends = ends;
+  }
+
+  /** Rows that contain a value, ascending. */
+  of(value: number): Int32Array {
+    return this.#items.subarray(this.#ends[value], this.#ends[value + 1]);
   }
 }
 
@@ -65,17 +84,17 @@ export class PlayState {
   /** Numbers of the actions that apply now, ascending. */
   applicableActions(): number[] {
     const actions = new Set<number>();
-    for (const alternative of this.#ready) actions.add(this.#watchers.owner[alternative] as number);
+    for (const alternative of this.#ready) actions.add(this.#watchers.owner[alternative]);
     return [...actions].sort((a, b) => a - b);
   }
 
   /** Whether an atom is in the fact view, or its `not_` when `negated`. */
   shows(atom: number, negated: boolean): boolean {
-    return ((this.#bits[atom] as number) & (negated ? VIEW_NOT : VIEW)) !== 0;
+    return (this.#bits[atom] & (negated ? VIEW_NOT : VIEW)) !== 0;
   }
 
   isTrue(atom: number): boolean {
-    return ((this.#bits[atom] as number) & TRUE) !== 0;
+    return (this.#bits[atom] & TRUE) !== 0;
   }
 
   /** Whether the goal is true now. */
@@ -125,20 +144,20 @@ export class PlayState {
   }
 
   #write(atom: number, set: number, clear: number): void {
-    this.#bits[atom] = ((this.#bits[atom] as number) | set) & ~clear;
+    this.#bits[atom] = (this.#bits[atom] | set) & ~clear;
   }
 
   #setTrue(atom: number, value: boolean): void {
     if (this.isTrue(atom) === value) return;
-    this.#bits[atom] = (this.#bits[atom] as number) ^ TRUE;
+    this.#bits[atom] = this.#bits[atom] ^ TRUE;
     const { wantTrue, wantFalse } = this.#watchers;
-    for (const alternative of (value ? wantTrue : wantFalse)[atom] as readonly number[]) {
-      const missing = (this.#missing[alternative] as number) - 1;
+    for (const alternative of (value ? wantTrue : wantFalse).of(atom)) {
+      const missing = this.#missing[alternative] - 1;
       this.#missing[alternative] = missing;
       if (missing === 0) this.#ready.add(alternative);
     }
-    for (const alternative of (value ? wantFalse : wantTrue)[atom] as readonly number[]) {
-      const missing = (this.#missing[alternative] as number) + 1;
+    for (const alternative of (value ? wantFalse : wantTrue).of(atom)) {
+      const missing = this.#missing[alternative] + 1;
       this.#missing[alternative] = missing;
       if (missing === 1) this.#ready.delete(alternative);
     }

@@ -45,7 +45,7 @@ export function parseQuery(source: string, where: string): Query {
 function placeholder(text: string, part: string, where: string): Placeholder {
   const match = /^\s*([\w-]+)\s*:\s*([\w-]+)\s*$/.exec(text);
   if (match === null) throw bad(where, part);
-  return { name: (match[1] as string).toLowerCase(), type: (match[2] as string).toLowerCase() };
+  return { name: match[1].toLowerCase(), type: match[2].toLowerCase() };
 }
 
 function bad(where: string, part: string): DataError {
@@ -127,7 +127,7 @@ export class QueryEngine {
     });
     for (const atom of atoms) {
       if (!view.shows(atom, candidates.negated)) continue;
-      const extended = extend(bound, wanted.args, this.#model.atoms.args[atom] as readonly number[]);
+      const extended = extend(bound, wanted.args, this.#model.atoms.args[atom]);
       if (extended !== undefined && !this.#match(view, query, place + 1, extended, visit)) return false;
     }
     return true;
@@ -148,23 +148,23 @@ export class QueryEngine {
     const { predicate, negated } = this.#split(wanted.predicate);
     const members = wanted.args.map(({ type }) => objects.ofType(type));
     const all = atoms.ofPredicate(predicate).filter((atom) => {
-      const args = atoms.args[atom] as readonly number[];
-      return args.length === members.length && args.every((object, i) => members[i]?.has(object));
+      const args = atoms.args[atom];
+      return args.length === members.length && args.every((object, i) => members[i].has(object));
     });
     const typeRank = (object: number, wantedType: string): number => {
-      const type = objects.types[object] as string;
+      const type = objects.types[object];
       return type === wantedType ? -1 : (this.#typeOrder.get(type) as number);
     };
     all.sort((left, right) => {
-      const a = atoms.args[left] as readonly number[];
-      const b = atoms.args[right] as readonly number[];
+      const a = atoms.args[left];
+      const b = atoms.args[right];
       for (let i = 0; i < a.length; i++) {
-        const wantedType = wanted.args[i]?.type as string;
-        const order = typeRank(a[i] as number, wantedType) - typeRank(b[i] as number, wantedType);
+        const wantedType = wanted.args[i].type;
+        const order = typeRank(a[i], wantedType) - typeRank(b[i], wantedType);
         if (order !== 0) return order;
       }
       for (let i = 0; i < a.length; i++) {
-        const order = (objects.rank[a[i] as number] as number) - (objects.rank[b[i] as number] as number);
+        const order = objects.rank[a[i]] - objects.rank[b[i]];
         if (order !== 0) return order;
       }
       return 0;
@@ -172,7 +172,7 @@ export class QueryEngine {
     const byArgument = wanted.args.map((_, position) => {
       const index = new Map<number, number[]>();
       for (const atom of all) {
-        const object = atoms.args[atom]?.[position] as number;
+        const object = atoms.args[atom][position];
         const list = index.get(object);
         if (list === undefined) index.set(object, [atom]);
         else list.push(atom);
@@ -201,8 +201,8 @@ function extend(
 ): readonly Bound[] | undefined {
   let result = bound;
   for (let i = 0; i < args.length; i++) {
-    const { name, type } = args[i] as Placeholder;
-    const object = objects[i] as number;
+    const { name, type } = args[i];
+    const object = objects[i];
     const known = objectOf(result, { name, type });
     if (known === object) continue;
     if (known !== undefined || result.some((entry) => entry.object === object)) return undefined;

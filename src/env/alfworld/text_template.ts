@@ -42,7 +42,7 @@ export function parseTemplate(source: string, where: string): Template {
   };
   let at = 0;
   while (at < text.length) {
-    const char = text[at] as string;
+    const char = text[at];
     if (char === "#") {
       const end = text.indexOf("#", at + 1);
       if (end < 0) throw fail(where, `\`#\` without a second one in "${text}"`, "`#rule#`");
@@ -72,7 +72,7 @@ function parseBraces(
   let quote: string | undefined;
   let bar = -1;
   for (let at = start + 1; at < text.length; at++) {
-    const char = text[at] as string;
+    const char = text[at];
     if (quote !== undefined) {
       if (char === quote) quote = undefined;
     } else if (char === "'" || char === '"') quote = char;
@@ -81,7 +81,7 @@ function parseBraces(
       const inner = text.slice(start + 1, bar < 0 ? at : bar).trim();
       const rule = /^#([^#]*)#$/.exec(inner);
       const content: Content =
-        rule === null ? parseExpression(inner, where) : { kind: "rule", rule: rule[1] as string };
+        rule === null ? parseExpression(inner, where) : { kind: "rule", rule: rule[1] };
       return {
         content,
         query: bar < 0 ? undefined : parseQuery(text.slice(bar + 1, at), where),
@@ -102,7 +102,7 @@ export function parseExpression(source: string, where: string): Expression {
       at++;
       parts.push(sum());
     }
-    return parts.length === 1 ? (parts[0] as Expression) : { kind: "firstNonEmpty", parts };
+    return parts.length === 1 ? parts[0] : { kind: "firstNonEmpty", parts };
   };
   const sum = (): Expression => {
     const parts = [value()];
@@ -110,7 +110,7 @@ export function parseExpression(source: string, where: string): Expression {
       at++;
       parts.push(value());
     }
-    return parts.length === 1 ? (parts[0] as Expression) : { kind: "concatenation", parts };
+    return parts.length === 1 ? parts[0] : { kind: "concatenation", parts };
   };
   const value = (): Expression => {
     const token = tokens[at++];

@@ -124,7 +124,7 @@ export class AlfworldWorld implements World, GameSource {
     const count = Math.min(SAMPLED_GAMES, ids.length);
     const texts = new Set<string>();
     for (let i = 0; i < count; i++) {
-      const taskId = ids[Math.floor((i * ids.length) / count)] as string;
+      const taskId = ids[Math.floor((i * ids.length) / count)];
       const game = this.game(taskId);
       const play = game.start();
       const random = Random.of(0, "sample", taskId);

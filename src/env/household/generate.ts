@@ -59,7 +59,7 @@ export function generateHouseholdGame(request: HouseholdRequest): HouseholdGame 
   const { seed, split, index, type, difficulty } = request;
   checkDifficulty(difficulty);
   for (let draw = 0; draw < maxDraws; draw++) {
-    const random = Random.of(seed, "household", split, index, draw);
+    const random = Random.of(seed, "household", split, type, index, draw);
     const room = random.pick(taskShapes[type].rooms);
     const receptacles = drawLayout(random, room, type, difficulty);
     if (splitOfLayout(room, receptacles) !== split) continue;

@@ -149,7 +149,7 @@ const sentences: Readonly<Record<string, readonly Rule[]>> = {
   opening: [{ rhs: `You open the {r.name}. In it, you see ${contents}.` }],
   list_empty: [{ rhs: "nothing" }],
   list_separator: [{ rhs: ", " }],
-  list_last_separator: [{ rhs: " and " }],
+  list_last_separator: [{ rhs: ", " }],
 };
 
 /** Command text and answer of each action of the domain. */

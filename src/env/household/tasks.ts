@@ -1,16 +1,9 @@
 /** The six task types: what each asks for, in which room it can be set, and how a scripted player solves it. */
+import type { TASK_TYPES } from "../alfworld/game.js";
 import { hasDoor, nameOf, type PlacedItem, type Thing } from "./house.js";
 import type { RoomKind, Treatment } from "./rooms.js";
 
-export const householdTaskTypes = [
-  "pick_and_place_simple",
-  "look_at_obj_in_light",
-  "pick_clean_then_place_in_recep",
-  "pick_heat_then_place_in_recep",
-  "pick_cool_then_place_in_recep",
-  "pick_two_obj_and_place",
-] as const;
-export type HouseholdTaskType = (typeof householdTaskTypes)[number];
+export type HouseholdTaskType = (typeof TASK_TYPES)[number];
 
 /** What a task type needs of a house. */
 export interface TaskShape {

@@ -1,0 +1,118 @@
+/** `uncouple play`: a text world by hand, from a file of commands, by its expert, or by a trained policy. */
+import { InvalidArgumentError, Option } from "@commander-js/extra-typings";
+import { DataError } from "../core/errors.js";
+import type { World } from "../env/world.js";
+import { type CliContext, gpuCommand, type Register } from "./options.js";
+import { playByHand } from "./play_hand.js";
+import { type PolicyPlayer, policyPlayer } from "./play_policy.js";
+import { type PlayStep, playCommands, StepPrinter } from "./play_steps.js";
+import { chooseTask, openWorld, readCommands, WORLDS, type WorldChoice } from "./play_world.js";
+import type { GpuOptions } from "./session.js";
+
+/** What the command line gives. */
+interface PlayOptions extends WorldChoice, GpuOptions {
+  readonly commands?: string;
+  readonly expert?: true;
+  readonly model?: string;
+  readonly list?: true;
+  readonly json?: true;
+  readonly maxSteps?: number;
+  readonly temperature: number;
+  readonly samplingSeed: number;
+}
+
+/** Steps of a policy when nothing else is said. */
+const POLICY_STEPS = 30;
+
+export const register: Register = (program, context) => {
+  gpuCommand(program, "play", "Play a text world: by hand, from a file, by its expert or by a policy.")
+    .addOption(
+      new Option("--game <file>", "play this game.tw-pddl file").conflicts(["env", "split", "task", "list"]),
+    )
+    .addOption(new Option("--env <name>", "world to play (default: household)").choices(WORLDS))
+    .addOption(new Option("--data <folder>", "folder of ALFWorld's data").env("ALFWORLD_DATA"))
+    .option("--split <name>", "split of the world (default: train)")
+    .option("--task <id>", "task of the split (default: the first one)")
+    .option("--seed <number>", "household: draw other games; alfworld: draw a task of the split", wholeNumber(0))
+    .option("--list", "print the ids of the split's tasks")
+    .addOption(
+      new Option("--commands <file>", "play the lines of this file, each exactly as it is").conflicts([
+        "expert",
+        "model",
+      ]),
+    )
+    .addOption(new Option("--expert", "watch a planner that knows everything").conflicts("model"))
+    .option("--model <folder>", "watch the policy in this model folder")
+    .option("--temperature <number>", "of the policy's sampling; 0 takes the likeliest token", nonNegative, 0)
+    .option("--sampling-seed <number>", "of the policy's sampling", wholeNumber(0), 0)
+    .option("--max-steps <number>", "steps after which an episode is done (default: no limit)", wholeNumber(1))
+    .option("--domain <file>", "play by this PDDL domain, not by the game's own")
+    .option("--grammar <file>", "print by this TWL2 grammar, not by the game's own")
+    .option("--json", "print one JSON object a step")
+    .action((options) => play(options, context, policyPlayer(options, context)));
+};
+
+/** Opens the world and plays in the way the options say. @param policy plays where `--model` is given */
+async function play(options: PlayOptions, { terminal }: CliContext, policy: PolicyPlayer): Promise<void> {
+  const { commands, expert, model, json = false, maxSteps = Number.POSITIVE_INFINITY } = options;
+  // A file that is not there is told before a world is built.
+  const script = commands === undefined ? undefined : await readCommands(commands);
+  const world = await openWorld(options);
+  if (options.list) {
+    const tasks = world.tasks(options.split ?? (world.splits[0] as string));
+    for (const task of tasks) terminal.print(json ? JSON.stringify(task) : task.id);
+    return;
+  }
+  const { id } = chooseTask(world, options);
+  terminal.info(`task: ${id}`);
+  if (script) return show(playCommands(world, id, script, maxSteps), options, { terminal });
+  if (expert) return show(playCommands(world, id, await planOf(world, id), maxSteps), options, { terminal });
+  if (model !== undefined) {
+    const steps = policy(world, id, {
+      model,
+      maxSteps: options.maxSteps ?? POLICY_STEPS,
+      temperature: options.temperature,
+      seed: options.samplingSeed,
+    });
+    return show(steps, options, { terminal });
+  }
+  return playByHand(world, id, maxSteps, terminal, json);
+}
+
+/** Prints steps until they end or nobody reads them any more. */
+async function show(
+  steps: AsyncIterable<PlayStep>,
+  { json = false }: Pick<PlayOptions, "json">,
+  { terminal }: Pick<CliContext, "terminal">,
+): Promise<void> {
+  const printer = new StepPrinter(terminal, json);
+  for await (const step of steps) {
+    await printer.print(step);
+    if (terminal.readerGone.aborted) break;
+  }
+  printer.finish();
+}
+
+async function planOf(world: World, taskId: string): Promise<readonly string[]> {
+  const plan = await world.expert?.(taskId);
+  if (plan) return plan;
+  const reason = world.expert ? "no plan" : "a world without an expert";
+  throw new DataError(
+    `[play] the expert cannot win \`${taskId}\`: got ${reason}, expected a winning sequence. Choose another game.`,
+  );
+}
+
+/** @returns a parser of an option's value */
+function wholeNumber(least: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (/^\d+$/.test(text) && Number.isSafeInteger(value) && value >= least) return value;
+    throw new InvalidArgumentError(`Expected a whole number, ${least} or more.`);
+  };
+}
+
+function nonNegative(text: string): number {
+  const value = Number(text);
+  if (text.trim() !== "" && Number.isFinite(value) && value >= 0) return value;
+  throw new InvalidArgumentError("Expected a number, 0 or more.");
+}

@@ -1,0 +1,181 @@
+/** The generated household games: playable, solvable, disjoint by split, the same every time, and short of words. */
+import { describe, expect, test } from "vitest";
+import { ArgumentError, ConfigError } from "../../src/core/errors.js";
+import { TASK_TYPES } from "../../src/env/alfworld/game.js";
+import { generateHouseholdGame } from "../../src/env/household/generate.js";
+import {
+  type Difficulty,
+  difficulties,
+  type HouseholdSplit,
+  householdSplits,
+  houseText,
+  nameOf,
+} from "../../src/env/household/house.js";
+import { sentenceOf } from "../../src/env/household/tasks.js";
+import { householdWorld } from "../../src/env/household/world.js";
+
+/** What a word-level tokenizer would see: words, numbers, punctuation marks. */
+function wordsOf(text: string): string[] {
+  return text.match(/[A-Za-z]+|\d+|[^\sA-Za-z\d]/g) ?? [];
+}
+
+const world = householdWorld({ seed: 7, sizes: { train: 128 } });
+
+function draw(split: HouseholdSplit, index: number, difficulty: Difficulty = difficulties.normal) {
+  const type = TASK_TYPES[index % TASK_TYPES.length];
+  return generateHouseholdGame({ seed: 7, split, index, type, difficulty });
+}
+
+describe.each(householdSplits)("games of %s", (split) => {
+  test("their walkthroughs are admissible and win", async () => {
+    const environment = world.create();
+    for (const { id } of world.tasks(split)) {
+      let { info } = await environment.reset({ options: { taskId: id } });
+      expect(info.won, id).toBe(false);
+      for (const command of world.game(id).walkthrough ?? []) {
+        expect(info.admissibleCommands, id).toContain(command);
+        ({ info } = await environment.step(command));
+      }
+      expect(info.won, id).toBe(true);
+    }
+  });
+
+  test("the expert wins in as many steps as the walkthrough or fewer", async () => {
+    const lengths: number[] = [];
+    for (const { id } of world.tasks(split)) {
+      const plan = await world.expert(id);
+      expect(plan?.length, id).toBeLessThanOrEqual(world.game(id).walkthrough?.length ?? 0);
+      lengths.push(plan?.length ?? 0);
+    }
+    const mean = lengths.reduce((sum, length) => sum + length, 0) / lengths.length;
+    expect(mean).toBeGreaterThan(4);
+    expect(mean).toBeLessThan(8);
+  });
+});
+
+test("default splits have the stated sizes and task types", () => {
+  const standard = householdWorld();
+  expect(standard.splits).toEqual(["train", "in_domain", "out_of_domain"]);
+  expect(standard.splits.map((split) => standard.tasks(split).length)).toEqual([256, 64, 64]);
+  const types = (split: string) => new Set(standard.tasks(split).map(({ type }) => type));
+  expect([...types("train")]).toEqual([
+    "pick_and_place_simple",
+    "look_at_obj_in_light",
+    "pick_clean_then_place_in_recep",
+    "pick_heat_then_place_in_recep",
+  ]);
+  expect(types("in_domain")).toEqual(types("train"));
+  expect([...types("out_of_domain")]).toEqual(["pick_cool_then_place_in_recep", "pick_two_obj_and_place"]);
+});
+
+test("splits share no set of receptacles, and games within a split differ", () => {
+  const layouts = new Map<string, string>();
+  for (const split of householdSplits) {
+    const houses = new Set<string>();
+    for (let index = 0; index < 120; index++) {
+      const { house, task } = draw(split, index);
+      const layout = `${house.room} ${house.receptacles.map(nameOf)}`;
+      expect(layouts.get(layout) ?? split).toBe(split);
+      layouts.set(layout, split);
+      houses.add(`${houseText(house)} ${sentenceOf(task)}`);
+    }
+    expect(houses.size).toBeGreaterThan(115);
+  }
+});
+
+test("a game depends on its request alone, and another seed gives other games", () => {
+  const again = householdWorld({ seed: 7, sizes: { train: 1 } });
+  expect(again.game(again.tasks("train")[0].id).problem).toEqual(
+    world.game(world.tasks("train")[0].id).problem,
+  );
+  expect(draw("in_domain", 5).text).toBe(draw("in_domain", 5).text);
+  const other = generateHouseholdGame({
+    seed: 8,
+    split: "in_domain",
+    index: 5,
+    type: TASK_TYPES[5],
+    difficulty: difficulties.normal,
+  });
+  expect(other.text).not.toBe(draw("in_domain", 5).text);
+});
+
+test("sample texts have every word of every split, and fewer than 120 words in all", async () => {
+  const known = new Set(world.sampleTexts().flatMap(wordsOf));
+  expect(known.size).toBeLessThan(120);
+  const games = [world, householdWorld({ seed: 3, difficulty: "hard", sizes: { train: 32, in_domain: 32 } })];
+  const unknown = new Set<string>();
+  for (const each of games) {
+    expect(each.sampleTexts()).toEqual(world.sampleTexts());
+    const environment = each.create();
+    for (const { id } of each.splits.flatMap((split) => each.tasks(split))) {
+      let { obs, info } = await environment.reset({ options: { taskId: id } });
+      const texts = [obs];
+      for (const command of (await each.expert(id)) ?? []) {
+        texts.push(...info.admissibleCommands);
+        for (const idle of info.admissibleCommands.filter((text) => /^(look|inventory|examine)/.test(text))) {
+          texts.push((await environment.step(idle)).obs);
+        }
+        ({ obs, info } = await environment.step(command));
+        texts.push(obs);
+      }
+      for (const word of texts.flatMap(wordsOf)) if (!known.has(word)) unknown.add(word);
+    }
+  }
+  expect([...unknown]).toEqual([]);
+});
+
+test("texts are short: half of the first ones below 45 words and marks, half of the answers below 15", async () => {
+  const environment = world.create();
+  const first: number[] = [];
+  const answers: number[] = [];
+  for (const { id } of world.tasks("train")) {
+    first.push(wordsOf((await environment.reset({ options: { taskId: id } })).obs).length);
+    for (const command of (await world.expert(id)) ?? []) {
+      answers.push(wordsOf((await environment.step(command)).obs).length);
+    }
+  }
+  const median = (values: number[]) => values.sort((a, b) => a - b)[values.length >> 1];
+  expect(median(first)).toBeLessThan(45);
+  expect(median(answers)).toBeLessThan(15);
+});
+
+test.each(Object.keys(difficulties) as (keyof typeof difficulties)[])(
+  "%s houses have the stated sizes",
+  (name) => {
+    const { receptacles, items, doors } = difficulties[name];
+    for (let index = 0; index < 60; index++) {
+      const { house, task } = draw("train", index, difficulties[name]);
+      const movable = house.items.filter(({ kind }) => kind !== "lamp").length;
+      expect(house.receptacles.length).toBeGreaterThanOrEqual(receptacles[0]);
+      expect(house.receptacles.length).toBeLessThanOrEqual(receptacles[1]);
+      expect(movable).toBeGreaterThanOrEqual(Math.min(items[0], 3));
+      expect(movable).toBeLessThanOrEqual(items[1]);
+      if (doors === 0)
+        expect(JSON.parse(draw("train", index, difficulties[name]).text).walkthrough.join()).not.toMatch(
+          /open/,
+        );
+      if (task.target) expect(task.wanted.every(({ place }) => place.kind !== task.target?.kind)).toBe(true);
+    }
+  },
+);
+
+test("doors are met when they are asked for", () => {
+  const openings = Array.from({ length: 60 }, (_, index) =>
+    draw("train", index, { ...difficulties.normal, doors: 1 }),
+  )
+    .map(({ text }) =>
+      (JSON.parse(text).walkthrough as string[]).some((command) => command.startsWith("open ")),
+    )
+    .filter(Boolean).length;
+  expect(openings).toBeGreaterThan(15);
+});
+
+test("bad options are refused with the cure", () => {
+  const refused = (options: object) => () => householdWorld(options);
+  expect(refused({ sizes: { train: -1 } })).toThrow(ConfigError);
+  expect(refused({ sizes: { train: 0, in_domain: 0, out_of_domain: 0 } })).toThrow(/no games/);
+  expect(refused({ difficulty: "cruel" })).toThrow(/easy, normal, hard/);
+  expect(refused({ difficulty: { ...difficulties.easy, receptacles: [2, 9] } })).toThrow(ArgumentError);
+  expect(refused({ difficulty: { ...difficulties.easy, doors: 2 } })).toThrow(ArgumentError);
+  expect(refused({ taskTypes: { train: ["cook"] } })).toThrow(/got cook/);
+});

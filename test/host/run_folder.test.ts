@@ -1,0 +1,245 @@
+/** Run folders: what is written, what a resumed run finds, and that nothing is ever overwritten. */
+import { execFileSync } from "node:child_process";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { appendFile, mkdir } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import type { Logger } from "../../src/core/logger.js";
+import type { Checkpoint, RolloutRow } from "../../src/core/run_record.js";
+import { readGitState } from "../../src/host/git.js";
+import { readJsonLines } from "../../src/host/json_lines.js";
+import { readModelFolder } from "../../src/host/model_folder.js";
+import { type NewRunOptions, RunFolder, type SessionFacts } from "../../src/host/run_folder.js";
+import { findLatestRun, readRunInfo } from "../../src/host/run_info.js";
+import { presetConfig } from "../../src/model/config.js";
+import { elementCount, parameterShapes } from "../../src/model/parameters.js";
+
+let root: string;
+let milliseconds: number;
+let warnings: string[];
+const logger: Logger = { info() {}, warn: (message) => void warnings.push(message) };
+beforeEach(() => {
+  root = mkdtempSync(join(tmpdir(), "uncouple-run-"));
+  milliseconds = Date.UTC(2026, 0, 2, 3, 4, 5);
+  warnings = [];
+});
+afterEach(async () => {
+  for (const folder of left.splice(0)) await folder.finish("failed");
+  rmSync(root, { recursive: true });
+});
+
+/** Folders of runs that a test does not end. */
+const left: RunFolder[] = [];
+
+async function create(changes: Partial<NewRunOptions> = {}): Promise<RunFolder> {
+  const folder = await RunFolder.create(options(changes));
+  left.push(folder);
+  return folder;
+}
+
+const session: SessionFacts = {
+  argv: ["train"],
+  version: "0.1.0",
+  node: "v20",
+  platform: "linux-x64",
+  git: { commit: "abc", dirty: true, diff: "the difference\n" },
+  adapter: { kind: "lavapipe" },
+};
+
+function options(changes: Partial<NewRunOptions> = {}): NewRunOptions {
+  return {
+    out: join(root, "runs"),
+    name: "first",
+    seed: 3,
+    taken: "refuse",
+    config: "seed: 3\n",
+    input: "{}\n",
+    session,
+    keepCheckpoints: 2,
+    clock: () => {
+      milliseconds += 1000;
+      return new Date(milliseconds);
+    },
+    logger,
+    ...changes,
+  };
+}
+
+function checkpoint(step: number): Checkpoint {
+  const data = Float32Array.of(step, -0, 1e-42);
+  return {
+    step,
+    stage: "grpo",
+    tensors: {
+      model: [{ name: "w", shape: [3], data }],
+      optimizer: [{ name: "w.m", shape: [3], data: () => data }],
+    },
+    state: { random: [1, step] },
+  };
+}
+
+const rolloutRow = { step: 1, kind: "policy", group: 0 } as RolloutRow;
+const at = (...names: string[]) => join(root, "runs", "first", ...names);
+const text = (...names: string[]) => readFileSync(at(...names), "utf8");
+
+/** What training would write for updates `from` to `to`, a checkpoint after every second one. */
+async function train(folder: RunFolder, from: number, to: number): Promise<void> {
+  for (let step = from; step <= to; step++) {
+    await folder.rollouts(step, [{ ...rolloutRow, step }]);
+    await folder.metrics({ step, stage: "grpo", reward: step / 3, broken: Number.NaN });
+    if (step % 2 === 0) {
+      const shares = { success: 0.5, success_low: 0.1, success_high: 0.9 };
+      const split = { split: "train", mode: "greedy", episodes: 4 } as const;
+      await folder.evaluation({ step, stage: "grpo", ...split, ...shares });
+      await folder.checkpoint(checkpoint(step));
+    }
+  }
+}
+
+test("a run leaves its configuration, record, rows, log and checkpoints", async () => {
+  const folder = await RunFolder.create(options());
+  folder.logger(logger).warn("watch out");
+  await train(folder, 1, 5);
+  await folder.finish("finished", 5);
+  expect(readdirSync(at()).sort()).toEqual([
+    "checkpoints",
+    "code.diff",
+    "config.input.yaml",
+    "config.yaml",
+    "eval.jsonl",
+    "metrics.jsonl",
+    "rollouts",
+    "run.json",
+    "run.log",
+  ]);
+  expect(readdirSync(at("checkpoints")).sort()).toEqual(["latest", "step_000002", "step_000004"]);
+  expect(text("checkpoints", "latest")).toBe("step_000004\n");
+  expect(text("code.diff")).toBe("the difference\n");
+  expect(warnings).toEqual(["watch out"]);
+  expect(text("run.log")).toMatch(/^2026-01-02T.*Z warning: watch out\n$/);
+  const rows = (await readJsonLines(at("metrics.jsonl"))) as { step: number }[];
+  expect(rows.map(({ step }) => step)).toEqual([1, 2, 3, 4, 5]);
+  expect(rows[0]).toMatchObject({ stage: "grpo", reward: 1 / 3, broken: null, time: expect.any(Number) });
+  expect(readdirSync(at("rollouts"))).toContain("step_000005.jsonl");
+  expect(await readRunInfo(at())).toMatchObject({
+    name: "first",
+    seed: 3,
+    status: "finished",
+    step: 5,
+    sessions: [
+      { argv: ["train"], fromStep: 0, git: { commit: "abc", dirty: true }, adapter: { kind: "lavapipe" } },
+    ],
+  });
+  expect(text("run.json")).not.toContain("the difference");
+});
+
+test("a taken name is refused or gets a number", async () => {
+  await create();
+  await expect(create()).rejects.toThrow(/there already.*--resume/);
+  const second = await create({ taken: "suffix" });
+  expect(second.path).toBe(join(root, "runs", "first-2"));
+  expect(second.info.name).toBe("first-2");
+});
+
+test("a killed run that is resumed ends with the files of a run that was not", async () => {
+  const whole = await RunFolder.create(options({ name: "whole" }));
+  await train(whole, 1, 7);
+  await whole.finish("finished", 7);
+
+  const killed = await create();
+  await train(killed, 1, 5);
+  // the process dies here, in the middle of a line, a rollout file and a checkpoint
+  await appendFile(at("metrics.jsonl"), '{"step":6,"sta');
+  await appendFile(at("rollouts", ".step_000006.jsonl.some-id.partial"), "{");
+  await mkdir(at("checkpoints", ".step_000006.some-id.partial"));
+
+  const { folder, checkpoint: loaded } = await RunFolder.resume(at(), options());
+  expect(loaded).toMatchObject({ step: 4, stage: "grpo", state: { random: [1, 4] } });
+  expect(new Uint8Array((await loaded?.model.read("w"))?.slice().buffer ?? [])).toEqual(
+    new Uint8Array(Float32Array.of(4, -0, 1e-42).buffer),
+  );
+  await train(folder, 5, 7);
+  await folder.finish("finished", 7);
+  const comparable = (run: string, file: string) =>
+    readFileSync(join(root, "runs", run, file), "utf8").replaceAll(/"time":[\d.]+/g, "");
+  for (const file of [
+    "metrics.jsonl",
+    "eval.jsonl",
+    ...readdirSync(at("rollouts")).map((f) => `rollouts/${f}`),
+  ])
+    expect(comparable("first", file)).toBe(comparable("whole", file));
+  for (const inner of ["rollouts", "checkpoints"])
+    expect(readdirSync(at(inner))).toEqual(readdirSync(join(root, "runs", "whole", inner)));
+  const info = await readRunInfo(at());
+  expect(info.sessions.map(({ fromStep }) => fromStep)).toEqual([0, 4]);
+  expect(info).toMatchObject({ status: "finished", step: 7 });
+  expect(existsSync(at("code.2.diff"))).toBe(true);
+});
+
+test("a run killed before its first checkpoint starts again", async () => {
+  const killed = await RunFolder.create(options());
+  await train(killed, 1, 1);
+  await killed.finish("failed", 1, "out of memory");
+  const { folder, checkpoint: loaded } = await RunFolder.resume(at(), options());
+  expect(loaded).toBeUndefined();
+  expect([text("metrics.jsonl"), text("eval.jsonl"), readdirSync(at("rollouts"))]).toEqual(["", "", []]);
+  expect(folder.info.reason).toBeUndefined();
+  await folder.finish("stopped", 0, "SIGTERM");
+  expect(await readRunInfo(at())).toMatchObject({ status: "stopped", reason: "SIGTERM" });
+});
+
+test("the latest run is the one that was started or resumed last", async () => {
+  expect(await findLatestRun(join(root, "runs"))).toBeUndefined();
+  await create();
+  await create({ name: "second" });
+  writeFileSync(join(root, "runs", "notes.txt"), "");
+  await mkdir(join(root, "runs", "no-run"));
+  expect(await findLatestRun(join(root, "runs"))).toBe(join(root, "runs", "second"));
+  left.push((await RunFolder.resume(at(), options())).folder);
+  expect(await findLatestRun(join(root, "runs"))).toBe(join(root, "runs", "first"));
+});
+
+test("a folder that is no run is named", async () => {
+  await mkdir(at(), { recursive: true });
+  await expect(RunFolder.resume(at(), options())).rejects.toThrow(/run\.json\] file cannot be read/);
+  writeFileSync(at("run.json"), '{"recordVersion":2}');
+  await expect(RunFolder.resume(at(), options())).rejects.toThrow(/malformed.*recordVersion/);
+});
+
+test("a broken line is named", async () => {
+  writeFileSync(join(root, "rows"), '{"step":1}\nnonsense\n{"step":2}\n');
+  await expect(readJsonLines(join(root, "rows"))).rejects.toThrow(/rows:2\] line is not JSON/);
+});
+
+test("the policy is exported as a model folder, again and again", async () => {
+  const config = presetConfig("nano", 10);
+  const tensors = parameterShapes(config).map(({ name, shape }) => ({
+    name,
+    shape,
+    data: new Float32Array(elementCount(shape)).fill(0.5),
+  }));
+  const folder = await create();
+  await folder.exportModel({ config, tensors });
+  expect(await folder.exportModel({ config, tensors })).toBe(at("export"));
+  expect((await readModelFolder(at("export"))).config.vocab_size).toBe(10);
+});
+
+test("git tells commit and changes, and nothing outside a checkout", async () => {
+  expect(await readGitState(root, process.env)).toBeNull();
+  expect(await readGitState(root, { PATH: "" })).toBeNull();
+  const git = (...args: string[]) => execFileSync("git", args, { cwd: root, encoding: "utf8" });
+  git("init", "-q");
+  expect(await readGitState(root, process.env)).toBeNull();
+  writeFileSync(join(root, "file"), "old\n");
+  git("add", "file");
+  git("-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q", "-m", "one");
+  const commit = git("rev-parse", "HEAD").trim();
+  expect(await readGitState(root, process.env)).toEqual({ commit, dirty: false, diff: "" });
+  writeFileSync(join(root, "file"), "new\n");
+  expect(await readGitState(root, process.env)).toMatchObject({
+    commit,
+    dirty: true,
+    diff: expect.stringContaining("+new"),
+  });
+});
