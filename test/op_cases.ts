@@ -129,6 +129,24 @@ export const opCases: readonly OpCase[] = [
     },
     constant: ["table"],
   }),
+  row(kernels.sample, {
+    dims: [
+      { B: 1, V: 1 },
+      { B: 37, V: 67 },
+      { B: 9, V: 1100 },
+    ],
+    params: [
+      { seed: 3 },
+      { temperature: 0 },
+      { temperature: 0.6, top_k: 5, seed: 0xffffffff },
+      { top_p: 0.7, seed: 5, seed_high: 6 },
+      { temperature: 1.5, top_k: 20, top_p: 0.6 },
+    ],
+    draw: {
+      stream: (random, { B }) => Array.from({ length: B }, () => random.integer(2 ** 31) * 2),
+      counter: (random, { B }) => Array.from({ length: B }, () => random.integer(1000)),
+    },
+  }),
   row(kernels.swiglu, {
     dims: [
       { N: 1, F: 1 },

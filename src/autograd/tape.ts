@@ -96,17 +96,13 @@ export class Tape {
         );
     }
     const scalars = bindScalars(plain, given, params, this.launcher.facts);
-    const distinct = new Set(Object.values(given).filter((tensor) => tensor.requiresGrad));
-    if (
-      distinct.size < Object.values(given).filter((tensor) => tensor.requiresGrad).length &&
-      op.backward !== "pass_through"
-    ) {
+    const leaves = Object.values(given).filter((tensor) => tensor.requiresGrad);
+    const tracked = this.record && isDifferentiable(plain) && leaves.length > 0;
+    if (tracked && new Set(leaves).size < leaves.length && op.backward !== "pass_through") {
       throw new ArgumentError(
         `[${op.name}] one tensor was passed for two inputs. Its gradient would be written twice; copy it first.`,
       );
     }
-    const tracked =
-      this.record && isDifferentiable(plain) && Object.values(given).some((tensor) => tensor.requiresGrad);
     const outputs = this.#allocate(plain, plain.outputs, scalars, tracked);
     const saved = this.#allocate(plain, plain.saved ?? {}, scalars, false);
     this.launcher.runPlan(plain, plain.forward, { ...given, ...outputs, ...saved }, scalars);

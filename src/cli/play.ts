@@ -4,10 +4,16 @@ import { DataError } from "../core/errors.js";
 import type { World } from "../env/world.js";
 import { type CliContext, gpuCommand, type Register } from "./options.js";
 import { playByHand } from "./play_hand.js";
-import { type PolicyPlayer, policyPlayer } from "./play_policy.js";
-import { type PlayStep, playCommands, StepPrinter } from "./play_steps.js";
+import {
+  type PlayStep,
+  type PolicyOptions,
+  type PolicyPlayer,
+  playCommands,
+  StepPrinter,
+} from "./play_steps.js";
 import { chooseTask, openWorld, readCommands, WORLDS, type WorldChoice } from "./play_world.js";
 import type { GpuOptions } from "./session.js";
+import type { Terminal } from "./terminal.js";
 
 /** What the command line gives. */
 interface PlayOptions extends WorldChoice, GpuOptions {
@@ -19,7 +25,14 @@ interface PlayOptions extends WorldChoice, GpuOptions {
   readonly maxSteps?: number;
   readonly temperature: number;
   readonly samplingSeed: number;
+  readonly prompt?: "plain" | "chat";
+  readonly history?: number;
+  readonly hints?: true;
+  readonly maxTokens?: number;
 }
+
+/** Opens a policy player; a separate module, since most ways to play need none of the kernels behind it. */
+type OpenPolicy = () => Promise<PolicyPlayer>;
 
 /** Steps of a policy when nothing else is said. */
 const POLICY_STEPS = 30;
@@ -33,7 +46,11 @@ export const register: Register = (program, context) => {
     .addOption(new Option("--data <folder>", "folder of ALFWorld's data").env("ALFWORLD_DATA"))
     .option("--split <name>", "split of the world (default: train)")
     .option("--task <id>", "task of the split (default: the first one)")
-    .option("--seed <number>", "household: draw other games; alfworld: draw a task of the split", wholeNumber(0))
+    .option(
+      "--seed <number>",
+      "household: draw other games; alfworld: draw a task of the split",
+      wholeNumber(0),
+    )
     .option("--list", "print the ids of the split's tasks")
     .addOption(
       new Option("--commands <file>", "play the lines of this file, each exactly as it is").conflicts([
@@ -45,18 +62,44 @@ export const register: Register = (program, context) => {
     .option("--model <folder>", "watch the policy in this model folder")
     .option("--temperature <number>", "of the policy's sampling; 0 takes the likeliest token", nonNegative, 0)
     .option("--sampling-seed <number>", "of the policy's sampling", wholeNumber(0), 0)
-    .option("--max-steps <number>", "steps after which an episode is done (default: no limit)", wholeNumber(1))
+    .addOption(
+      new Option(
+        "--prompt <format>",
+        "what the policy reads (default: as it was trained, else plain)",
+      ).choices(["plain", "chat"] as const),
+    )
+    .option(
+      "--history <number>",
+      "past steps that the policy reads (default: as it was trained)",
+      wholeNumber(0),
+    )
+    .option("--hints", "let the policy read the admissible commands (default: as it was trained)")
+    .option(
+      "--max-tokens <number>",
+      "of one command of the policy (default: as it was trained)",
+      wholeNumber(1),
+    )
+    .option(
+      "--max-steps <number>",
+      "steps after which an episode is done (default: none, policies 30)",
+      wholeNumber(1),
+    )
     .option("--domain <file>", "play by this PDDL domain, not by the game's own")
     .option("--grammar <file>", "print by this TWL2 grammar, not by the game's own")
     .option("--json", "print one JSON object a step")
-    .action((options) => play(options, context, policyPlayer(options, context)));
+    .action((options) => {
+      return play(options, context, async () => {
+        const { policyPlayer } = await import("./play_policy.js");
+        return policyPlayer(options, context);
+      });
+    });
 };
 
-/** Opens the world and plays in the way the options say. @param policy plays where `--model` is given */
-async function play(options: PlayOptions, { terminal }: CliContext, policy: PolicyPlayer): Promise<void> {
-  const { commands, expert, model, json = false, maxSteps = Number.POSITIVE_INFINITY } = options;
+/** Opens the world and plays in the way the options say. */
+async function play(options: PlayOptions, { terminal }: CliContext, openPolicy: OpenPolicy): Promise<void> {
+  const { json = false, maxSteps = Number.POSITIVE_INFINITY } = options;
   // A file that is not there is told before a world is built.
-  const script = commands === undefined ? undefined : await readCommands(commands);
+  const script = options.commands === undefined ? undefined : await readCommands(options.commands);
   const world = await openWorld(options);
   if (options.list) {
     const tasks = world.tasks(options.split ?? (world.splits[0] as string));
@@ -65,32 +108,37 @@ async function play(options: PlayOptions, { terminal }: CliContext, policy: Poli
   }
   const { id } = chooseTask(world, options);
   terminal.info(`task: ${id}`);
-  if (script) return show(playCommands(world, id, script, maxSteps), options, { terminal });
-  if (expert) return show(playCommands(world, id, await planOf(world, id), maxSteps), options, { terminal });
-  if (model !== undefined) {
-    const steps = policy(world, id, {
-      model,
-      maxSteps: options.maxSteps ?? POLICY_STEPS,
-      temperature: options.temperature,
-      seed: options.samplingSeed,
-    });
-    return show(steps, options, { terminal });
+  if (options.model !== undefined) {
+    const policy = await openPolicy();
+    return show(policy(world, id, policyOptions(options.model, options)), terminal, json);
   }
+  const commands = options.expert ? await planOf(world, id) : script;
+  if (commands) return show(playCommands(world, id, commands, maxSteps), terminal, json);
   return playByHand(world, id, maxSteps, terminal, json);
 }
 
 /** Prints steps until they end or nobody reads them any more. */
-async function show(
-  steps: AsyncIterable<PlayStep>,
-  { json = false }: Pick<PlayOptions, "json">,
-  { terminal }: Pick<CliContext, "terminal">,
-): Promise<void> {
+async function show(steps: AsyncIterable<PlayStep>, terminal: Terminal, json: boolean): Promise<void> {
   const printer = new StepPrinter(terminal, json);
   for await (const step of steps) {
     await printer.print(step);
     if (terminal.readerGone.aborted) break;
   }
   printer.finish();
+}
+
+function policyOptions(model: string, options: PlayOptions): PolicyOptions {
+  const { maxSteps = POLICY_STEPS, temperature, samplingSeed, prompt, history, hints, maxTokens } = options;
+  return {
+    model,
+    maxSteps,
+    temperature,
+    seed: samplingSeed,
+    format: prompt,
+    history,
+    admissible: hints,
+    maxTokens,
+  };
 }
 
 async function planOf(world: World, taskId: string): Promise<readonly string[]> {

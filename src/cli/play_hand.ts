@@ -25,6 +25,8 @@ export async function playByHand(
         showHints(player.current, terminal, json);
         continue;
       }
+      // At a prompt an empty line is a slip of the finger, not a command.
+      if (line.trim() === "" && terminal.isPrompted) continue;
       const wasDone = player.current.done;
       await printer.print(await player.step(line));
       if (player.current.done && !wasDone) terminal.info(endOf(player.current));

@@ -74,6 +74,27 @@ export async function* playCommands(
   }
 }
 
+/** How a policy plays. */
+export interface PolicyOptions {
+  /** Model folder. */
+  readonly model: string;
+  /** Steps after which it stops. */
+  readonly maxSteps: number;
+  /** Divides the logits; 0 takes the likeliest token always. */
+  readonly temperature: number;
+  /** Seed of its sampling. */
+  readonly seed: number;
+  /** Of its prompts, see PromptOptions; default: as in the run that trained it. */
+  readonly format?: "plain" | "chat";
+  readonly history?: number;
+  readonly admissible?: boolean;
+  /** Most tokens of one command; default: as in the run that trained it. */
+  readonly maxTokens?: number;
+}
+
+/** Lets a policy play one episode. */
+export type PolicyPlayer = (world: World, taskId: string, options: PolicyOptions) => AsyncIterable<PlayStep>;
+
 /** Prints steps as they come. */
 export class StepPrinter {
   #last: PlayStep | undefined;
@@ -91,7 +112,8 @@ export class StepPrinter {
     this.#last = step;
     if (this.json) terminal.print(JSON.stringify(step));
     else {
-      const command = step.command !== null && this.echo ? `${terminal.colors.cyan(`> ${step.command}`)}\n` : "";
+      const command =
+        step.command !== null && this.echo ? `${terminal.colors.cyan(`> ${step.command}`)}\n` : "";
       terminal.print(`${command}${step.observation}\n`);
     }
     await terminal.flush();

@@ -4,10 +4,11 @@ import { EXIT, UncoupleError } from "../core/errors.js";
 import { findOwnPackage } from "../host/packages.js";
 import { register as doctor } from "./doctor.js";
 import type { Register } from "./options.js";
+import { register as play } from "./play.js";
 import { Terminal, type TerminalOptions } from "./terminal.js";
 
 /** Every command, in the order of the help text. */
-const COMMANDS: readonly Register[] = [doctor];
+const COMMANDS: readonly Register[] = [doctor, play];
 
 /** Parses the arguments and runs the command.
  *  @param args without `node` and the script

@@ -1,6 +1,7 @@
 /** Lines that come in on stdin: edited at a prompt when someone sits at a terminal, else as they arrive. */
-import type { Readable, Writable } from "node:stream";
+
 import { createInterface } from "node:readline";
+import type { Readable, Writable } from "node:stream";
 
 /** A stream of input that may be a terminal. */
 export type InputStream = Readable & { isTTY?: boolean };

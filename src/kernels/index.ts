@@ -12,4 +12,5 @@ export * from "./op.js";
 export { joinPolicyStatistics, POLICY_STATISTICS, type PolicyStatistics, policyLoss } from "./policy_loss.js";
 export { rmsNorm } from "./rms_norm.js";
 export { rope, ropeTable } from "./rope.js";
+export { sample } from "./sample.js";
 export { swiglu } from "./swiglu.js";

@@ -63,8 +63,8 @@ const RULES: readonly Rule[] = [
   },
   {
     path: ["eval", "temperature"],
-    expected: "a number above 0, or eval.greedy: true",
-    holds: ({ eval: evaluation }) => evaluation.greedy || evaluation.temperature > 0,
+    expected: "a number above 0, or eval.modes: [greedy]",
+    holds: ({ eval: evaluation }) => !evaluation.modes.includes("sampled") || evaluation.temperature > 0,
   },
   {
     path: ["imitation", "warmup_steps"],

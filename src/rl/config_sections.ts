@@ -1,5 +1,7 @@
 /** The sections of a training configuration, apart from those of the two stages. Descriptions are the documentation. */
 import { z } from "zod";
+import { TASK_TYPES } from "../env/alfworld/game.js";
+import { difficulties } from "../env/household/house.js";
 import { PRESETS } from "../gpu/presets.js";
 import { PRESET_NAMES } from "../model/config.js";
 import {
@@ -25,14 +27,33 @@ export const deviceSection = section({
     .describe("Dawn toggles: with its guards (checked) or without (fast)"),
 });
 
+const DIFFICULTIES = Object.keys(difficulties) as ["easy", "normal", "hard"];
+
+function taskTypes() {
+  return z
+    .array(choice(TASK_TYPES), "a list of task types")
+    .min(1, "a list of at least one task type")
+    .nullable()
+    .default(null);
+}
+
 const householdSection = section({
   seed: integerFrom(0).default(0).describe("seed of the generator: other seeds, other games"),
-  difficulty: choice(["easy", "normal", "hard"])
+  difficulty: choice(DIFFICULTIES)
     .default("normal")
     .describe("sizes of the houses; the three fields at the end override single values"),
-  train: integerFrom(1).default(512).describe("games of the split train"),
-  in_domain: integerFrom(1).default(64).describe("games of the split in_domain"),
-  out_of_domain: integerFrom(1).default(64).describe("games of the split out_of_domain"),
+  train: integerFrom(0).default(256).describe("games of the split train; 0 = no such split"),
+  in_domain: integerFrom(0)
+    .default(64)
+    .describe("games of the split in_domain: other houses, trained task types"),
+  out_of_domain: integerFrom(0)
+    .default(64)
+    .describe("games of the split out_of_domain: other houses, other task types"),
+  task_types: section({ train: taskTypes(), in_domain: taskTypes(), out_of_domain: taskTypes() })
+    .prefault({})
+    .describe(
+      "task types of the games of each split; null = the four of pick, look, clean and heat, out_of_domain the other two",
+    ),
   receptacles: integerRange()
     .nullable()
     .default(null)
@@ -110,9 +131,11 @@ export const evaluationSection = section({
     .nullable()
     .default(null)
     .describe("task types to evaluate on; null = all, also where training is limited to some"),
-  greedy: flag()
-    .default(true)
-    .describe("take the likeliest token always; false = sample with the two fields below"),
+  modes: z
+    .array(choice(["greedy", "sampled"]), "a list of modes")
+    .min(1)
+    .default(["greedy", "sampled"])
+    .describe("greedy = the likeliest token always; sampled = with the two fields below"),
   temperature: numberFrom(0).default(0.4).describe("of sampled evaluation"),
   top_p: positiveFraction().default(1).describe("of sampled evaluation"),
   seed: integerFrom(0).default(1000).describe("seed of evaluation: the same episodes every time"),

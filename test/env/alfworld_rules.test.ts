@@ -206,6 +206,21 @@ test("a newer domain and grammar keep the file's task", () => {
   expect(play.admissibleCommands).toContain("grab cup 2 from shelf 2");
 });
 
+test("a command text may depend on the state", () => {
+  const grammar = smallGrammar
+    .replace('"bag";', '"bag#full#";')
+    .replace(
+      '"list_empty"',
+      '"full": [{"condition": "holdsany(a:agent)", "rhs": "(full)"}, {"rhs": ""}], "list_empty"',
+    );
+  const play = start({ grammar });
+  expect(play.admissibleCommands).toContain("bag");
+  play.step("go to shelf 1");
+  play.step("take cup 2 from shelf 2");
+  expect(play.admissibleCommands).toContain("bag(full)");
+  expect(play.step("bag(full)")).toBe("You hold cup 2.");
+});
+
 test("commandText turns any action into its command", () => {
   const game = AlfworldGame.parse(smallGameText(), { file: "small" });
   expect(game.commandText("walk", ["me", "hall_bar_0", "spot_bar_2", "box_bar_1"])).toBe("go to box 1");

@@ -21,7 +21,7 @@ export function planFromStart(game: AlfworldGame, options: ExpertOptions = {}): 
 /**
  * A winning command sequence from any state of a game, played through in the engine before it is returned.
  * @param state `snapshot()` of a play of this game
- * @returns null when none was found; empty when the state is won
+ * @returns null when none was found, as where a thing is held that fits nowhere; empty when the state is won
  * @throws DataError when the goal has too many alternatives
  */
 export function planFromState(

@@ -1,6 +1,7 @@
 /** Replaces variables by objects: enumerates bindings by joining over facts that never change, and grounds formulas. */
 import { DataError } from "../../core/errors.js";
 import { AtomTable, ObjectTable } from "./atom_table.js";
+import { FactIndex, type Row } from "./fact_index.js";
 import { combine, type GroundCondition } from "./ground_condition.js";
 import type { Condition, Domain, Parameter, Problem } from "./pddl.js";
 
@@ -21,8 +22,7 @@ export class Instantiation {
   /** Atoms true at the start. */
   readonly initial: ReadonlySet<number>;
   readonly #where: string;
-  readonly #rows = new Map<string, (readonly number[])[]>();
-  readonly #rowsByArgument = new Map<string, Map<number, (readonly number[])[]>>();
+  readonly #facts = new FactIndex();
   readonly #demands = new Map<Condition, readonly Condition[]>();
   #bindings = 0;
 
@@ -38,7 +38,7 @@ export class Instantiation {
     for (const { predicate, args } of problem.init) {
       const row = args.map((id) => this.objects.indexOf(id) as number);
       initial.add(this.atoms.intern(predicate, row));
-      if (!this.fluents.has(predicate)) this.#addRow(predicate, row);
+      if (!this.fluents.has(predicate)) this.#facts.add(predicate, row);
     }
     this.initial = initial;
   }
@@ -140,10 +140,12 @@ export class Instantiation {
       return;
     }
     let best: AtomCondition | undefined;
-    let bestRows: readonly (readonly number[])[] = [];
+    let bestRows: readonly Row[] = [];
     for (const guide of guides) {
       if (!guide.args.some((term) => open.has(term))) continue;
-      const rows = this.#candidateRows(guide, binding);
+      const known = guide.args.map((term) => this.#value(term, binding));
+      // A constant that is no object of the problem leaves its place open; `#extendByRow` finds that nothing equals it.
+      const rows = this.#facts.candidates(guide.predicate, known);
       if (best === undefined || rows.length < bestRows.length) [best, bestRows] = [guide, rows];
     }
     if (best === undefined) {
@@ -163,7 +165,7 @@ export class Instantiation {
 
   #extendByRow(
     guide: AtomCondition,
-    row: readonly number[],
+    row: Row,
     open: Map<string, ReadonlySet<number>>,
     rest: readonly AtomCondition[],
     binding: Binding,
@@ -236,34 +238,6 @@ export class Instantiation {
     }
   }
 
-  /** Facts that can match an atom, narrowed by its first bound argument that leaves fewest. */
-  #candidateRows(guide: AtomCondition, binding: Binding): readonly (readonly number[])[] {
-    let rows: readonly (readonly number[])[] = this.#rows.get(guide.predicate) ?? [];
-    guide.args.forEach((term, position) => {
-      const object = this.#value(term, binding);
-      if (object === undefined) {
-        if (!term.startsWith("?")) rows = [];
-        return;
-      }
-      const narrowed = this.#rowsByArgument.get(`${guide.predicate} ${position}`)?.get(object) ?? [];
-      if (narrowed.length < rows.length) rows = narrowed;
-    });
-    return rows;
-  }
-
-  #addRow(predicate: string, row: readonly number[]): void {
-    append(this.#rows, predicate, row);
-    row.forEach((object, position) => {
-      const key = `${predicate} ${position}`;
-      let byObject = this.#rowsByArgument.get(key);
-      if (byObject === undefined) {
-        byObject = new Map();
-        this.#rowsByArgument.set(key, byObject);
-      }
-      append(byObject, object, row);
-    });
-  }
-
   #value(term: string, binding: Binding): number | undefined {
     return term.startsWith("?") ? binding.get(term) : this.objects.indexOf(term);
   }
@@ -291,10 +265,4 @@ function freeVariables(condition: Condition): string[] {
       return freeVariables(condition.part).filter((name) => !own.has(name));
     }
   }
-}
-
-function append<K, V>(map: Map<K, V[]>, key: K, value: V): void {
-  const list = map.get(key);
-  if (list === undefined) map.set(key, [value]);
-  else list.push(value);
 }

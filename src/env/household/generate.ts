@@ -32,7 +32,7 @@ const maxDraws = 2000;
 
 /** One generated game. */
 export interface HouseholdGame {
-  /** For example `household/train/12-pick_and_place_simple`. */
+  /** As `householdTaskId` gives it. */
   readonly id: string;
   readonly split: HouseholdSplit;
   readonly house: House;
@@ -48,6 +48,11 @@ export interface HouseholdRequest {
   readonly index: number;
   readonly type: HouseholdTaskType;
   readonly difficulty: Difficulty;
+}
+
+/** Id of a game within a world, for example `household/train/12-pick_and_place_simple`. */
+export function householdTaskId(request: Pick<HouseholdRequest, "split" | "index" | "type">): string {
+  return `household/${request.split}/${request.index}-${request.type}`;
 }
 
 /**
@@ -66,7 +71,7 @@ export function generateHouseholdGame(request: HouseholdRequest): HouseholdGame 
     const doors = random.uniform() < difficulty.doors;
     const setting = setTask(random, { room, receptacles, type, doors, itemCounts: difficulty.items });
     if (!setting) continue;
-    return { id: `household/${split}/${index}-${type}`, split, ...setting, text: gameText(setting) };
+    return { id: householdTaskId(request), split, ...setting, text: gameText(setting) };
   }
   throw new ConfigError(
     `[household] no house serves the task type: got ${type} with ${JSON.stringify(difficulty)}, expected a room large enough. Raise receptacles or doors of the difficulty.`,

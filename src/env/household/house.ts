@@ -11,7 +11,7 @@ export type HouseholdSplit = (typeof householdSplits)[number];
 export interface Difficulty {
   /** Fewest and most receptacles of a house. */
   readonly receptacles: readonly [number, number];
-  /** Fewest and most movable items of a house, the ones of the task included. */
+  /** Fewest and most movable items of a house, the ones of the task included; small rooms may have fewer. */
   readonly items: readonly [number, number];
   /** Chance that a game may keep items behind doors or want them there (each door costs a step), 0 to 1. */
   readonly doors: number;

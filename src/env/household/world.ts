@@ -5,7 +5,7 @@ import { AlfworldGame, TASK_TYPES } from "../alfworld/game.js";
 import { ParseCache } from "../alfworld/parse_cache.js";
 import { NOTHING_HAPPENS } from "../alfworld/play.js";
 import { AlfworldWorld } from "../alfworld/world.js";
-import { generateHouseholdGame } from "./generate.js";
+import { generateHouseholdGame, householdTaskId } from "./generate.js";
 import {
   checkDifficulty,
   type Difficulty,
@@ -107,7 +107,7 @@ export function householdWorld(options: HouseholdOptions = {}): AlfworldWorld {
     return Array.from({ length: sizeOf(split, options) }, (_, index) => {
       const type = types[index % types.length];
       return {
-        taskId: `household/${split}/${index}-${type}`,
+        taskId: householdTaskId({ split, index, type }),
         split,
         type,
         load: () => generateHouseholdGame({ seed, split, index, type, difficulty }).text,

@@ -1,0 +1,105 @@
+/** Turns what the schema finds wrong into messages that name place, setting and cure. */
+import { distance } from "fastest-levenshtein";
+import type { z } from "zod";
+import { trainConfigJsonSchema } from "../rl/config.js";
+import { isSection, type Layer, type Path, pathText } from "./config_layers.js";
+
+type JsonSchema = z.core.JSONSchema.BaseSchema;
+type Issue = z.core.$ZodIssue;
+
+/** The schema of a section or field; undefined for a path that there is none of. */
+function schemaAt(path: Path): JsonSchema | undefined {
+  let node: unknown = trainConfigJsonSchema();
+  for (const key of path) {
+    if (!isSection(node) || !isSection(node.properties)) return undefined;
+    node = node.properties[String(key)];
+  }
+  return isSection(node) ? node : undefined;
+}
+
+function fieldsOf(schema: JsonSchema | undefined): string[] {
+  return Object.keys(schema?.properties ?? {});
+}
+
+/** Full names of all fields, at any depth. */
+function allFields(schema: JsonSchema, prefix: string): string[] {
+  return Object.entries(schema.properties ?? {}).flatMap(([name, inner]) => {
+    if (typeof inner === "boolean") return [];
+    const path = prefix ? `${prefix}.${name}` : name;
+    return inner.properties ? [path, ...allFields(inner, path)] : [path];
+  });
+}
+
+/** The names most like `name`: fields of the same section, or fields of that very name elsewhere. */
+function nearest(section: Path, name: string): string[] {
+  const elsewhere = allFields(trainConfigJsonSchema(), "").filter(
+    (path) => path.split(".").at(-1) === name || path === name,
+  );
+  const close = fieldsOf(schemaAt(section))
+    .map((field) => ({ field, edits: distance(field, name) }))
+    .filter(({ field, edits }) => edits <= Math.max(2, Math.floor(field.length / 3)))
+    .sort((a, b) => a.edits - b.edits)
+    .slice(0, 1)
+    .map(({ field }) => pathText([...section, field]));
+  return close.length > 0 ? close : elsewhere;
+}
+
+function has(settings: unknown, path: Path): boolean {
+  let node: unknown = settings;
+  for (const key of path) {
+    if (typeof node !== "object" || node === null || !Object.hasOwn(node, key)) return false;
+    node = Reflect.get(node, key);
+  }
+  return true;
+}
+
+/** Where the setting came from: the last layer that gives it. Rules may fail over a setting that nobody gave. */
+function whereIs(layers: readonly Layer[], path: Path, part: "key" | "value"): string {
+  return layers.findLast(({ settings }) => has(settings, path))?.where(path, part) ?? "configuration";
+}
+
+function unknownKey(layers: readonly Layer[], section: Path, key: string): string {
+  const path = [...section, key];
+  const guesses = nearest(section, key);
+  const cure =
+    guesses.length > 0
+      ? `Did you mean ${guesses.join(" or ")}?`
+      : "`uncouple init` prints all settings with what they mean.";
+  return (
+    `[${whereIs(layers, path, "key")}] unknown setting ${pathText(path)}: got "${key}", expected ` +
+    `${fieldsOf(schemaAt(section)).join(", ")}. ${cure}`
+  );
+}
+
+/** Values as short JSON. */
+function shown(value: unknown): string {
+  const text = JSON.stringify(value) ?? String(value);
+  return text.length > 60 ? `${text.slice(0, 60)}...` : text;
+}
+
+function allowsNull(schema: JsonSchema | undefined): boolean {
+  if (!schema) return false;
+  const { type, anyOf } = schema;
+  return (
+    (Array.isArray(type) && type.includes("null")) ||
+    (anyOf ?? []).some((option) => typeof option === "object" && option.type === "null")
+  );
+}
+
+function wrongValue(layers: readonly Layer[], issue: Issue): string {
+  const { path, message, input } = issue;
+  const orNull = issue.code !== "custom" && allowsNull(schemaAt(path)) ? ", or null" : "";
+  return (
+    `[${whereIs(layers, path, "value")}] wrong value of ${pathText(path)}: got ${shown(input)}, expected ` +
+    `${message}${orNull}. Change it.`
+  );
+}
+
+/** One line for each thing that is wrong. @param issues with their inputs (`reportInput`) */
+export function describeIssues(issues: readonly Issue[], layers: readonly Layer[]): string[] {
+  return issues.flatMap((issue) =>
+    issue.code === "unrecognized_keys"
+      ? issue.keys.map((key) => unknownKey(layers, issue.path, key))
+      : [wrongValue(layers, issue)],
+  );
+}

@@ -1,0 +1,44 @@
+/** `uncouple score`: per-token log-probabilities and entropies of given token sequences. */
+import { z } from "zod";
+import { ConfigError } from "../core/errors.js";
+import { readJsonFile } from "../host/json_file.js";
+import { loadPolicy } from "../host/policy_folder.js";
+import { Launcher } from "../kernels/index.js";
+import { scoreSequences } from "../rl/score.js";
+import { gpuCommand, type Register } from "./options.js";
+import { withGpu } from "./session.js";
+
+const fileSchema = z.array(z.array(z.int().nonnegative()));
+
+async function readTokens(file: string): Promise<number[][]> {
+  const parsed = fileSchema.safeParse(await readJsonFile(file));
+  if (parsed.success) return parsed.data;
+  const issue = parsed.error.issues[0];
+  throw new ConfigError(
+    `[${file}] token file is malformed at ${issue.path.join(".") || "the top"}: ${issue.message}. Expected an array of arrays of token ids.`,
+  );
+}
+
+export const register: Register = (program, context) => {
+  gpuCommand(program, "score", "print log-probabilities and entropies of token sequences under a model")
+    .requiredOption("--model <folder>", "model in Hugging Face layout")
+    .requiredOption("--tokens <file>", "JSON file: array of arrays of token ids")
+    .option("--json", "print one JSON object")
+    .action(async (options) => {
+      const sequences = await readTokens(options.tokens);
+      await withGpu(options, context, async ({ runtime }) => {
+        const { model } = await loadPolicy(new Launcher(runtime), options.model, false);
+        const scores = await scoreSequences(model, sequences);
+        if (options.json) {
+          context.terminal.print(JSON.stringify({ sequences: scores }));
+          return;
+        }
+        scores.forEach(({ logProbs, entropy }, index) => {
+          context.terminal.print(`sequence ${index}: ${sequences[index].length} tokens, sum of log-probabilities ${logProbs.reduce((a, b) => a + b, 0).toFixed(4)}`);
+          logProbs.forEach((value, t) => {
+            context.terminal.print(`  ${t + 1}\ttoken ${sequences[index][t + 1]}\t${value.toFixed(5)}\tentropy ${entropy[t].toFixed(5)}`);
+          });
+        });
+      });
+    });
+};

@@ -1,0 +1,75 @@
+/** From a training configuration to the world, tokenizer and policy that it names. */
+import { FlatParameters } from "../autograd/flat_parameters.js";
+import { ConfigError } from "../core/errors.js";
+import { Random } from "../core/random.js";
+import { difficulties } from "../env/household/house.js";
+import { householdWorld } from "../env/household/world.js";
+import type { World } from "../env/world.js";
+import type { Launcher } from "../kernels/index.js";
+import { presetConfig, type PresetName } from "../model/config.js";
+import { parameterShapes } from "../model/parameters.js";
+import { Qwen2Model } from "../model/qwen2.js";
+import { Tokenizer } from "../model/tokenizer.js";
+import { buildWordTokenizer } from "../model/word_tokenizer.js";
+import type { TrainConfig } from "../rl/config.js";
+import { openAlfworldFolder } from "./alfworld_folder.js";
+import { loadPolicy, policyTokenizer } from "./policy_folder.js";
+
+/** Numbers that a word tokenizer always knows, so that unseen games with more receptacles can be read. */
+const NUMBERS_UP_TO = 30;
+
+/** Opens the world of a configuration. @throws ConfigError when data is missing */
+export async function openTrainingWorld({ world }: TrainConfig): Promise<World> {
+  if (world.id === "household") {
+    const { seed, difficulty, train, in_domain, out_of_domain, receptacles, items, doors } = world.household;
+    const preset = difficulties[difficulty];
+    return householdWorld({
+      seed,
+      sizes: { train, in_domain, out_of_domain },
+      difficulty: {
+        receptacles: receptacles ?? preset.receptacles,
+        items: items ?? preset.items,
+        doors: doors ?? preset.doors,
+      },
+    });
+  }
+  if (world.path === null) {
+    throw new ConfigError(
+      "[train] world.path is missing: expected the folder of ALFWorld's data. Set it, or the environment variable ALFWORLD_DATA.",
+    );
+  }
+  return openAlfworldFolder(world.path, {
+    domainFile: world.domain ?? undefined,
+    grammarFile: world.grammar ?? undefined,
+  });
+}
+
+/** The policy's tokenizer: of its model folder, or one token a word of the world for fresh weights. */
+export async function openPolicy(
+  config: TrainConfig,
+  world: World,
+  launcher: Launcher,
+): Promise<{ readonly model: Qwen2Model; readonly tokenizer: Tokenizer }> {
+  if (config.model.path !== null) {
+    const { model, folder } = await loadPolicy(launcher, config.model.path, true);
+    return { model, tokenizer: policyTokenizer(folder) };
+  }
+  const tokenizer = await wordTokenizer(world);
+  const modelConfig = {
+    ...presetConfig(config.model.preset as PresetName, tokenizer.vocabularySize),
+    eos_token_id: tokenizer.eosTokenId,
+    pad_token_id: tokenizer.padTokenId,
+  };
+  const parameters = new FlatParameters(launcher.runtime, parameterShapes(modelConfig));
+  const model = new Qwen2Model(launcher, modelConfig, parameters);
+  model.initialise(Random.of(config.model.seed, "weights", config.seed));
+  return { model, tokenizer };
+}
+
+async function wordTokenizer(world: World): Promise<Tokenizer> {
+  if (!world.sampleTexts) {
+    throw new ConfigError(`[train] world ${world.id} shows no sample texts to build a tokenizer from. Set model.path.`);
+  }
+  const texts = [...(await world.sampleTexts()), "> ; :"];
+  return new Tokenizer(buildWordTokenizer(texts, { numbersUpTo: NUMBERS_UP_TO, roles: ["user", "assistant"] }));
+}

@@ -1,0 +1,209 @@
+/** Turns rows into optimiser steps: packed forward, loss with its gradient, backward, AdamW. */
+import { Tape } from "../autograd/tape.js";
+import { Tensor } from "../autograd/tensor.js";
+import { type Aggregation, aggregationWeights } from "../core/aggregation.js";
+import { crossEntropy, joinPolicyStatistics, type PolicyStatistics, policyLoss } from "../kernels/index.js";
+import type { Qwen2Model } from "../model/qwen2.js";
+import type { AdamW } from "../optim/adamw.js";
+import { type MicroBatch, microBatches, type TokenRow } from "./micro_batches.js";
+
+/** A row of the policy stream: its tokens, one advantage, and what sampled it. */
+export interface PolicyRow extends TokenRow {
+  readonly advantage: number;
+  /** 0 leaves the row out of the loss. */
+  readonly counts: boolean;
+  /** Behaviour policy's log-probabilities of `answer`, as recorded when sampling. */
+  readonly sampledLogProbs: readonly number[];
+}
+
+export interface PolicyLossOptions {
+  readonly clipLow: number;
+  readonly clipHigh: number;
+  /** 0 = off. */
+  readonly dualClip: number;
+  readonly beta: number;
+  readonly klKind: 1 | 2 | 3;
+  readonly entropyCoef: number;
+  readonly aggregation: Aggregation;
+  /** Divides `sequence_sum`. */
+  readonly normaliser: number;
+  readonly temperature: number;
+}
+
+/** Log-probabilities per row that stay fixed during the updates of one rollout. */
+export interface FixedLogProbs {
+  /** Behaviour policy by the trainer's kernels; absent when there is one update: the current policy is the behaviour policy. */
+  readonly old?: readonly Float32Array[];
+  /** Reference policy, for the KL term. */
+  readonly reference?: readonly Float32Array[];
+}
+
+export interface ImitationStatistics {
+  /** Mean negative log-likelihood of an answer token. */
+  readonly loss: number;
+  readonly tokens: number;
+  readonly gradNorm: number;
+  readonly skipped: boolean;
+}
+
+export interface PolicyUpdateStatistics extends PolicyStatistics {
+  readonly gradNorm: number;
+  readonly skipped: boolean;
+  /** Packed tokens that went through forward and backward. */
+  readonly packedTokens: number;
+  /** Difference between sampled and trainer log-probabilities, over tokens: an invariant of one update per rollout. */
+  readonly logProbDifferenceMean: number;
+  readonly logProbDifferenceMax: number;
+}
+
+interface Forward {
+  readonly log_prob: Tensor;
+  readonly entropy: Tensor;
+}
+
+/** Trains one model with one optimiser. */
+export class Learner {
+  constructor(
+    readonly model: Qwen2Model,
+    readonly optimizer: AdamW,
+    readonly tokensPerMicroBatch: number,
+  ) {}
+
+  /** One step of cross-entropy on the answers, averaged over all answer tokens of the rows. */
+  async imitate(rows: readonly TokenRow[], learningRate: number): Promise<ImitationStatistics> {
+    const tokens = rows.reduce((sum, { answer }) => sum + answer.length, 0);
+    const statistics: Tensor[] = [];
+    this.model.parameters.clearGradients();
+    for (const batch of microBatches(rows, this.tokensPerMicroBatch)) {
+      const tape = new Tape(this.model.launcher);
+      const { log_prob } = this.#forward(tape, batch, 1);
+      const weight = tape.input(new Float32Array(batch.target.length).fill(1 / tokens));
+      const { d_log_prob, stats } = tape.apply(crossEntropy, { log_prob, weight });
+      tape.backward([[log_prob, d_log_prob]]);
+      statistics.push(keep(stats));
+      tape.release();
+    }
+    this.optimizer.step(learningRate);
+    const parts = await this.#readAll(statistics);
+    const { gradNorm, skipped } = await this.optimizer.stats();
+    return { loss: parts.reduce((sum, part) => sum + part[1], 0), tokens, gradNorm, skipped };
+  }
+
+  /**
+   * One step of the clipped policy loss over all rows given. Rows that cannot move a parameter (no advantage, and neither
+   * KL nor entropy terms) are not computed, but count in the normaliser.
+   */
+  async improve(rows: readonly PolicyRow[], fixed: FixedLogProbs, options: PolicyLossOptions, learningRate: number): Promise<PolicyUpdateStatistics> {
+    const weights = aggregationWeights(
+      options.aggregation,
+      rows.map(({ answer, counts }) => answer.map(() => Number(counts))),
+      options.normaliser,
+    );
+    const everyRowMatters = options.beta > 0 || options.entropyCoef !== 0;
+    const used = [...rows.keys()].filter((row) => rows[row].counts && (everyRowMatters || rows[row].advantage !== 0));
+    const statistics: Tensor[] = [];
+    const trainerLogProbs: Tensor[] = [];
+    let packedTokens = 0;
+    this.model.parameters.clearGradients();
+    for (const batch of microBatches(
+      used.map((row) => rows[row]),
+      this.tokensPerMicroBatch,
+    )) {
+      packedTokens += batch.packed.tokens.length;
+      const part = used.slice(batch.first, batch.end);
+      const tape = new Tape(this.model.launcher);
+      const { log_prob, entropy } = this.#forward(tape, batch, options.temperature);
+      const perToken = (of: (row: number) => ArrayLike<number>) => tape.input(Float32Array.from(part.flatMap((row) => Array.from(of(row)))));
+      const { old, reference } = fixed;
+      const { d_log_prob, d_entropy, stats } = tape.apply(
+        policyLoss,
+        {
+          log_prob,
+          entropy,
+          old_log_prob: old ? perToken((row) => old[row]) : log_prob,
+          reference_log_prob: reference ? perToken((row) => reference[row]) : undefined,
+          advantage: perToken((row) => rows[row].answer.map(() => rows[row].advantage)),
+          weight: perToken((row) => weights[row]),
+        },
+        {
+          clip_low: options.clipLow,
+          clip_high: options.clipHigh,
+          dual_clip: options.dualClip,
+          beta: options.beta,
+          kl_kind: options.klKind,
+          entropy_coef: options.entropyCoef,
+        },
+      );
+      tape.backward(
+        options.entropyCoef === 0
+          ? [[log_prob, d_log_prob]]
+          : [
+              [log_prob, d_log_prob],
+              [entropy, d_entropy],
+            ],
+      );
+      statistics.push(keep(stats));
+      trainerLogProbs.push(keep(log_prob));
+      tape.release();
+    }
+    if (used.length > 0) this.optimizer.step(learningRate);
+    const parts = await this.#readAll(statistics);
+    const differences = difference(
+      await this.#readAll(trainerLogProbs),
+      used.flatMap((row) => [...rows[row].sampledLogProbs]),
+    );
+    const { gradNorm, skipped } = used.length > 0 ? await this.optimizer.stats() : { gradNorm: 0, skipped: false };
+    return { ...joinPolicyStatistics(parts)[0], ...differences, gradNorm, skipped, packedTokens };
+  }
+
+  /** Log-probabilities of every row's answer under the model as it is now. */
+  async score(rows: readonly TokenRow[], temperature: number, model = this.model): Promise<Float32Array[]> {
+    const results: Float32Array[] = [];
+    for (const batch of microBatches(rows, this.tokensPerMicroBatch)) {
+      const tape = new Tape(model.launcher, { record: false });
+      const hidden = model.hidden(tape, model.batch(tape, batch.packed));
+      const { log_prob } = model.score(tape, hidden, batch.index, batch.target, temperature);
+      const values = (await log_prob.read()) as Float32Array;
+      tape.release();
+      let at = 0;
+      for (const { answer } of rows.slice(batch.first, batch.end)) {
+        results.push(values.slice(at, at + answer.length));
+        at += answer.length;
+      }
+    }
+    return results;
+  }
+
+  #forward(tape: Tape, batch: MicroBatch, temperature: number): Forward {
+    const hidden = this.model.hidden(tape, this.model.batch(tape, batch.packed));
+    return this.model.score(tape, hidden, batch.index, batch.target, temperature);
+  }
+
+  async #readAll(tensors: readonly Tensor[]): Promise<Float32Array[]> {
+    const bytes = await this.model.launcher.runtime.read(tensors.map(({ range }) => range));
+    for (const tensor of tensors) tensor.release();
+    return bytes.map((part) => new Float32Array(part));
+  }
+}
+
+/** A view that outlives the tape which made the tensor. */
+function keep(tensor: Tensor): Tensor {
+  return tensor.view(tensor.shape, 0, false);
+}
+
+function difference(
+  trainer: readonly Float32Array[],
+  sampled: readonly number[],
+): { logProbDifferenceMean: number; logProbDifferenceMax: number } {
+  let sum = 0;
+  let most = 0;
+  let at = 0;
+  for (const part of trainer) {
+    for (const value of part) {
+      const gap = Math.abs(value - sampled[at++]);
+      sum += gap;
+      most = Math.max(most, gap);
+    }
+  }
+  return { logProbDifferenceMean: at > 0 ? sum / at : 0, logProbDifferenceMax: most };
+}

@@ -1,0 +1,63 @@
+/** The training configuration: defaults, rules between fields, names. */
+import { expect, test } from "vitest";
+import { runName, stagesOf, trainConfigJsonSchema, trainConfigSchema } from "../../src/rl/config.js";
+
+test("everything has a default, and defaults are TRL's where it has the option", () => {
+  const config = trainConfigSchema.parse({});
+  expect(config.grpo).toMatchObject({
+    num_generations: 8,
+    num_iterations: 1,
+    epsilon: 0.2,
+    beta: 0,
+    scale_rewards: "group",
+    learning_rate: 1e-6,
+    temperature: 1,
+    max_grad_norm: 1,
+    adam_beta2: 0.999,
+  });
+  expect(trainConfigSchema.parse(config)).toEqual(config);
+});
+
+test("unknown keys are errors at any depth", () => {
+  for (const input of [{ sed: 1 }, { grpo: { epsylon: 1 } }, { world: { household: { tran: 1 } } }])
+    expect(trainConfigSchema.safeParse(input).error?.issues[0]).toMatchObject({ code: "unrecognized_keys" });
+});
+
+test.each([
+  [{ grpo: { delta: 1.1 } }, "grpo.delta", "above 1 + epsilon_high"],
+  [{ grpo: { epsilon_high: 3, delta: 3.5 } }, "grpo.delta", "above 1 + epsilon_high"],
+  [{ grpo: { num_generations: 1 } }, "grpo.num_generations", "an integer, 2 or more"],
+  [{ grpo: { adam_beta2: 1 } }, "grpo.adam_beta2", "below 1"],
+  [{ grpo: { top_p: 0 } }, "grpo.top_p", "above 0, up to 1"],
+  [{ grpo: { max_steps: 5, warmup_steps: 6 } }, "grpo.warmup_steps", "at most grpo.max_steps"],
+  [{ imitation: { warmup_steps: 201 } }, "imitation.warmup_steps", "at most imitation.max_steps"],
+  [{ eval: { modes: ["sampled"], temperature: 0 } }, "eval.temperature", "above 0"],
+  [{ model: { preset: "huge" } }, "model.preset", "nano, micro"],
+  [{ world: { household: { items: [1] } } }, "world.household.items", "two integers"],
+  [{ name: "a/b" }, "name", "without a folder"],
+  [{ seed: 1.5 }, "seed", "an integer, 0 or more"],
+])("%j breaks a rule", (input, path, expected) => {
+  const issues = trainConfigSchema.safeParse(input).error?.issues;
+  expect(issues?.map((issue) => issue.path.join("."))).toEqual([path]);
+  expect(issues?.[0].message).toContain(expected);
+});
+
+test("run names tell world, algorithm, seed and time", () => {
+  const now = new Date(2026, 0, 2, 3, 4, 5);
+  const config = trainConfigSchema.parse({ seed: 7 });
+  expect(runName(config, now)).toBe("household__imitation__s7__20260102-030405");
+  expect(stagesOf(config)).toEqual(["imitation"]);
+  const both = trainConfigSchema.parse({ grpo: { max_steps: 1 }, world: { id: "alfworld" } });
+  expect(runName(both, now)).toBe("alfworld__grpo__s0__20260102-030405");
+  expect(stagesOf(both)).toEqual(["imitation", "grpo"]);
+  expect(stagesOf(trainConfigSchema.parse({ imitation: { episodes: 0 } }))).toEqual([]);
+  expect(runName({ ...config, name: "mine" }, now)).toBe("mine");
+});
+
+test("the schema can be had as JSON Schema, with descriptions", () => {
+  expect(trainConfigJsonSchema().properties).toMatchObject({
+    grpo: {
+      properties: { epsilon: { default: 0.2, maximum: 1, description: expect.stringContaining("verl") } },
+    },
+  });
+});
