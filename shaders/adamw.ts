@@ -30,8 +30,6 @@ export function normPartials({ lanes, tree }: NormLayout): number {
   return tree ? 1 : lanes;
 }
 
-const nonFinite = "fn non_finite(bits: u32) -> u32 { return u32((bits & 0x7f800000u) == 0x7f800000u); }";
-
 /**
  * partial[first + p] = sum of squares of a part of the gradient, flag[first + p] = 1 when any of it is not finite.
  * Lane l adds vec4s l, l + lanes, ... of its workgroup's part in ascending order; lanes are added as a fixed tree.
@@ -39,7 +37,6 @@ const nonFinite = "fn non_finite(bits: u32) -> u32 { return u32((bits & 0x7f8000
 export function sumSquares(layout: NormLayout): string {
   const { lanes, steps, tree } = layout;
   return wgsl`
-${nonFinite}
 #if ${tree}
 var<workgroup> sums: array<f32, ${lanes}>;
 var<workgroup> flags: array<u32, ${lanes}>;
@@ -55,9 +52,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   var bad = 0u;
   for (var i = start + lane; i < end; i += ${lanes}u) {
     let bits = gradient[i];
-    let value = bitcast<vec4<f32>>(bits);
-    sum += value * value;
-    bad |= non_finite(bits.x) | non_finite(bits.y) | non_finite(bits.z) | non_finite(bits.w);
+    let is_finite = (bits & vec4<u32>(0x7f800000u)) != vec4<u32>(0x7f800000u);
+    // what is not finite is left out of the sum: only the flag tells, whatever the adapter makes of NaN
+    let finite = bitcast<vec4<f32>>(select(vec4<u32>(0u), bits, is_finite));
+    sum += finite * finite;
+    bad |= u32(!all(is_finite));
   }
   let mine = (sum.x + sum.y) + (sum.z + sum.w);
 #if ${tree}
@@ -82,7 +81,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
  */
 export function finish(lanes: number): string {
   return wgsl`
-${nonFinite}
+fn non_finite(bits: u32) -> bool { return (bits & 0x7f800000u) == 0x7f800000u; }
 #if ${lanes > 1}
 var<workgroup> sums: array<f32, ${lanes}>;
 var<workgroup> flags: array<u32, ${lanes}>;
@@ -99,7 +98,7 @@ fn one_minus_exp(x: f32) -> f32 {
 fn main(@builtin(local_invocation_index) lane: u32) {
   var sum = 0.0;
   var bad = 0u;
-  for (var i = lane; i < params.P; i += ${lanes}u) { sum += bitcast<f32>(partial[i]); bad |= flag[i] | non_finite(partial[i]); }
+  for (var i = lane; i < params.P; i += ${lanes}u) { sum += partial[i]; bad |= flag[i]; }
 #if ${lanes > 1}
   sums[lane] = sum;
   flags[lane] = bad;
@@ -112,7 +111,7 @@ fn main(@builtin(local_invocation_index) lane: u32) {
   bad = flags[0];
 #endif
   let norm = sqrt(sum);
-  bad |= non_finite(bitcast<u32>(norm));
+  bad |= u32(non_finite(bitcast<u32>(norm))); // squares can overflow
   state[1] = bad;
   state[2] = bitcast<u32>(norm);
   if (bad != 0u) {
@@ -128,20 +127,30 @@ fn main(@builtin(local_invocation_index) lane: u32) {
 }`;
 }
 
-/** One bucket's step: one invocation owns vec4s at stride 64 in a part of 64 * `steps`. Nothing is written when the flag is set. */
-export function update(steps: number): string {
+/** How one bucket's vec4s map to invocations in the update: each owns `steps` of them at stride `lanes`. */
+export interface UpdateLayout {
+  readonly lanes: number;
+  readonly steps: number;
+}
+
+/** CPU adapters: one SIMD group of invocations walks a long part. */
+export function updateLayout(isSoftware: boolean): UpdateLayout {
+  return isSoftware ? { lanes: 8, steps: 64 } : { lanes: 64, steps: 4 };
+}
+
+/** One bucket's step. Nothing is written when the flag is set. */
+export function update({ lanes, steps }: UpdateLayout): string {
   return wgsl`
-@compute @workgroup_size(64)
+@compute @workgroup_size(${lanes})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
-        @builtin(local_invocation_index) local: u32) {
+        @builtin(local_invocation_index) lane: u32) {
   if (state[1] != 0u) { return; }
   let scale = bitcast<f32>(state[3]);
   let correct1 = bitcast<f32>(state[4]);
   let correct2 = bitcast<f32>(state[5]);
-  let start = workgroup_index(group, groups) * ${64 * steps}u + local;
-  for (var step = 0u; step < ${steps}u; step++) {
-    let i = start + 64u * step;
-    if (i >= params.E) { return; }
+  let start = workgroup_index(group, groups) * ${lanes * steps}u;
+  let end = min(start + ${lanes * steps}u, params.E);
+  for (var i = start + lane; i < end; i += ${lanes}u) {
     let g = gradient[i] * scale;
     let m = params.beta1 * first_moment[i] + params.rest1 * g;
     let v = params.beta2 * second_moment[i] + params.rest2 * g * g;

@@ -1,6 +1,7 @@
 /**
  * Causal grouped-query attention over packed sequences, backward, without a matrix of scores: probabilities are computed
  * again from the saved log-sum-exp. Tiles and scans as in attention_tiles.ts; sums run over ascending scanned tokens.
+ * Gradients are overwritten, never added to: drivers on CPUs compile memory accesses slowly, and these are unrolled.
  * With P = exp(s - log_sum_exp), dP = d_y v^T, r = sum over D of d_y y:  dS = P (dP - r).
  */
 import { wgsl } from "wgsl-preprocessor/wgsl-preprocessor.js";
@@ -58,7 +59,7 @@ ${scan(layout, arrays, (fetch) => queryBlock(layout, headDim, fetch, token))}
 ${repeat(
   rows,
   (r) => `  if (row_start + ${token(r) * layout.lanes}u + lane < params.N) {
-${repeat(elements, (e) => `    store_d_q(${at(r)} + ${e}u, sum_${r}_${e} * ${1 / Math.sqrt(headDim)});`)}
+${repeat(elements, (e) => `    d_q[${at(r)} + ${e}u] = sum_${r}_${e} * ${1 / Math.sqrt(headDim)};`)}
     row_dot[token_${token(r)} * ${heads}u + ${head(r)}] = r_${r};
   }`,
 )}
@@ -153,8 +154,8 @@ ${repeat(
   (t) => `  if (row_start + ${t * layout.lanes}u + lane < params.N) {
 ${repeat(
   elements,
-  (e) => `    store_d_k(${at(t)} + ${e}u, key_sum_${t}_${e} * ${1 / Math.sqrt(headDim)});
-    store_d_v(${at(t)} + ${e}u, value_sum_${t}_${e});`,
+  (e) => `    d_k[${at(t)} + ${e}u] = key_sum_${t}_${e} * ${1 / Math.sqrt(headDim)};
+    d_v[${at(t)} + ${e}u] = value_sum_${t}_${e};`,
 )}
   }`,
 )}

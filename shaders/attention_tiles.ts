@@ -4,8 +4,9 @@
  *
  * shared: GPU. The workgroup stages `tile` tokens in shared memory; barriers before staging (earlier readers are done)
  *   and after it (the tile is complete).
- * broadcast: CPU adapters with a fixed subgroup size. The workgroup is one subgroup; each lane loads one token of the
- *   block and every value reaches the others by subgroupBroadcast. No shared memory, no barrier.
+ * broadcast: CPU adapters with a fixed subgroup size. The workgroup is one subgroup; each lane loads one token and every
+ *   value reaches the others by subgroupBroadcast, or by subgroupShuffle in a loop where that text would grow long (the
+ *   driver's compile time grows faster than the text). No shared memory, no barrier.
  * direct: CPU adapters without. Each invocation is a tile of its own and loads every value itself.
  */
 import { wgsl } from "wgsl-preprocessor/wgsl-preprocessor.js";
@@ -85,11 +86,20 @@ export function scan(layout: TileLayout, arrays: readonly Scanned[], body: (fetc
     const loads = arrays.map(({ name, elements, start }) =>
       repeat(elements, (e) => `    let mine_${name}_${e} = ${name}[${start("mine")} + ${e}u];`),
     );
+    const whole = block === lanes;
     return wgsl`
-  for (var base = first; base < last; base += ${block}u) {
-    let mine = min(base + lane, params.N - 1u);
+  for (var scanned = first; scanned < last; scanned += ${lanes}u) {
+    let mine = min(scanned + lane, params.N - 1u);
 ${loads.join("\n")}
-${body((name, element, at) => `subgroupBroadcast(mine_${name}_${element}, ${at}u)`)}
+#if ${whole}
+    let base = scanned;
+${whole ? body((name, element, at) => `subgroupBroadcast(mine_${name}_${element}, ${at}u)`) : ""}
+#else
+    for (var turn = 0u; turn < ${lanes}u; turn += ${block}u) {
+      let base = scanned + turn;
+${whole ? "" : body((name, element, at) => `subgroupShuffle(mine_${name}_${element}, turn + ${at}u)`)}
+    }
+#endif
   }`;
   }
   if (mode === "direct") {

@@ -6,7 +6,7 @@
  */
 import { wgsl } from "wgsl-preprocessor/wgsl-preprocessor.js";
 import { rowReduce } from "./row_reduce.js";
-import { type RowLayout, rowEntry, rowSum } from "./rows.js";
+import { type RowLayout, rowEntry } from "./rows.js";
 
 export function sampleLayout(isSoftware: boolean): RowLayout {
   return isSoftware ? { lanes: 1, rows: 8 } : { lanes: 256, rows: 1 };
@@ -70,7 +70,7 @@ export function draw(layout: RowLayout, { topK, topP }: Truncation): string {
   return wgsl`
 ${philox}
 ${keyOf}
-${rowSum(layout)}
+${rowReduce(layout, "row_sum", "f32", "sum")}
 ${rowReduce(layout, "row_max", "u32", "max")}
 ${rowReduce(layout, "row_min", "u32", "min")}
 #if ${lanes > 1}

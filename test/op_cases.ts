@@ -11,7 +11,7 @@ export type Draw =
 
 export interface OpCase {
   readonly op: OpDefinition;
-  /** Sizes of the input axes; every set is tried. */
+  /** Sizes of the input axes, and params that only fit these sizes; every set is tried. */
   readonly dims: readonly Scalars[];
   /** Sets of params tried with every size; default: the declared defaults. */
   readonly params?: readonly Scalars[];
@@ -28,6 +28,18 @@ export interface OpCase {
 }
 
 const row = (op: unknown, rest: Omit<OpCase, "op">): OpCase => ({ op: op as OpDefinition, ...rest });
+
+/** Rows reading slots of a cache in random order, with 1 to T valid keys each. */
+const decodeRow = (heads: number, kv_heads: number, D: number, dims: { B: number; S: number; T: number }) =>
+  row(kernels.attentionDecode, {
+    dims: [{ ...dims, Q: heads * D, KV: kv_heads * D }],
+    params: [{ heads, kv_heads }],
+    draw: {
+      slot: (random, { B, S }) => random.shuffle([...Array(S).keys()]).slice(0, B),
+      length: (random, { B, T }) =>
+        Array.from({ length: B }, (_, b) => (b === 0 ? T : 1 + random.integer(T))),
+    },
+  });
 
 /** Attention over packed sequences of 1 to 20 tokens, and longer ones now and then. */
 const attentionRow = (heads: number, kv_heads: number, sizes: readonly { N: number; D: number }[]): OpCase =>
@@ -46,6 +58,15 @@ const attentionRow = (heads: number, kv_heads: number, sizes: readonly { N: numb
       sequence_end: (_random, _scalars, { sequence_start }) =>
         sequence_start.map((start) => sequence_start.lastIndexOf(start) + 1),
     },
+  });
+
+/** One product in all four layouts. */
+const product = ({ B, M, N, K }: Scalars): Scalars[] =>
+  [0, 1, 2, 3].map((layout) => {
+    const [transpose_a, transpose_b] = [layout >> 1, layout & 1];
+    const [A1, A2] = transpose_a ? [K, M] : [M, K];
+    const [B1, B2] = transpose_b ? [N, K] : [K, N];
+    return { B, A1, A2, B1, B2, N, transpose_a, transpose_b };
   });
 
 export const opCases: readonly OpCase[] = [
@@ -70,6 +91,21 @@ export const opCases: readonly OpCase[] = [
     draw: {
       weight: (random, { N }) => Array.from({ length: N }, () => random.integer(2) * random.uniform()),
     },
+  }),
+  row(kernels.matmul, {
+    // tile edges of both kernel families: 8, 16, 32 and 64 rows, 32, 64 and 128 columns, steps of 4 and 16 in K
+    dims: [
+      ...product({ B: 1, M: 1, N: 1, K: 1 }),
+      ...product({ B: 2, M: 17, N: 31, K: 7 }),
+      ...product({ B: 1, M: 67, N: 68, K: 33 }),
+      ...product({ B: 1, M: 16, N: 132, K: 40 }),
+      { B: 3, A1: 1, A2: 36, B1: 36, B2: 64, N: 64 },
+      { B: 1, A1: 5, A2: 64, B1: 65, B2: 64, N: 65, transpose_b: 1 },
+      // long K: split and added in order
+      { B: 1, A1: 1030, A2: 20, B1: 1030, B2: 33, N: 33, transpose_a: 1 },
+      { B: 2, A1: 516, A2: 12, B1: 516, B2: 8, N: 8, transpose_a: 1 },
+    ],
+    probes: 6,
   }),
   row(kernels.linear, {
     dims: [
@@ -184,4 +220,8 @@ export const opCases: readonly OpCase[] = [
   attentionRow(2, 2, [{ N: 33, D: 64 }]),
   attentionRow(2, 1, [{ N: 65, D: 80 }]),
   attentionRow(1, 1, [{ N: 19, D: 128 }]),
+  decodeRow(1, 1, 6, { B: 1, S: 1, T: 1 }),
+  decodeRow(4, 2, 16, { B: 9, S: 11, T: 65 }),
+  decodeRow(14, 2, 64, { B: 3, S: 3, T: 150 }),
+  decodeRow(2, 1, 80, { B: 5, S: 7, T: 33 }),
 ];

@@ -30,18 +30,22 @@ function allFields(schema: JsonSchema, prefix: string): string[] {
   });
 }
 
-/** The names most like `name`: fields of the same section, or fields of that very name elsewhere. */
+/** Edits up to which one name may be a misspelling of another. */
+function isNear(name: string, field: string): boolean {
+  return distance(field, name) <= Math.max(2, Math.floor(field.length / 3));
+}
+
+/** The names most like `name`: a field of the same section, else the most similar ones anywhere. */
 function nearest(section: Path, name: string): string[] {
-  const elsewhere = allFields(trainConfigJsonSchema(), "").filter(
-    (path) => path.split(".").at(-1) === name || path === name,
-  );
-  const close = fieldsOf(schemaAt(section))
-    .map((field) => ({ field, edits: distance(field, name) }))
-    .filter(({ field, edits }) => edits <= Math.max(2, Math.floor(field.length / 3)))
-    .sort((a, b) => a.edits - b.edits)
-    .slice(0, 1)
-    .map(({ field }) => pathText([...section, field]));
-  return close.length > 0 ? close : elsewhere;
+  const inSection = fieldsOf(schemaAt(section))
+    .filter((field) => isNear(name, field))
+    .sort((a, b) => distance(a, name) - distance(b, name))
+    .slice(0, 1);
+  if (inSection.length > 0) return inSection.map((field) => pathText([...section, field]));
+  const lastName = (path: string) => path.split(".").at(-1) ?? path;
+  const anywhere = allFields(trainConfigJsonSchema(), "").filter((path) => isNear(name, lastName(path)));
+  const edits = Math.min(...anywhere.map((path) => distance(lastName(path), name)));
+  return anywhere.filter((path) => distance(lastName(path), name) === edits);
 }
 
 function has(settings: unknown, path: Path): boolean {

@@ -16,6 +16,8 @@ export interface FlagSetting {
 
 /** Where settings come from, weakest first: defaults, files, environment, flags, overrides. */
 export interface ConfigSources {
+  /** Settings of a run that goes on: stronger than defaults alone. */
+  readonly base?: Layer;
   /** YAML files; later ones win. */
   readonly files: readonly string[];
   readonly env: Environment;
@@ -100,6 +102,7 @@ export function configText(config: TrainConfig): string {
  */
 export async function loadConfig(sources: ConfigSources): Promise<LoadedConfig> {
   const layers = [
+    ...(sources.base ? [sources.base] : []),
     ...(await Promise.all(sources.files.map(fileLayer))),
     ...environmentLayers(sources.env),
     ...(sources.flags ?? []).map(({ path, value, flag }) => settingLayer(path, value, flag)),

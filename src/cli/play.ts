@@ -2,6 +2,7 @@
 import { InvalidArgumentError, Option } from "@commander-js/extra-typings";
 import { DataError } from "../core/errors.js";
 import type { World } from "../env/world.js";
+import { trainConfigSchema } from "../rl/config.js";
 import { type CliContext, gpuCommand, type Register } from "./options.js";
 import { playByHand } from "./play_hand.js";
 import {
@@ -11,7 +12,7 @@ import {
   playCommands,
   StepPrinter,
 } from "./play_steps.js";
-import { chooseTask, openWorld, readCommands, WORLDS, type WorldChoice } from "./play_world.js";
+import { chooseTask, openWorld, readCommands, runConfig, WORLDS, type WorldChoice } from "./play_world.js";
 import type { GpuOptions } from "./session.js";
 import type { Terminal } from "./terminal.js";
 
@@ -34,23 +35,18 @@ interface PlayOptions extends WorldChoice, GpuOptions {
 /** Opens a policy player; a separate module, since most ways to play need none of the kernels behind it. */
 type OpenPolicy = () => Promise<PolicyPlayer>;
 
-/** Steps of a policy when nothing else is said. */
-const POLICY_STEPS = 30;
-
 export const register: Register = (program, context) => {
   gpuCommand(program, "play", "Play a text world: by hand, from a file, by its expert or by a policy.")
     .addOption(
       new Option("--game <file>", "play this game.tw-pddl file").conflicts(["env", "split", "task", "list"]),
     )
-    .addOption(new Option("--env <name>", "world to play (default: household)").choices(WORLDS))
-    .addOption(new Option("--data <folder>", "folder of ALFWorld's data").env("ALFWORLD_DATA"))
+    .addOption(
+      new Option("--env <name>", "world to play (default: household, policies as trained)").choices(WORLDS),
+    )
+    .option("--data <folder>", "folder of ALFWorld's data (default: the variable ALFWORLD_DATA)")
     .option("--split <name>", "split of the world (default: train)")
     .option("--task <id>", "task of the split (default: the first one)")
-    .option(
-      "--seed <number>",
-      "household: draw other games; alfworld: draw a task of the split",
-      wholeNumber(0),
-    )
+    .option("--seed <number>", "household: draws other games; alfworld: draws a task", wholeNumber(0))
     .option("--list", "print the ids of the split's tasks")
     .addOption(
       new Option("--commands <file>", "play the lines of this file, each exactly as it is").conflicts([
@@ -63,25 +59,17 @@ export const register: Register = (program, context) => {
     .option("--temperature <number>", "of the policy's sampling; 0 takes the likeliest token", nonNegative, 0)
     .option("--sampling-seed <number>", "of the policy's sampling", wholeNumber(0), 0)
     .addOption(
-      new Option(
-        "--prompt <format>",
-        "what the policy reads (default: as it was trained, else plain)",
-      ).choices(["plain", "chat"] as const),
+      new Option("--prompt <format>", "what the policy reads (default: as trained)").choices([
+        "plain",
+        "chat",
+      ] as const),
     )
-    .option(
-      "--history <number>",
-      "past steps that the policy reads (default: as it was trained)",
-      wholeNumber(0),
-    )
-    .option("--hints", "let the policy read the admissible commands (default: as it was trained)")
-    .option(
-      "--max-tokens <number>",
-      "of one command of the policy (default: as it was trained)",
-      wholeNumber(1),
-    )
+    .option("--history <number>", "past steps that the policy reads (default: as trained)", wholeNumber(0))
+    .option("--hints", "let the policy read the admissible commands (default: as trained)")
+    .option("--max-tokens <number>", "of one command of the policy (default: as trained)", wholeNumber(1))
     .option(
       "--max-steps <number>",
-      "steps after which an episode is done (default: none, policies 30)",
+      "steps until an episode is done (default: none; policies as trained)",
       wholeNumber(1),
     )
     .option("--domain <file>", "play by this PDDL domain, not by the game's own")
@@ -96,11 +84,16 @@ export const register: Register = (program, context) => {
 };
 
 /** Opens the world and plays in the way the options say. */
-async function play(options: PlayOptions, { terminal }: CliContext, openPolicy: OpenPolicy): Promise<void> {
+async function play(
+  options: PlayOptions,
+  { env, terminal }: CliContext,
+  openPolicy: OpenPolicy,
+): Promise<void> {
   const { json = false, maxSteps = Number.POSITIVE_INFINITY } = options;
   // A file that is not there is told before a world is built.
   const script = options.commands === undefined ? undefined : await readCommands(options.commands);
-  const world = await openWorld(options);
+  const run = options.model === undefined ? undefined : await runConfig(options.model);
+  const world = await openWorld({ ...options, data: options.data ?? env.ALFWORLD_DATA }, run);
   if (options.list) {
     const tasks = world.tasks(options.split ?? (world.splits[0] as string));
     for (const task of tasks) terminal.print(json ? JSON.stringify(task) : task.id);
@@ -110,7 +103,7 @@ async function play(options: PlayOptions, { terminal }: CliContext, openPolicy: 
   terminal.info(`task: ${id}`);
   if (options.model !== undefined) {
     const policy = await openPolicy();
-    return show(policy(world, id, policyOptions(options.model, options)), terminal, json);
+    return show(policy(world, id, policyOptions(options.model, options, run)), terminal, json);
   }
   const commands = options.expert ? await planOf(world, id) : script;
   if (commands) return show(playCommands(world, id, commands, maxSteps), terminal, json);
@@ -127,17 +120,23 @@ async function show(steps: AsyncIterable<PlayStep>, terminal: Terminal, json: bo
   printer.finish();
 }
 
-function policyOptions(model: string, options: PlayOptions): PolicyOptions {
-  const { maxSteps = POLICY_STEPS, temperature, samplingSeed, prompt, history, hints, maxTokens } = options;
+/** What the command line leaves open is as in the run, or as runs are by default. */
+function policyOptions(
+  model: string,
+  options: PlayOptions,
+  { world, prompt, grpo } = trainConfigSchema.parse({}),
+): PolicyOptions {
   return {
     model,
-    maxSteps,
-    temperature,
-    seed: samplingSeed,
-    format: prompt,
-    history,
-    admissible: hints,
-    maxTokens,
+    maxSteps: options.maxSteps ?? world.max_steps,
+    temperature: options.temperature,
+    seed: options.samplingSeed,
+    maxTokens: options.maxTokens ?? grpo.max_completion_length,
+    prompt: {
+      format: options.prompt ?? prompt.format,
+      history: options.history ?? prompt.history,
+      admissible: options.hints ?? prompt.admissible,
+    },
   };
 }
 

@@ -1,19 +1,10 @@
 /** A policy at play: the model of a folder takes each step as it does in training. */
-import { readFile } from "node:fs/promises";
-import { dirname, join, resolve } from "node:path";
 import { PassThrough } from "node:stream";
-import { parse } from "yaml";
-import { FlatParameters } from "../autograd/flat_parameters.js";
 import { DataError } from "../core/errors.js";
 import type { Environment, World } from "../env/world.js";
-import { pathExists } from "../host/files.js";
-import { openTokenizer, readModelFolder } from "../host/model_folder.js";
-import { RUN_FILES } from "../host/run_info.js";
-import { Launcher } from "../kernels/launch.js";
+import { loadPolicy, policyTokenizer } from "../host/policy_folder.js";
+import { Launcher } from "../kernels/index.js";
 import { Generator } from "../model/generate.js";
-import { parameterShapes } from "../model/parameters.js";
-import { Qwen2Model } from "../model/qwen2.js";
-import { type TrainConfig, trainConfigSchema } from "../rl/config.js";
 import { PromptBuilder } from "../rl/prompt.js";
 import { RolloutWorker } from "../rl/rollout.js";
 import type { CliContext } from "./options.js";
@@ -84,51 +75,29 @@ async function playEpisode(
   options: PolicyOptions,
   signal: AbortSignal,
 ): Promise<void> {
-  const { model: path, maxSteps, temperature, seed } = options;
-  const folder = await readModelFolder(path);
-  const tokenizer = openTokenizer(folder);
-  const { prompt, grpo } = await trainedWith(path);
-  if (tokenizer.eosTokenId === null) {
-    throw new DataError(
-      `[${path}] tokenizer names no end token: got none, expected eos_token in tokenizer_config.json. Add it.`,
-    );
-  }
-  const shapes = parameterShapes(folder.config);
-  const parameters = new FlatParameters(runtime, shapes, { requiresGrad: false });
-  for (const { name } of shapes) parameters.load(name, await folder.tensors.read(name));
-  const model = new Qwen2Model(new Launcher(runtime), folder.config, parameters);
+  const { model: path, maxSteps, maxTokens, temperature, seed, prompt } = options;
+  const { model, folder } = await loadPolicy(new Launcher(runtime), path, false);
   const generator = new Generator(model);
-  const prompts = new PromptBuilder(tokenizer, {
-    format: options.format ?? prompt.format,
-    history: options.history ?? prompt.history,
-    admissible: options.admissible ?? prompt.admissible,
-  });
-  const worker = new RolloutWorker(world, prompts, generator, tokenizer.eosTokenId);
   try {
+    const tokenizer = policyTokenizer(folder);
+    if (tokenizer.eosTokenId === null) {
+      throw new DataError(
+        `[${path}] tokenizer names no end token: got none, expected eos_token in tokenizer_config.json. Add it.`,
+      );
+    }
+    const prompts = new PromptBuilder(tokenizer, prompt);
+    const worker = new RolloutWorker(world, prompts, generator, tokenizer.eosTokenId);
     await worker.play([{ taskId, taskType: "unknown", group: 0, episode: 0 }], {
       maxSteps,
-      sampling: { temperature, maxNewTokens: options.maxTokens ?? grpo.max_completion_length },
+      sampling: { temperature, maxNewTokens: maxTokens },
       seed,
       label: "play",
       signal,
     });
-  } finally {
     await worker.close();
+  } finally {
     generator.release();
     model.release();
-    parameters.release();
+    model.parameters.release();
   }
-}
-
-/** The configuration of the run that exported a model, which lies beside its folder; defaults for other models. */
-async function trainedWith(path: string): Promise<TrainConfig> {
-  const file = join(dirname(resolve(path)), RUN_FILES.config);
-  const content: unknown = (await pathExists(file)) ? parse(await readFile(file, "utf8")) : {};
-  const result = trainConfigSchema.safeParse(content);
-  if (result.success) return result.data;
-  const [{ path: field, message }] = result.error.issues;
-  throw new DataError(
-    `[${file}] configuration of the run is wrong: got a bad \`${field.join(".")}\`, expected ${message}. ` +
-      "Move the model folder away from it, or correct it.",
-  );
 }

@@ -1,5 +1,6 @@
 /** Steps of a played episode, and how they are printed: as JSON lines or as a transcript. */
 import type { Environment, ResetResult, StepResult, World } from "../env/world.js";
+import type { PromptOptions } from "../rl/prompt.js";
 import type { Terminal } from "./terminal.js";
 
 /** One step; `--json` prints exactly this, one line a step. */
@@ -84,12 +85,9 @@ export interface PolicyOptions {
   readonly temperature: number;
   /** Seed of its sampling. */
   readonly seed: number;
-  /** Of its prompts, see PromptOptions; default: as in the run that trained it. */
-  readonly format?: "plain" | "chat";
-  readonly history?: number;
-  readonly admissible?: boolean;
-  /** Most tokens of one command; default: as in the run that trained it. */
-  readonly maxTokens?: number;
+  /** Most tokens of one command. */
+  readonly maxTokens: number;
+  readonly prompt: PromptOptions;
 }
 
 /** Lets a policy play one episode. */

@@ -1,6 +1,6 @@
 /** Opens what `uncouple play` plays: a world, one of its tasks, a file of commands. */
 import { readFile } from "node:fs/promises";
-import { resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { closest } from "fastest-levenshtein";
 import { ConfigError, DataError } from "../core/errors.js";
 import { Random } from "../core/random.js";
@@ -9,6 +9,11 @@ import { AlfworldWorld } from "../env/alfworld/world.js";
 import { householdWorld } from "../env/household/world.js";
 import type { Task, World } from "../env/world.js";
 import { openAlfworldFolder } from "../host/alfworld_folder.js";
+import { pathExists } from "../host/files.js";
+import { RUN_FILES } from "../host/run_info.js";
+import type { TrainConfig } from "../rl/config.js";
+import { resolveLayers } from "./config_file.js";
+import { fileLayer } from "./config_layers.js";
 
 /** Worlds that `--env` names. */
 export const WORLDS = ["household", "alfworld"] as const;
@@ -30,12 +35,21 @@ export interface WorldChoice {
 /** Split of the one task of a world made from `--game`. */
 const GAME_SPLIT = "game";
 
-/** Opens the world of a choice; by default the household world.
+/** The configuration of the run that exported a model: it lies beside the model's folder.
+ *  @returns undefined for a model from elsewhere
+ *  @throws ConfigError when the configuration is wrong */
+export async function runConfig(model: string): Promise<TrainConfig | undefined> {
+  const file = join(dirname(resolve(model)), RUN_FILES.config);
+  return (await pathExists(file)) ? resolveLayers([await fileLayer(file)]).config : undefined;
+}
+
+/** Opens the world of a choice; by default that of the run, else the household world.
  *  @throws ConfigError when a file or folder is missing or options do not fit
  *  @throws DataError when a file is malformed */
-export async function openWorld(choice: WorldChoice): Promise<World> {
-  const { game, env = "household", data, domain, grammar } = choice;
+export async function openWorld(choice: WorldChoice, run?: TrainConfig): Promise<World> {
+  const { game, env, data, domain, grammar } = choice;
   if (game !== undefined) return openGame(game, choice);
+  if (run && env === undefined) return openRunWorld(choice, run);
   if (env === "alfworld") {
     if (data === undefined) {
       throw new ConfigError(
@@ -51,13 +65,33 @@ export async function openWorld(choice: WorldChoice): Promise<World> {
       grammarFile: grammar,
     });
   }
-  const rules = domain !== undefined ? "--domain" : grammar !== undefined ? "--grammar" : undefined;
-  if (rules !== undefined) {
-    throw new ConfigError(
-      `[play] option does not fit: got ${rules} with the household world, expected a real game. Add --game or --env alfworld.`,
-    );
-  }
+  refuseRules(choice);
   return householdWorld({ seed: choice.seed });
+}
+
+/** Real games only can be played by other rules. */
+function refuseRules({ domain, grammar }: WorldChoice): void {
+  const rules = domain !== undefined ? "--domain" : grammar !== undefined ? "--grammar" : undefined;
+  if (rules === undefined) return;
+  throw new ConfigError(
+    `[play] option does not fit: got ${rules} with the household world, expected a real game. Add --game or --env alfworld.`,
+  );
+}
+
+/** The world that a run trains in, which a seed and other rules change as they do elsewhere. */
+async function openRunWorld(choice: WorldChoice, { world, ...rest }: TrainConfig): Promise<World> {
+  // It brings the kernels along, which most ways to play do not need.
+  const { openTrainingWorld } = await import("../host/training_setup.js");
+  if (world.id === "household") refuseRules(choice);
+  return openTrainingWorld({
+    ...rest,
+    world: {
+      ...world,
+      domain: choice.domain ?? world.domain,
+      grammar: choice.grammar ?? world.grammar,
+      household: { ...world.household, seed: choice.seed ?? world.household.seed },
+    },
+  });
 }
 
 async function openGame(file: string, { domain, grammar }: WorldChoice): Promise<AlfworldWorld> {
@@ -78,11 +112,11 @@ async function openGame(file: string, { domain, grammar }: WorldChoice): Promise
 
 /** The task to play: `task`, else one drawn by the seed from a world that the seed does not draw itself, else the first.
  *  @throws ConfigError when there is no such task or split */
-export function chooseTask(world: World, { env, split, task, seed }: WorldChoice): Task {
+export function chooseTask(world: World, { split, task, seed }: WorldChoice): Task {
   const splits = split === undefined ? world.splits : [split];
   if (task === undefined) {
     const tasks = world.tasks(splits[0] as string);
-    const isDrawn = env === "alfworld" && seed !== undefined;
+    const isDrawn = world.id !== "household" && seed !== undefined;
     return isDrawn ? Random.of(seed, "play", "task").pick(tasks) : (tasks[0] as Task);
   }
   const tasks = splits.flatMap((name) => world.tasks(name));

@@ -3,12 +3,15 @@ import { Command, CommanderError } from "@commander-js/extra-typings";
 import { EXIT, UncoupleError } from "../core/errors.js";
 import { findOwnPackage } from "../host/packages.js";
 import { register as doctor } from "./doctor.js";
+import { register as init } from "./init.js";
 import type { Register } from "./options.js";
 import { register as play } from "./play.js";
+import { StoppedError } from "./stop_signal.js";
 import { Terminal, type TerminalOptions } from "./terminal.js";
+import { register as train } from "./train.js";
 
 /** Every command, in the order of the help text. */
-const COMMANDS: readonly Register[] = [doctor, play];
+const COMMANDS: readonly Register[] = [train, init, play, doctor];
 
 /** Parses the arguments and runs the command.
  *  @param args without `node` and the script
@@ -52,6 +55,11 @@ function report(error: unknown, terminal: Terminal): number {
   if (error instanceof CommanderError) {
     // Commander has printed its message; help that nobody asked for is a usage error too.
     return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
+  }
+  if (error instanceof StoppedError) {
+    // The user or a scheduler wanted it: no failure.
+    terminal.info(error.message);
+    return error.exitCode;
   }
   const known = error instanceof UncoupleError;
   terminal.error(error instanceof Error ? error.message : String(error));

@@ -78,6 +78,11 @@ export class Terminal implements Logger {
     return readLines({ ...this.#input, prompt, completions, signal: this.readerGone });
   }
 
+  /** Where progress displays draw. */
+  get errorStream(): OutputStream {
+    return this.options.stderr;
+  }
+
   /** A result: one or more lines to stdout. */
   print(text: string): void {
     if (!this.#reader.signal.aborted) this.options.stdout.write(`${text}\n`);

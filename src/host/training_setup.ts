@@ -2,7 +2,6 @@
 import { FlatParameters } from "../autograd/flat_parameters.js";
 import { ConfigError } from "../core/errors.js";
 import { Random } from "../core/random.js";
-import { difficulties } from "../env/household/house.js";
 import { householdWorld } from "../env/household/world.js";
 import type { World } from "../env/world.js";
 import type { Launcher } from "../kernels/index.js";
@@ -12,6 +11,7 @@ import { Qwen2Model } from "../model/qwen2.js";
 import { Tokenizer } from "../model/tokenizer.js";
 import { buildWordTokenizer } from "../model/word_tokenizer.js";
 import type { TrainConfig } from "../rl/config.js";
+import { householdOptions } from "../rl/world_options.js";
 import { openAlfworldFolder } from "./alfworld_folder.js";
 import { loadPolicy, policyTokenizer } from "./policy_folder.js";
 
@@ -21,17 +21,7 @@ const NUMBERS_UP_TO = 30;
 /** Opens the world of a configuration. @throws ConfigError when data is missing */
 export async function openTrainingWorld({ world }: TrainConfig): Promise<World> {
   if (world.id === "household") {
-    const { seed, difficulty, train, in_domain, out_of_domain, receptacles, items, doors } = world.household;
-    const preset = difficulties[difficulty];
-    return householdWorld({
-      seed,
-      sizes: { train, in_domain, out_of_domain },
-      difficulty: {
-        receptacles: receptacles ?? preset.receptacles,
-        items: items ?? preset.items,
-        doors: doors ?? preset.doors,
-      },
-    });
+    return householdWorld(householdOptions(world));
   }
   if (world.path === null) {
     throw new ConfigError(

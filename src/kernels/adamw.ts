@@ -7,9 +7,6 @@ import type { ArrayView, KernelUnit } from "./op.js";
 /** Words of the optimiser's state buffer, see shaders/adamw.ts. */
 export const ADAMW_STATE_WORDS = 8;
 
-/** vec4s one invocation of the update owns. */
-const UPDATE_STEPS = 4;
-
 const vec4Bits = () => ({ gradient: "vec4<u32>" });
 const finishLanes = (isSoftware: boolean) => (isSoftware ? 1 : 256);
 
@@ -34,7 +31,6 @@ const finishUnit: KernelUnit = {
     shader: ({ facts }) => shader.finish(finishLanes(facts.isSoftware)),
     reads: ["partial", "flag"],
     writes: ["state"],
-    elements: () => ({ partial: "u32" }),
     workgroups: () => 1,
   },
 };
@@ -52,7 +48,7 @@ const updateUnit: KernelUnit = {
   },
   kernel: {
     entry: "update",
-    shader: () => shader.update(UPDATE_STEPS),
+    shader: ({ facts }) => shader.update(shader.updateLayout(facts.isSoftware)),
     reads: ["state", "gradient"],
     writes: ["value", "first_moment", "second_moment"],
     elements: () => ({
@@ -61,7 +57,10 @@ const updateUnit: KernelUnit = {
       first_moment: "vec4<f32>",
       second_moment: "vec4<f32>",
     }),
-    workgroups: ({ E }) => Math.ceil(E / (64 * UPDATE_STEPS)),
+    workgroups: ({ E }, { isSoftware }) => {
+      const { lanes, steps } = shader.updateLayout(isSoftware);
+      return Math.ceil(E / (lanes * steps));
+    },
   },
 };
 

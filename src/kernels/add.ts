@@ -1,6 +1,5 @@
 import * as shader from "../../shaders/add.js";
-import type { Launcher } from "./launch.js";
-import { type ArrayView, defineOp, f32, type KernelUnit } from "./op.js";
+import { type ArrayView, defineOp, f32, type KernelUnit, type PlanContext } from "./op.js";
 
 /** Elements one workgroup adds. */
 const ELEMENTS = 256;
@@ -39,6 +38,6 @@ const accumulateUnit: KernelUnit = {
 };
 
 /** sum += source, elementwise over tensors of the same size. */
-export function addInto(launcher: Launcher, sum: ArrayView, source: ArrayView): void {
+export function addInto(launcher: Pick<PlanContext, "run">, sum: ArrayView, source: ArrayView): void {
   launcher.run(accumulateUnit, { sum, source }, { E: sum.range.bytes / 4 });
 }

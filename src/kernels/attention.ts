@@ -8,8 +8,19 @@ import {
 } from "../../shaders/attention_tiles.js";
 import { ArgumentError } from "../core/errors.js";
 import type { DeviceFacts } from "../gpu/runtime.js";
+import { addInto } from "./add.js";
 import { attentionLayout } from "./attention_layout.js";
-import { defineOp, f32, type Kernel, type Scalars, type ShaderInput, u32, u32Param } from "./op.js";
+import {
+  type ArrayView,
+  defineOp,
+  f32,
+  type Kernel,
+  type KernelUnit,
+  type Scalars,
+  type ShaderInput,
+  u32,
+  u32Param,
+} from "./op.js";
 
 const shapeOfHeads = ({ heads, kv_heads, D }: Scalars): HeadShape => ({
   heads: heads as number,
@@ -23,7 +34,7 @@ function tiled(
   text: (layout: TileLayout, shape: HeadShape) => string,
   parts: (layout: TileLayout, shape: HeadShape) => number,
   vectors: readonly string[],
-  rest: Pick<Kernel, "entry" | "reads" | "writes" | "for">,
+  rest: Pick<Kernel, "entry" | "reads" | "writes">,
 ): Kernel {
   const layoutFor = (scalars: Scalars, facts: DeviceFacts) =>
     attentionLayout(side, shapeOfHeads(scalars), facts);
@@ -41,6 +52,30 @@ function tiled(
     },
   };
 }
+
+const unit = (kernel: Kernel): KernelUnit => ({ op: "attention", scalars: { N: "u32" }, kernel });
+
+const queryUnit = unit(
+  tiled("query", backwardShader.backwardQuery, forwardShader.headParts, ["q", "k", "v", "y", "d_y", "d_q"], {
+    entry: "backward_query",
+    reads: ["q", "k", "v", "y", "log_sum_exp", "sequence_start", "d_y"],
+    writes: ["d_q", "row_dot"],
+  }),
+);
+
+const keyValueUnit = unit(
+  tiled(
+    "key_value",
+    backwardShader.backwardKeyValue,
+    (_, { kvHeads }) => kvHeads,
+    ["q", "k", "v", "d_y", "d_k", "d_v"],
+    {
+      entry: "backward_key_value",
+      reads: ["q", "k", "v", "log_sum_exp", "row_dot", "sequence_end", "d_y"],
+      writes: ["d_k", "d_v"],
+    },
+  ),
+);
 
 /**
  * Causal grouped-query attention over packed sequences. Token i attends to the keys sequence_start[i] .. i:
@@ -60,7 +95,6 @@ export const attention = defineOp({
   },
   outputs: { y: f32("N Q") },
   saved: { log_sum_exp: f32("N H") },
-  scratch: { row_dot: f32("N H") },
   params: { heads: u32Param(1), kv_heads: u32Param(1) },
   derived: ["H", "D"],
   derive: ({ Q, KV, heads, kv_heads }) => {
@@ -79,31 +113,22 @@ export const attention = defineOp({
       writes: ["y", "log_sum_exp"],
     }),
   ],
-  backward: [
-    tiled(
-      "query",
-      backwardShader.backwardQuery,
-      forwardShader.headParts,
-      ["q", "k", "v", "y", "d_y", "d_q"],
-      {
-        entry: "backward_query",
-        reads: ["q", "k", "v", "y", "log_sum_exp", "sequence_start", "d_y"],
-        writes: ["d_q", "row_dot"],
-        for: ["d_q", "d_k", "d_v"],
-      },
-    ),
-    tiled(
-      "key_value",
-      backwardShader.backwardKeyValue,
-      (_, { kvHeads }) => kvHeads,
-      ["q", "k", "v", "d_y", "d_k", "d_v"],
-      {
-        entry: "backward_key_value",
-        reads: ["q", "k", "v", "log_sum_exp", "row_dot", "sequence_end", "d_y"],
-        writes: ["d_k", "d_v"],
-      },
-    ),
-  ],
+  backward: (context) => {
+    const { run, views, scalars, accumulate, scratch } = context;
+    // the kernels overwrite: gradients to be added to, and unwanted ones, go to scratch first
+    const made: Record<string, ArrayView> = {};
+    for (const name of ["q", "k", "v"]) {
+      const wanted = views[`d_${name}`];
+      made[`d_${name}`] =
+        wanted && !accumulate.has(`d_${name}`)
+          ? wanted
+          : scratch(`d_${name}`, (views[name] as ArrayView).shape);
+    }
+    const all = { ...views, ...made, row_dot: scratch("row_dot", (views.log_sum_exp as ArrayView).shape) };
+    run(queryUnit, all, scalars);
+    if (views.d_k || views.d_v) run(keyValueUnit, all, scalars);
+    for (const name of accumulate) addInto(context, views[name] as ArrayView, made[name] as ArrayView);
+  },
   reference: ({ q, k, v, sequence_start }, { N, Q, KV, D, heads, kv_heads }) => {
     const y = new Float64Array(N * Q);
     for (let i = 0; i < N; i++) {

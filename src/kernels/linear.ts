@@ -1,49 +1,6 @@
-import * as columnSum from "../../shaders/column_sum.js";
+import { columnSumInto } from "./column_sum.js";
 import { matmulInto } from "./matmul.js";
-import { type ArrayView, defineOp, f32, type KernelUnit, optional, type PlanContext } from "./op.js";
-
-/** Rows one workgroup adds in the bias gradient. */
-const ROWS_PER_PART = 64;
-const scalars = { N: "u32", C: "u32", P: "u32", R: "u32" } as const;
-
-const partialUnit: KernelUnit = {
-  op: "column_sum",
-  scalars,
-  kernel: {
-    entry: "partial",
-    shader: columnSum.partial,
-    reads: ["x"],
-    writes: ["partial"],
-    workgroups: ({ P, C }) => P * Math.ceil(C / 64),
-  },
-};
-const totalUnit: KernelUnit = {
-  op: "column_sum",
-  scalars,
-  kernel: {
-    entry: "total",
-    shader: columnSum.total,
-    reads: ["partial"],
-    writes: ["d_y"],
-    workgroups: ({ C }) => Math.ceil(C / 64),
-  },
-};
-
-/** y = sum over the N rows of x [N, C]; added to y when `accumulate`. */
-export function columnSumInto(
-  context: PlanContext,
-  x: ArrayView,
-  y: ArrayView,
-  N: number,
-  C: number,
-  accumulate: boolean,
-): void {
-  const P = Math.ceil(N / ROWS_PER_PART);
-  const sizes = { N, C, P, R: ROWS_PER_PART };
-  const partial = context.scratch("partial", [P, C]);
-  context.run(partialUnit, { x, partial }, sizes);
-  context.run(totalUnit, { partial, d_y: y }, sizes, accumulate ? new Set(["d_y"]) : undefined);
-}
+import { defineOp, f32, optional } from "./op.js";
 
 /**
  * Linear layer y = x W^T + bias, weight in Hugging Face layout [O, I].
@@ -53,34 +10,30 @@ export const linear = defineOp({
   name: "linear",
   inputs: { x: f32("N I"), weight: f32("O I"), bias: optional(f32("O")) },
   outputs: { y: f32("N O") },
-  forward: ({ run, views, scalars: { N, I, O } }) => {
-    matmulInto(
-      { run },
-      { a: views.x, b: views.weight, y: views.y, bias: views.bias, M: N, N: O, K: I, transposeB: true },
-    );
+  forward: (context) => {
+    const { x, weight, bias, y } = context.views;
+    const { N, I, O } = context.scalars;
+    matmulInto(context, { a: x, b: weight, y, bias, M: N, N: O, K: I, transposeB: true });
   },
   backward: (context) => {
-    const { run, views, accumulate } = context;
+    const { x, weight, d_y, d_x, d_weight, d_bias } = context.views;
     const { N, I, O } = context.scalars;
-    const { x, weight, d_y, d_x, d_weight, d_bias } = views;
-    if (d_x)
-      matmulInto({ run }, { a: d_y, b: weight, y: d_x, M: N, N: I, K: O, accumulate: accumulate.has("d_x") });
+    const add = (name: string) => context.accumulate.has(name);
+    if (d_x) matmulInto(context, { a: d_y, b: weight, y: d_x, M: N, N: I, K: O, accumulate: add("d_x") });
     if (d_weight) {
-      matmulInto(
-        { run },
-        {
-          a: d_y,
-          b: x,
-          y: d_weight,
-          M: O,
-          N: I,
-          K: N,
-          transposeA: true,
-          accumulate: accumulate.has("d_weight"),
-        },
-      );
+      const y = d_weight;
+      matmulInto(context, {
+        a: d_y,
+        b: x,
+        y,
+        M: O,
+        N: I,
+        K: N,
+        transposeA: true,
+        accumulate: add("d_weight"),
+      });
     }
-    if (d_bias) columnSumInto(context, d_y, d_bias, N, O, accumulate.has("d_bias"));
+    if (d_bias) columnSumInto(context, d_y, d_bias, N, O, add("d_bias"));
   },
   reference: ({ x, weight, bias }, { N, I, O }) => {
     const y = new Float64Array(N * O);

@@ -115,7 +115,7 @@ function forward(context: PlanContext): void {
   const { N, C, temperature } = context.scalars;
   const running = scratch("running", [N, 4]);
   for (const { first, W, z, rows } of tilesOf(context)) {
-    matmulInto({ run }, { a: views.hidden, b: rows(views.weight), y: z, M: N, N: W, K: C, transposeB: true });
+    matmulInto(context, { a: views.hidden, b: rows(views.weight), y: z, M: N, N: W, K: C, transposeB: true });
     const scalars = { N, W, first, inverse_temperature: 1 / temperature };
     run(scanUnit, { z, label: views.target, running }, scalars);
   }
@@ -129,7 +129,7 @@ function backward(context: PlanContext): void {
   const { hidden, weight, target, entropy, log_sum_exp, d_hidden, d_weight } = views;
   for (const { first, W, z, rows } of tilesOf(context)) {
     const part = rows(weight);
-    matmulInto({ run }, { a: hidden, b: part, y: z, M: N, N: W, K: C, transposeB: true });
+    matmulInto(context, { a: hidden, b: part, y: z, M: N, N: W, K: C, transposeB: true });
     run(
       gradientUnit,
       {
@@ -144,12 +144,12 @@ function backward(context: PlanContext): void {
     );
     if (d_hidden) {
       const add = first > 0 || accumulate.has("d_hidden");
-      matmulInto({ run }, { a: z, b: part, y: d_hidden, M: N, N: C, K: W, accumulate: add });
+      matmulInto(context, { a: z, b: part, y: d_hidden, M: N, N: C, K: W, accumulate: add });
     }
     if (d_weight) {
       const add = accumulate.has("d_weight");
       const y = rows(d_weight);
-      matmulInto({ run }, { a: z, b: hidden, y, M: W, N: C, K: N, transposeA: true, accumulate: add });
+      matmulInto(context, { a: z, b: hidden, y, M: W, N: C, K: N, transposeA: true, accumulate: add });
     }
   }
 }

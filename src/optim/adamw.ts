@@ -21,11 +21,11 @@ export interface AdamWOptions {
 
 /** What the last step did. */
 export interface AdamWStats {
-  /** Norm of the gradient over all parameters, before clipping; not finite when the step was skipped. */
+  /** Norm of the gradient over all parameters, before clipping; entries that are not finite are left out. */
   readonly gradNorm: number;
   /** Factor the gradient was multiplied with, at most 1; 0 when the step was skipped. */
   readonly clipScale: number;
-  /** The last step was skipped because a gradient was not finite. */
+  /** The last step was skipped because a gradient, or the norm, was not finite. */
   readonly skipped: boolean;
   /** Steps taken and steps skipped since the start. */
   readonly steps: number;

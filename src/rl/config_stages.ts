@@ -16,7 +16,7 @@ export const imitationSection = section({
   episodes: integerFrom(0).default(64).describe("expert episodes to learn from; 0 = no imitation stage"),
   max_steps: integerFrom(1).default(200).describe("updates of the imitation stage"),
   batch_size: integerFrom(1).default(32).describe("rows (environment steps of the expert) for each update"),
-  learning_rate: numberFrom(0).default(1e-3),
+  learning_rate: numberFrom(0).default(1e-3).describe("highest learning rate of AdamW"),
   lr_scheduler_type: choice(SCHEDULERS)
     .default("constant")
     .describe("course of the learning rate after the warm-up; linear and cosine end at 0"),
@@ -105,7 +105,7 @@ const grpoLoss = {
 
 /** Fields of the optimiser. */
 const grpoOptimiser = {
-  learning_rate: numberFrom(0).default(1e-6),
+  learning_rate: numberFrom(0).default(1e-6).describe("highest learning rate of AdamW"),
   lr_scheduler_type: choice(SCHEDULERS)
     .default("constant")
     .describe("course of the learning rate over max_steps after the warm-up; linear and cosine end at 0"),

@@ -134,6 +134,9 @@ export class Learner {
           entropy_coef: options.entropyCoef,
         },
       );
+      // backward releases what the tape recorded
+      statistics.push(keep(stats));
+      trainerLogProbs.push(keep(log_prob));
       tape.backward(
         options.entropyCoef === 0
           ? [[log_prob, d_log_prob]]
@@ -142,8 +145,6 @@ export class Learner {
               [entropy, d_entropy],
             ],
       );
-      statistics.push(keep(stats));
-      trainerLogProbs.push(keep(log_prob));
       tape.release();
     }
     if (used.length > 0) this.optimizer.step(learningRate);

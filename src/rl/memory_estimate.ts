@@ -43,6 +43,8 @@ const FLOAT_BYTES = 4;
 /** Logits are made for a part of the tokens at a time: never more than this. */
 const LOGITS_BYTES = 64 << 20;
 const PROMPT_TOKENS = 512;
+/** Sequences that the generator decodes side by side; more are served in turn. */
+const SEQUENCES = 256;
 
 /**
  * Values that one token leaves behind in one layer until backward has used them: outputs of both norms, queries, keys and
@@ -58,7 +60,7 @@ function layerActivations(model: Qwen2Config): number {
 /** Rows that are played at the same time: those of a GRPO iteration, or the episodes of an evaluation. */
 function rolloutRows({ grpo, eval: evaluation }: TrainConfig): number {
   const training = grpo.max_steps > 0 ? grpo.num_generations * grpo.tasks_per_step : 0;
-  return Math.max(training, evaluation.episodes);
+  return Math.min(SEQUENCES, Math.max(training, evaluation.episodes));
 }
 
 function rowsOf({ config, model, promptTokens = PROMPT_TOKENS }: MemoryRequest): MemoryRow[] {

@@ -1,7 +1,7 @@
 /** The training run: imitation of the expert, then GRPO, with evaluations and checkpoints between. */
 import { ConfigError } from "../core/errors.js";
 import type { Logger } from "../core/logger.js";
-import type { Evaluation, Json, Metrics, RunSink } from "../core/run_record.js";
+import type { Evaluation, Metrics, RunSink } from "../core/run_record.js";
 import type { Task, World } from "../env/world.js";
 import { Generator } from "../model/generate.js";
 import type { Qwen2Model } from "../model/qwen2.js";
@@ -30,20 +30,6 @@ export interface ResumePoint {
   readonly step: number;
   readonly model: TensorReader;
   readonly optimizer: TensorReader;
-  readonly state: Json;
-}
-
-/** Asks the run to stop: after the current update, with a checkpoint. */
-export interface StopRequest {
-  readonly requested: boolean;
-}
-
-/** Called after each update. */
-export interface Progress {
-  readonly step: number;
-  readonly totalSteps: number;
-  readonly stage: Stage;
-  readonly metrics: Metrics;
 }
 
 export type Stage = "imitation" | "grpo";
@@ -54,11 +40,11 @@ export interface TrainingDeps {
   readonly model: Qwen2Model;
   readonly sink: RunSink;
   readonly resume?: ResumePoint;
-  readonly stop: StopRequest;
+  /** Aborted when the run should end after the current update, with a checkpoint. */
+  readonly signal: AbortSignal;
   /** Milliseconds, monotonic; for timing metrics only. */
   readonly now: () => number;
   readonly logger: Logger;
-  onProgress(progress: Progress): void;
 }
 
 export interface TrainingResult {
@@ -126,22 +112,23 @@ class TrainingRun {
     const { deps } = this;
     if (deps.resume) await restoreModel(deps.model, deps.resume.model);
     else await this.#evaluate("start");
-    while (this.#step < this.#totalSteps && !deps.stop.requested) {
+    while (this.#step < this.#totalSteps && !deps.signal.aborted) {
       const stage = this.#stageOf(this.#step);
       const learner = await this.#openStage(stage);
       const started = deps.now();
       const numbers = stage === "imitation" ? await this.#imitate(learner) : await this.#improve(learner);
+      const elapsed = deps.now() - started;
       this.#step++;
       const metrics: Metrics = {
         step: this.#step,
         stage,
         ...numbers,
-        "perf/step_ms": deps.now() - started,
+        "perf/step_ms": elapsed,
+        "perf/tokens_per_s": numbers.num_tokens / (elapsed / 1000),
         "gpu/bytes_live": deps.model.launcher.runtime.buffers.liveBytes,
         "gpu/bytes_peak": deps.model.launcher.runtime.buffers.peakBytes,
       };
       await deps.sink.metrics(metrics);
-      deps.onProgress({ step: this.#step, totalSteps: this.#totalSteps, stage, metrics });
       await this.#evaluateWhenDue(stage);
       await this.#saveWhenDue();
     }
@@ -217,6 +204,11 @@ class TrainingRun {
   async #evaluate(stage: Stage | "start"): Promise<void> {
     for (const result of await this.#evaluator.run(this.#step, stage)) {
       this.#evaluations.push(result);
+      const share = (value: number) => `${(100 * value).toFixed(1)} %`;
+      this.deps.logger.info(
+        `evaluation after update ${result.step}, ${result.split}, ${result.mode}: success ${share(result.success)} ` +
+          `(95 % interval ${share(result.success_low)} to ${share(result.success_high)}, ${result.episodes} episodes)`,
+      );
       await this.deps.sink.evaluation(result);
     }
   }

@@ -80,7 +80,10 @@ test("unknown settings are located and the nearest name is told", async () => {
   expect(await failure({ overrides: ["learning_rate=1"] })).toMatch(
     /^\[override "learning_rate=1"\] unknown setting learning_rate: .*Did you mean imitation\.learning_rate or grpo\.learning_rate\?/,
   );
-  expect(await failure({ overrides: ["xyz.a=1"] })).toContain("`uncouple init` prints all settings");
+  expect(await failure({ overrides: ["lerning_rat=1"] })).toContain(
+    "imitation.learning_rate or grpo.learning_rate?",
+  );
+  expect(await failure({ overrides: ["unheardof.a=1"] })).toContain("`uncouple init` prints all settings");
 });
 
 test("wrong values are located with the rule", async () => {

@@ -9,7 +9,13 @@ import { afterAll, expect, test } from "vitest";
 import { streamed, watched } from "../../src/cli/play_policy.js";
 import type { PlayStep } from "../../src/cli/play_steps.js";
 import { runCli } from "../../src/cli/program.js";
+import { Random } from "../../src/core/random.js";
 import { householdWorld } from "../../src/env/household/world.js";
+import { writeModelFolder } from "../../src/host/model_folder.js";
+import { presetConfig } from "../../src/model/config.js";
+import { elementCount, parameterShapes } from "../../src/model/parameters.js";
+import { Tokenizer } from "../../src/model/tokenizer.js";
+import { buildWordTokenizer } from "../../src/model/word_tokenizer.js";
 import {
   type ArchivedGame,
   dataFolder,
@@ -262,10 +268,52 @@ test("a process writes everything into a pipe, and ends when its reader has gone
     expect(
       await shell(`${run} --commands "$COMMANDS" | head -n 1 > /dev/null; echo "\${PIPESTATUS[0]}"`),
     ).toBe("0\n");
-    expect(await shell(`(echo look; echo quit; sleep 9) | timeout 6 ${run} | wc -l`)).toBe("2\n");
+    const waiting = promisify(execFile)(process.execPath, [script, "play", "--quiet", "--json"], {
+      timeout: 30_000,
+    });
+    waiting.child.stdin?.write("look\nquit\n");
+    expect((await waiting).stdout.match(/\n/g)).toHaveLength(2);
   } finally {
     built.remove();
   }
+});
+
+/** Writes an untrained policy with a vocabulary of its world. */
+async function writePolicy(path: string): Promise<void> {
+  const texts = await householdWorld().sampleTexts?.();
+  const files = buildWordTokenizer(texts ?? [], { numbersUpTo: 30 });
+  const tokenizer = new Tokenizer(files);
+  const { vocabularySize, eosTokenId: eos_token_id, padTokenId: pad_token_id } = tokenizer;
+  const config = { ...presetConfig("nano", vocabularySize), eos_token_id, pad_token_id };
+  const random = Random.of(1, "weights");
+  const tensors = parameterShapes(config).map(({ name, shape }) => ({
+    name,
+    shape,
+    data: () => Float32Array.from({ length: elementCount(shape) }, () => 0.2 * random.normal()),
+  }));
+  await writeModelFolder(path, { config, tensors, tokenizer: files }, { dtype: "F32" });
+}
+
+test("--model plays the policy as in the run that exported it", async () => {
+  const model = join(scratch, "run", "export");
+  await writePolicy(model);
+  const args = ["--model", model, "--max-tokens", "4"];
+  const played = await steps([...args, "--max-steps", "3"]);
+  expect(played.map(({ step, done }) => [step, done])).toEqual([
+    [0, false],
+    [1, false],
+    [2, false],
+    [3, true],
+  ]);
+  expect(await steps([...args, "--max-steps", "3"])).toEqual(played);
+  const sampled = ["--temperature", "1", "--max-steps", "3", "--sampling-seed"];
+  expect(await steps([...args, ...sampled, "1"])).not.toEqual(await steps([...args, ...sampled, "2"]));
+  const settings = { world: { max_steps: 2, household: { seed: 5 } }, grpo: { max_completion_length: 1 } };
+  writeFileSync(join(scratch, "run", "config.yaml"), JSON.stringify(settings));
+  const [first, ...rest] = await steps(["--model", model]);
+  expect(first).toEqual((await steps(["--seed", "5", "--expert"]))[0]);
+  expect(rest).toHaveLength(2);
+  for (const { command } of rest) expect(command).not.toContain(" ");
 });
 
 test("a policy's world shows every step, and who stops watching stops the play", async () => {

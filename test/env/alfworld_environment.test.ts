@@ -45,8 +45,8 @@ test("a world lists its tasks by split and reads no file for that", () => {
   expect(() => world.game("train/none")).toThrow(ConfigError);
 });
 
-test("an episode gives text, reward 1 at the win, and ends", async () => {
-  const environment = smallWorld().create();
+test("an episode gives text, reward 1 at the win, and ends, also at the very last step", async () => {
+  const environment = smallWorld({ maxSteps: winning.length }).create();
   const first = await environment.reset();
   expect(first.obs).toContain("Your task is to: put two cup in box.");
   expect(first.info.won).toBe(false);

@@ -113,7 +113,8 @@ for (const [family, launcher] of families) {
         advantage: normals(random, 40),
         weight: normals(random, 40).map(Math.abs),
       };
-      for (const params of [{}, { clip_low: 0, clip_high: 0, dual_clip: 3 }]) {
+      const clips: Scalars[] = [{}, { clip_low: 0, clip_high: 0, dual_clip: 3 }];
+      for (const params of clips) {
         const { d_log_prob, stats } = await run(launcher, rows, params);
         expect(d_log_prob).toEqual(rows.advantage.map((A, t) => Math.fround(-A * rows.weight[t])));
         expect(joinPolicyStatistics([stats])[0]).toMatchObject({
@@ -133,13 +134,15 @@ for (const [family, launcher] of families) {
       const params = { clip_low: 0.2, clip_high: 0.28 };
       const old_log_prob = [0, 0, 0, 0];
       const gained = await run(launcher, { log_prob, old_log_prob }, params);
-      [-0.75, -0.85, -1.25, 0].forEach((value, t) => expect(gained.d_log_prob[t]).toBeCloseTo(value, 5));
+      for (const [t, value] of [-0.75, -0.85, -1.25, 0].entries())
+        expect(gained.d_log_prob[t]).toBeCloseTo(value, 5);
       expect(joinPolicyStatistics([gained.stats])[0]).toMatchObject({
         clipFractionLow: 0,
         clipFractionHigh: 0.25,
       });
       const lost = await run(launcher, { log_prob, old_log_prob, advantage: [-1, -1, -1, -1] }, params);
-      [0, 0.85, 1.25, 1.3].forEach((value, t) => expect(lost.d_log_prob[t]).toBeCloseTo(value, 5));
+      for (const [t, value] of [0, 0.85, 1.25, 1.3].entries())
+        expect(lost.d_log_prob[t]).toBeCloseTo(value, 5);
       expect(joinPolicyStatistics([lost.stats])[0]).toMatchObject({
         clipFractionLow: 0.25,
         clipFractionHigh: 0,

@@ -130,15 +130,24 @@ for (const [family, launcher] of families) {
         const second = normals(Random.of(4));
         run.step(first);
         const before = await run.readAll();
-        const poisoned = { ...second, one: Float32Array.of(bad) };
-        run.step(poisoned);
-        expect(await run.readAll()).toEqual(before);
-        expect(await run.optimiser.stats()).toMatchObject({
-          steps: 1,
-          skipped: true,
-          skippedSteps: 1,
-          clipScale: 0,
-        });
+        const places: readonly (readonly [string, number])[] = [
+          ["one", 0],
+          ["wide", 20_001],
+          ["matrix", 702],
+          ["gain", 63],
+        ];
+        for (const [count, [name, index]] of places.entries()) {
+          const values = second[name].slice();
+          values[index] = bad;
+          run.step({ ...second, [name]: values });
+          expect(await run.readAll()).toEqual(before);
+          expect(await run.optimiser.stats()).toMatchObject({
+            steps: 1,
+            skipped: true,
+            skippedSteps: count + 1,
+            clipScale: 0,
+          });
+        }
         run.step(second);
         expect(await run.optimiser.stats()).toMatchObject({ steps: 2, skipped: false });
         const untouched = setUp(launcher, { maxGradNorm: 1 });

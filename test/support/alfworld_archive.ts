@@ -61,7 +61,7 @@ interface RecordedState {
   readonly facts_sha1: string;
 }
 
-export interface RecordedStep extends RecordedState {
+interface RecordedStep extends RecordedState {
   readonly command: string;
   readonly feedback: string;
   readonly reward: number;

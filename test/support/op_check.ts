@@ -22,9 +22,12 @@ export interface Variation {
 export function variations(row: OpCase): Variation[] {
   const optionals = Object.keys(row.op.inputs).filter((name) => row.op.inputs[name].optional);
   const lists = row.without ?? (optionals.length > 0 ? [[], optionals] : [[]]);
-  return row.dims.flatMap((dims) =>
-    (row.params ?? [{}]).flatMap((params) => lists.map((without) => ({ dims, params, without }))),
-  );
+  return row.dims.flatMap((dims) => {
+    const own = Object.fromEntries(Object.entries(dims).filter(([name]) => row.op.params?.[name]));
+    return (row.params ?? [{}]).flatMap((params) =>
+      lists.map((without) => ({ dims, params: { ...params, ...own }, without })),
+    );
+  });
 }
 
 export interface OpRun {

@@ -8,7 +8,7 @@ import { type Binding, Instantiation } from "./instantiation.js";
 import type { Action, Domain, Problem } from "./pddl.js";
 
 /** One literal effect of a ground action. */
-export interface GroundEffect {
+interface GroundEffect {
   readonly atom: number;
   readonly add: boolean;
   /** `true` = unconditional. */
@@ -21,7 +21,7 @@ export interface Alternative extends Conjunction {
 }
 
 /** An action with objects for its declared parameters. */
-export interface GroundAction {
+interface GroundAction {
   readonly action: Action;
   /** Object numbers, in the order of the parameters. */
   readonly args: readonly number[];

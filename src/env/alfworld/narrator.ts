@@ -1,14 +1,14 @@
 /** Writes texts from a grammar: picks rule alternatives, fills in names and lists from what the fact view shows. */
 import { DataError } from "../../core/errors.js";
 import type { ObjectTable } from "./atom_table.js";
-import type { Grammar, RuleAlternative } from "./grammar.js";
+import type { ActionTexts, Grammar, RuleAlternative } from "./grammar.js";
 import type { EntityNames } from "./naming.js";
 import type { Action, Domain } from "./pddl.js";
-import type { Bound, FactView, QueryEngine } from "./query.js";
+import type { Bound, FactView, Query, QueryEngine } from "./query.js";
 import type { Content, Expression, Piece, Template } from "./text_template.js";
 
 /** The rule of a game's first text. */
-export const INTRO_RULE = "intro";
+const INTRO_RULE = "intro";
 
 /** Rules that lists are put together with. */
 const LIST_EMPTY = "list_empty";
@@ -49,9 +49,9 @@ export class Narrator {
     return !this.#mentionsFluents(this.#textsOf(action).template);
   }
 
-  #textsOf(action: Action) {
+  #textsOf(action: Action): ActionTexts {
     // `checkGrammar` has seen to it that every action has its texts.
-    return this.#grammar.actions.get(action.name) as { template: Template; feedback: Template };
+    return this.#grammar.actions.get(action.name) as ActionTexts;
   }
 
   #mentionsFluents(template: Template): boolean {
@@ -93,13 +93,7 @@ export class Narrator {
   }
 
   /** One text for each match joined as a list, or the text of the first match alone. */
-  #fill(
-    content: Content,
-    query: NonNullable<Extract<Piece, { kind: "value" }>["query"]>,
-    list: boolean,
-    view: FactView,
-    bound: readonly Bound[],
-  ): string {
+  #fill(content: Content, query: Query, list: boolean, view: FactView, bound: readonly Bound[]): string {
     const items: string[] = [];
     this.#queries.match(view, query, bound, (match) => {
       items.push(this.#content(content, view, match));

@@ -13,7 +13,7 @@ import {
 } from "./pddl_formula.js";
 import { type ListNode, type Node, nodeName, readList, SourceText } from "./s_expression.js";
 
-export type { Atom, Condition, Effect, Parameter } from "./pddl_formula.js";
+export type { Atom, Condition, Parameter } from "./pddl_formula.js";
 
 export interface Action {
   readonly name: string;
@@ -45,7 +45,7 @@ export interface Problem {
 }
 
 /** `predicate(arg,arg)`: identity of an atom as text. */
-export function atomText(atom: Atom): string {
+function atomText(atom: Atom): string {
   return `${atom.predicate}(${atom.args.join(",")})`;
 }
 

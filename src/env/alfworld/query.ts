@@ -3,7 +3,7 @@ import { DataError } from "../../core/errors.js";
 import type { GroundModel } from "./grounding.js";
 
 /** A variable of a query. Two with the same name but another type are different variables. */
-export interface Placeholder {
+interface Placeholder {
   readonly name: string;
   readonly type: string;
 }

@@ -2,7 +2,7 @@
 import { DataError } from "../../core/errors.js";
 
 /** A word of the text, lower-cased. `at` is its offset in the text. */
-export interface SymbolNode {
+interface SymbolNode {
   readonly kind: "symbol";
   readonly text: string;
   readonly at: number;

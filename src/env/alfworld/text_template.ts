@@ -7,7 +7,7 @@ import { parseQuery, type Query } from "./query.js";
 
 /** Attributes that a variable has in expressions. */
 const ATTRIBUTES = ["name", "id", "type", "indefinite", "definite"] as const;
-export type Attribute = (typeof ATTRIBUTES)[number];
+type Attribute = (typeof ATTRIBUTES)[number];
 
 export type Expression =
   | { readonly kind: "text"; readonly text: string }
@@ -93,7 +93,7 @@ function parseBraces(
 }
 
 /** Parses `a + 'text' or b.name`. `or` binds weaker than `+`; parentheses group. */
-export function parseExpression(source: string, where: string): Expression {
+function parseExpression(source: string, where: string): Expression {
   const tokens = source.match(/'[^']*'|"[^"]*"|[A-Za-z_]\w*(?:\.\w+)*|[+()]|\S/g) ?? [];
   let at = 0;
   const disjunction = (): Expression => {

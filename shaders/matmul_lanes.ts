@@ -1,0 +1,216 @@
+/**
+ * Matrix product for CPU adapters: one workgroup computes a tile of `rows` x (lanes * 4 * groups) of one product, or of one
+ * part of its K range. One invocation owns `rows` x 4 columns of each of its `groups` (groups lie lanes * 4 columns apart).
+ *
+ * Loads are the cost on these adapters, each lane's being a branch of its own, so A is loaded once per subgroup: a step of
+ * four k has rows * 4 elements of A, spread as vec4 over the lanes and handed round by broadcasts with constant lane.
+ * No shared memory, no barrier. Each element of y adds its products in ascending k, four to a step.
+ */
+import { wgsl } from "wgsl-preprocessor/wgsl-preprocessor.js";
+
+export interface LaneTile {
+  /** Invocations of a workgroup. */
+  readonly lanes: number;
+  /** Rows of the tile: 1 or a multiple of 4. */
+  readonly rows: number;
+  /** vec4 columns that each invocation owns. */
+  readonly groups: number;
+  /** How the elements of A reach the lanes; `none`: each lane loads all of them, for adapters of unknown subgroup size. */
+  readonly exchange: "subgroup" | "quad" | "none";
+}
+
+/** Which operand is stored transposed, and what divides by 4: only aligned rows can be read and written as vec4. */
+export interface MatmulLayout {
+  readonly transposeA: boolean;
+  readonly transposeB: boolean;
+  readonly vectorA: boolean;
+  readonly vectorB: boolean;
+  readonly vectorY: boolean;
+  /** K is not a multiple of 4: the last step is guarded. */
+  readonly tail: boolean;
+}
+
+export interface MatmulText extends MatmulLayout {
+  readonly bias: boolean;
+  /** Writes `partial` [B, P, M, N] instead of y. */
+  readonly split: boolean;
+}
+
+const STEP = [0, 1, 2, 3] as const;
+const PART = ["x", "y", "z", "w"] as const;
+
+export function matmulLanes(tile: LaneTile, text: MatmulText): string {
+  const { lanes, rows, groups, exchange } = tile;
+  const lane = exchange === "none" ? "local_invocation_index" : "subgroup_invocation_id";
+  return wgsl`
+#if ${exchange !== "none"}
+enable subgroups;
+#endif
+${text.vectorA ? "" : guardedLoad("a")}
+${text.vectorB ? "" : guardedLoad("b")}
+@compute @workgroup_size(${lanes})
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+        @builtin(${lane}) lane: u32) {
+  let row_tiles = (params.M + ${rows - 1}u) / ${rows}u;
+  let tiles = row_tiles * ((params.N + ${lanes * groups * 4 - 1}u) / ${lanes * groups * 4}u);
+  let index = workgroup_index(group, groups);
+  // neighbours differ in the row: the panel of B that they share is the larger one
+  let tile = index % tiles;
+  let part = index / tiles;
+  if (part >= params.B * params.P) { return; }
+  let batch = part / params.P;
+  let k_start = (part % params.P) * params.R;
+  let k_end = min(params.K, k_start + params.R);
+  let row = (tile % row_tiles) * ${rows}u;
+  let column = (tile / row_tiles) * ${lanes * groups * 4}u + lane * 4u;
+  let a_start = batch * params.M * params.K;
+  let b_start = batch * params.K * params.N;
+${addressesOfA(tile, text)}
+${addressesOfB(tile, text)}
+${accumulators(tile)}
+  for (var k = k_start; k < k_end; k += 4u) {
+${loadsOfA(tile, text)}
+${loadsOfB(tile, text)}
+${products(tile, text)}
+  }
+${stores(tile, text)}
+}`;
+}
+
+/** vec4 from unaligned memory; elements from \`count\` (at least 1) on read as 0. */
+function guardedLoad(name: string): string {
+  const element = (i: number) => `select(0.0, ${name}[offset + min(${i}u, count - 1u)], count > ${i}u)`;
+  return `fn load_${name}(offset: u32, count: u32) -> vec4<f32> {
+  return vec4<f32>(${name}[offset], ${element(1)}, ${element(2)}, ${element(3)});
+}`;
+}
+
+const lines = (count: number, line: (index: number) => string): string =>
+  Array.from({ length: count }, (_, index) => line(index)).join("\n");
+
+/** vec4 loads of A in a step of four k. */
+const loadCount = ({ exchange, rows, lanes }: LaneTile): number =>
+  exchange === "none" ? rows : Math.ceil(rows / lanes);
+
+/** Vector number of A in a step that load `i` of this lane fetches. */
+const vectorOf = ({ exchange, rows, lanes }: LaneTile, i: number): string => {
+  if (exchange === "none") return `${i}u`;
+  return rows % lanes === 0 ? `lane + ${i * lanes}u` : `min(lane + ${i * lanes}u, ${rows - 1}u)`;
+};
+
+/** Plain A: vector v is row v, four k. Transposed A: vector v is k = v / (rows / 4), four rows. */
+function addressesOfA(tile: LaneTile, { transposeA, vectorA }: MatmulText): string {
+  const quarter = tile.rows / 4;
+  return lines(loadCount(tile), (i) => {
+    const vector = vectorOf(tile, i);
+    if (!transposeA) return `  let a_row${i} = a_start + min(row + ${vector}, params.M - 1u) * params.K;`;
+    const first = `row + ((${vector}) % ${quarter}u) * 4u`;
+    return `  let a_step${i} = (${vector}) / ${quarter}u;
+  let a_row${i} = a_start + min(${first}, params.M - ${vectorA ? 4 : 1}u);`;
+  });
+}
+
+function loadsOfA(tile: LaneTile, { transposeA, vectorA, tail }: MatmulText): string {
+  return lines(loadCount(tile), (i) => {
+    if (!transposeA) {
+      return vectorA
+        ? `    let a${i} = a[(a_row${i} + k) / 4u];`
+        : `    let a${i} = load_a(a_row${i} + k, k_end - k);`;
+    }
+    const k = tail ? `min(k + a_step${i}, params.K - 1u)` : `(k + a_step${i})`;
+    const offset = `a_row${i} + ${k} * params.M`;
+    const load = vectorA ? `a[(${offset}) / 4u]` : `load_a(${offset}, params.M - (a_row${i} - a_start))`;
+    return `    let a${i} = ${tail ? `select(vec4<f32>(), ${load}, k + a_step${i} < k_end)` : load};`;
+  });
+}
+
+/** Plain B: one vec4 of columns for each k. Transposed B: four columns, one vec4 of k each. */
+function addressesOfB({ groups, lanes }: LaneTile, { transposeB, vectorB }: MatmulText): string {
+  return lines(groups, (c) => {
+    const first = `column + ${c * lanes * 4}u`;
+    if (!transposeB) return `  let b_column${c} = b_start + min(${first}, params.N - ${vectorB ? 4 : 1}u);`;
+    return STEP.map(
+      (j) => `  let b_row${c}_${j} = b_start + min(${first} + ${j}u, params.N - 1u) * params.K;`,
+    ).join("\n");
+  });
+}
+
+function loadsOfB({ groups }: LaneTile, { transposeB, vectorB, tail }: MatmulText): string {
+  return lines(groups, (c) => {
+    if (!transposeB) {
+      return STEP.map((j) => {
+        const k = tail ? `min(k + ${j}u, params.K - 1u)` : `(k + ${j}u)`;
+        const offset = `b_column${c} + ${k} * params.N`;
+        const load = vectorB
+          ? `b[(${offset}) / 4u]`
+          : `load_b(${offset}, params.N - (b_column${c} - b_start))`;
+        return `    let b${c}_${j} = ${load};`;
+      }).join("\n");
+    }
+    const rows = STEP.map((j) => {
+      const load = vectorB ? `b[(b_row${c}_${j} + k) / 4u]` : `load_b(b_row${c}_${j} + k, k_end - k)`;
+      return `    let c${c}_${j} = ${load};`;
+    });
+    const columns = PART.map(
+      (part, j) => `    let b${c}_${j} = vec4<f32>(${STEP.map((i) => `c${c}_${i}.${part}`).join(", ")});`,
+    );
+    return [...rows, ...columns].join("\n");
+  });
+}
+
+/** The element of A in this row of the tile at step j of four. */
+function elementOfA(tile: LaneTile, transposeA: boolean, row: number, j: number): string {
+  const vector = transposeA ? j * (tile.rows / 4) + Math.floor(row / 4) : row;
+  const part = PART[transposeA ? row % 4 : j];
+  if (tile.exchange === "none") return `a${vector}.${part}`;
+  const call = tile.exchange === "quad" ? "quadBroadcast" : "subgroupBroadcast";
+  return `${call}(a${Math.floor(vector / tile.lanes)}.${part}, ${vector % tile.lanes}u)`;
+}
+
+/** SwiftShader's compiler keeps every intermediate vec4 in memory, so its sums (exchange `quad`) are kept as scalars. */
+const isScalar = ({ exchange }: LaneTile): boolean => exchange === "quad";
+
+function accumulators(tile: LaneTile): string {
+  return lines(tile.rows * tile.groups, (i) =>
+    isScalar(tile)
+      ? PART.map((part) => `  var sum${i}${part} = 0.0;`).join("")
+      : `  var sum${i} = vec4<f32>();`,
+  );
+}
+
+/** Row by row, so that a sum is loaded and stored once for four k. */
+function products(tile: LaneTile, { transposeA }: MatmulText): string {
+  return lines(tile.rows, (row) => {
+    const elements = STEP.map((j) => `let x${j} = ${elementOfA(tile, transposeA, row, j)};`).join(" ");
+    const sums = Array.from({ length: tile.groups }, (_, c) => {
+      const name = `sum${row * tile.groups + c}`;
+      const add = (part: string) =>
+        `${name}${part} = ${name}${part}${STEP.map((j) => ` + x${j} * b${c}_${j}${part && `.${part}`}`).join("")};`;
+      return (isScalar(tile) ? PART : [""]).map(add).join(" ");
+    });
+    return `    { ${elements}\n      ${sums.join("\n      ")} }`;
+  });
+}
+
+function stores(tile: LaneTile, { bias, split, vectorY }: MatmulText): string {
+  const bound = `  let y_start = part * params.M * params.N;`;
+  const put = (index: string, value: string) =>
+    split ? `partial[${index}] = ${value};` : `store_d_y(${index}, ${value});`;
+  const columns = lines(tile.groups, (c) => `  let column${c} = column + ${c * tile.lanes * 4}u;`);
+  const values = lines(tile.rows * tile.groups, (i) => {
+    const row = Math.floor(i / tile.groups);
+    const column = `column${i % tile.groups}`;
+    const sum = isScalar(tile) ? `vec4<f32>(${PART.map((part) => `sum${i}${part}`).join(", ")})` : `sum${i}`;
+    const index = `y_start + (row + ${row}u) * params.N + ${column}`;
+    if (vectorY) {
+      const value = bias && !split ? `${sum} + bias[${column} / 4u]` : sum;
+      return `  if (row + ${row}u < params.M && ${column} < params.N) { ${put(`(${index}) / 4u`, value)} }`;
+    }
+    const parts = PART.map((part, j) => {
+      const value = bias && !split ? `value.${part} + bias[${column} + ${j}u]` : `value.${part}`;
+      return `if (${column} + ${j}u < params.N) { ${put(`${index} + ${j}u`, value)} }`;
+    });
+    return `  if (row + ${row}u < params.M) { let value = ${sum}; ${parts.join(" ")} }`;
+  });
+  return `${bound}\n${columns}\n${values}`;
+}

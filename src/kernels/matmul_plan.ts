@@ -1,0 +1,78 @@
+/** Which kernel computes a matrix product: a pure function of its sizes and the adapter's facts. */
+import type { LaneTile, MatmulLayout } from "../../shaders/matmul_lanes.js";
+import type { SharedTile } from "../../shaders/matmul_tiles.js";
+import type { DeviceFacts } from "../gpu/runtime.js";
+
+export interface MatmulShape {
+  readonly M: number;
+  readonly N: number;
+  readonly K: number;
+  readonly batch: number;
+  readonly transposeA: boolean;
+  readonly transposeB: boolean;
+}
+
+export interface MatmulPlan {
+  /** A LaneTile on CPU adapters, a SharedTile on GPUs. */
+  readonly tile: LaneTile | SharedTile;
+  readonly layout: MatmulLayout;
+  /** Tiles of all batches. */
+  readonly tiles: number;
+  /** Parts of the K range, added in order by a second kernel when there are several. */
+  readonly parts: number;
+  /** k of one part, a multiple of 4. */
+  readonly partK: number;
+}
+
+/** Workgroups that keep an adapter busy: a few for each core of a CPU, two for each multiprocessor of a large GPU. */
+const ENOUGH = { software: 8, gpu: 256 } as const;
+/** Least k of one part, below which adding the parts costs more than it gains. */
+const LEAST_PART = { software: 128, gpu: 256 } as const;
+const MOST_PARTS = 16;
+
+/** @param canSplit whether scratch memory for partial sums is at hand */
+export function planMatmul(shape: MatmulShape, facts: DeviceFacts, canSplit: boolean): MatmulPlan {
+  const { M, N, K, batch, transposeA, transposeB } = shape;
+  const tile = facts.isSoftware ? laneTile(shape, facts) : sharedTile(shape, facts);
+  const [rows, columns] = isLaneTile(tile)
+    ? [tile.rows, tile.lanes * tile.groups * 4]
+    : [tile.tileM, tile.tileN];
+  const tiles = Math.ceil(M / rows) * Math.ceil(N / columns) * batch;
+  const family = facts.isSoftware ? "software" : "gpu";
+  const wanted = Math.min(Math.ceil(ENOUGH[family] / tiles), Math.floor(K / LEAST_PART[family]), MOST_PARTS);
+  const partK = canSplit && wanted > 1 ? 4 * Math.ceil(K / (4 * wanted)) : 4 * Math.ceil(K / 4);
+  return {
+    tile,
+    layout: {
+      transposeA,
+      transposeB,
+      vectorA: (transposeA ? M : K) % 4 === 0,
+      vectorB: (transposeB ? K : N) % 4 === 0,
+      vectorY: N % 4 === 0,
+      tail: K % 4 !== 0,
+    },
+    tiles,
+    parts: Math.max(1, Math.ceil(K / partK)),
+    partK,
+  };
+}
+
+export const isLaneTile = (tile: LaneTile | SharedTile): tile is LaneTile => "lanes" in tile;
+
+function laneTile({ M, transposeA }: MatmulShape, facts: DeviceFacts): LaneTile {
+  const lanes = facts.subgroupMinSize;
+  if (lanes < 4 || lanes !== facts.subgroupMaxSize)
+    return { lanes: 8, rows: M === 1 && !transposeA ? 1 : 4, groups: 2, exchange: "none" };
+  const rows = M > 8 ? 16 : M > 4 ? 8 : M > 1 || transposeA ? 4 : 1;
+  // about 32 columns a workgroup: wider tiles save loads of A, but their code leaves the instruction cache
+  return { lanes, rows, groups: lanes < 8 ? 2 : 1, exchange: lanes === 4 ? "quad" : "subgroup" };
+}
+
+function sharedTile({ M, N, batch }: MatmulShape, facts: DeviceFacts): SharedTile {
+  if (M <= 16) return { tileM: 16, tileN: 64, tileK: 16, ownM: 4, ownN: 4 };
+  if (M <= 32 || N <= 32 || facts.maxWorkgroupInvocations < 256)
+    return { tileM: 32, tileN: 32, tileK: 16, ownM: 4, ownN: 2 };
+  const wideTiles = Math.ceil(M / 64) * Math.ceil(N / 128) * batch;
+  if (wideTiles >= ENOUGH.gpu) return { tileM: 64, tileN: 128, tileK: 16, ownM: 8, ownN: 4 };
+  return { tileM: 64, tileN: 64, tileK: 16, ownM: 4, ownN: 4 };
+}

@@ -1,0 +1,47 @@
+/** The memory estimate against numbers worked by hand. */
+import { expect, test } from "vitest";
+import { presetConfig } from "../../src/model/config.js";
+import { parameterCount } from "../../src/model/parameters.js";
+import { trainConfigSchema } from "../../src/rl/config.js";
+import { estimateMemory } from "../../src/rl/memory_estimate.js";
+
+const config = trainConfigSchema.parse({
+  grpo: { max_steps: 1, tokens_per_micro_batch: 1000 },
+  eval: { episodes: 1 },
+});
+const bytesOf = (estimate: ReturnType<typeof estimateMemory>, name: string) =>
+  estimate.rows.find((row) => row.name === name)?.bytes;
+
+test("a nano policy: every part by hand", () => {
+  // L 2, C 64, H 4, Hkv 2, D 16, F 192
+  const model = presetConfig("nano", 500);
+  const estimate = estimateMemory({ config, model, promptTokens: 84 });
+  const weights = 4 * parameterCount(model);
+  expect(bytesOf(estimate, "parameters")).toBe(weights);
+  expect(bytesOf(estimate, "optimiser")).toBe(2 * weights);
+  const perLayer = 9 * 64 + 3 * 32 + 3 * 192 + 4 + 2;
+  expect(bytesOf(estimate, "activations")).toBe(4 * 1000 * (2 * perLayer + 128));
+  // 8 x 8 episodes of 84 + 16 tokens, keys and values of width 32 in 2 layers
+  expect(bytesOf(estimate, "KV cache")).toBe(4 * 64 * 100 * 2 * 2 * 32);
+  expect(bytesOf(estimate, "reference policy")).toBeUndefined();
+  expect(estimate.totalBytes).toBe(estimate.rows.reduce((sum, { bytes }) => sum + bytes, 0));
+  expect(estimate.warnings).toEqual([]);
+});
+
+test("a reference policy is counted only when there is one", () => {
+  const model = presetConfig("nano", 500);
+  const withKl = { ...config, grpo: { ...config.grpo, beta: 0.1 } };
+  expect(bytesOf(estimateMemory({ config: withKl, model }), "reference policy")).toBe(
+    4 * parameterCount(model),
+  );
+});
+
+test("what does not fit is told", () => {
+  const model = presetConfig("qwen2.5-0.5b");
+  const limits = { maxBufferSize: 2 ** 31, maxStorageBufferBindingSize: 2 ** 27, deviceBytes: 2 ** 30 };
+  const { largest, warnings } = estimateMemory({ config, model, limits });
+  expect(largest).toMatchObject({ name: "embedding", bytes: 151936 * 896 * 4 });
+  expect(warnings).toHaveLength(2);
+  expect(warnings[0]).toContain("embedding needs a buffer of 544538624 bytes, the adapter gives 134217728");
+  expect(estimateMemory({ config, model, limits: { maxBufferSize: 2 ** 31 } }).warnings).toEqual([]);
+});

@@ -1,0 +1,109 @@
+import { describe, expect, test } from "vitest";
+import { hashText } from "../../src/core/hash.js";
+import type { Metrics } from "../../src/core/run_record.js";
+import { householdWorld } from "../../src/env/household/world.js";
+import { Launcher } from "../../src/kernels/index.js";
+import { colourWorld } from "../support/colour_world.js";
+import { testRuntime } from "../support/runtime.js";
+import { type ConfigInput, recordTraining } from "../support/training.js";
+
+const launcher = new Launcher(await testRuntime());
+
+const small: ConfigInput = {
+  world: { max_steps: 3 },
+  imitation: { episodes: 3, max_steps: 3, batch_size: 5, learning_rate: 1e-3 },
+  grpo: {
+    max_steps: 3,
+    tasks_per_step: 2,
+    num_generations: 3,
+    max_completion_length: 6,
+    learning_rate: 1e-3,
+    num_iterations: 2,
+    mini_batch_size: 7,
+    beta: 0.05,
+    entropy_coef: 0.01,
+    invalid_action_penalty: 0.5,
+  },
+  eval: { episodes: 2, modes: ["greedy"], splits: ["in_domain"] },
+  checkpoint: { save_steps: 1 },
+  log: { rollouts: true },
+};
+const household = () => householdWorld({ sizes: { train: 6, in_domain: 2, out_of_domain: 0 }, difficulty: "easy" });
+
+describe("a run", () => {
+  test("interrupted anywhere and resumed equals the run without interruption, bit for bit, and leaks nothing", async () => {
+    const live = launcher.runtime.buffers.liveBytes;
+    const whole = await recordTraining(launcher, household(), small);
+    expect(launcher.runtime.buffers.liveBytes).toBe(live);
+    expect(whole.metrics.map(({ step, stage }) => [step, stage])).toEqual([
+      [1, "imitation"],
+      [2, "imitation"],
+      [3, "imitation"],
+      [4, "grpo"],
+      [5, "grpo"],
+      [6, "grpo"],
+    ]);
+    expect(whole.evaluations.map(({ step, stage }) => [step, stage])).toEqual([
+      [0, "start"],
+      [3, "imitation"],
+      [6, "grpo"],
+    ]);
+    const last = whole.checkpoints.at(-1);
+    for (const cut of [1, 3, 5]) {
+      const first = await recordTraining(launcher, household(), small, undefined, cut);
+      expect(first.checkpoints.at(-1)?.step).toBe(cut);
+      const rest = await recordTraining(launcher, household(), small, first.checkpoints.at(-1));
+      expect([...first.metrics, ...rest.metrics]).toEqual(whole.metrics.map((row) => expect.objectContaining(withoutMemory(row))));
+      expect([...first.evaluations, ...rest.evaluations]).toEqual(whole.evaluations);
+      expect([...first.rollouts, ...rest.rollouts]).toEqual(whole.rollouts);
+      expect(rest.checkpoints.at(-1)).toEqual(last);
+    }
+  });
+
+  test("rollout rows say what was read, done and learned", async () => {
+    const { rollouts, metrics } = await recordTraining(launcher, household(), { ...small, imitation: { episodes: 0 } });
+    expect(rollouts.length).toBeGreaterThan(6);
+    for (const row of rollouts) {
+      expect(row.log_probs.length).toBe(row.action_tokens.length);
+      expect(row.prompt_hash).toBe(hashText(row.prompt));
+      expect(row.advantage).toBeCloseTo(row.outcome_advantage + row.penalty_advantage, 12);
+      expect(row.penalty_advantage).toBe(row.valid ? 0 : -0.5);
+    }
+    for (const group of [0, 1]) {
+      const openings = rollouts.filter((row) => row.step === 1 && row.group === group && row.env_step === 0);
+      expect(new Set(openings.map(({ prompt }) => prompt)).size).toBe(1);
+    }
+    for (const row of metrics) expect(row["sampling/logp_diff_max"]).toBeLessThan(1e-4);
+  });
+});
+
+describe("learning", () => {
+  const config: ConfigInput = {
+    world: { max_steps: 1, train_split: "train" },
+    imitation: { episodes: 0 },
+    grpo: { max_steps: 40, tasks_per_step: 4, num_generations: 16, max_completion_length: 1, learning_rate: 3e-3 },
+    eval: { episodes: 4, modes: ["greedy"], splits: ["held_out"] },
+    checkpoint: { save_steps: 0 },
+  };
+  const successOf = (rows: readonly Metrics[]) =>
+    rows.reduce((sum, { success }) => sum + (success as number), 0) / rows.length;
+
+  test("GRPO solves the colour world in 40 iterations", async () => {
+    const { metrics, evaluations } = await recordTraining(launcher, colourWorld(), config);
+    expect(successOf(metrics.slice(0, 3))).toBeLessThan(0.3);
+    expect(successOf(metrics.slice(-3))).toBeGreaterThan(0.7);
+    expect(evaluations.at(-1)?.success).toBeGreaterThanOrEqual(0.75);
+  });
+
+  test("with rewards that have nothing to do with the answer it does not", async () => {
+    let calls = 0;
+    const world = colourWorld(() => hashText(`${calls++}`) % 4 === 0);
+    const { metrics } = await recordTraining(launcher, world, config);
+    expect(metrics.length).toBe(40);
+    expect(successOf(metrics.slice(-3))).toBeLessThan(0.5);
+  });
+});
+
+function withoutMemory(row: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(row).filter(([name]) => !name.startsWith("gpu/")));
+}

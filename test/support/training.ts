@@ -1,0 +1,73 @@
+/** Runs trainings with records in memory. */
+import type { z } from "zod";
+import type { Checkpoint, Evaluation, Metrics, RolloutRow } from "../../src/core/run_record.js";
+import { silentLogger } from "../../src/core/logger.js";
+import type { World } from "../../src/env/world.js";
+import { openPolicy } from "../../src/host/training_setup.js";
+import type { Launcher } from "../../src/kernels/index.js";
+import { type TrainConfig, trainConfigSchema } from "../../src/rl/config.js";
+import { type ResumePoint, runTraining } from "../../src/rl/train.js";
+
+/** A checkpoint with its values read. */
+export interface SavedCheckpoint {
+  readonly step: number;
+  readonly model: ReadonlyMap<string, Float32Array>;
+  readonly optimizer: ReadonlyMap<string, Float32Array>;
+}
+
+export interface RecordedRun {
+  readonly metrics: Metrics[];
+  readonly evaluations: Evaluation[];
+  readonly rollouts: RolloutRow[];
+  readonly checkpoints: SavedCheckpoint[];
+}
+
+export type ConfigInput = z.input<typeof trainConfigSchema>;
+
+async function valuesOf(tensors: Checkpoint["tensors"]["model"]): Promise<Map<string, Float32Array>> {
+  const values = new Map<string, Float32Array>();
+  for (const { name, data } of tensors) values.set(name, typeof data === "function" ? await data() : data);
+  return values;
+}
+
+/** @param stopAfter aborts after that many updates of this process */
+export async function recordTraining(
+  launcher: Launcher,
+  world: World,
+  input: ConfigInput,
+  from?: SavedCheckpoint,
+  stopAfter = Number.POSITIVE_INFINITY,
+): Promise<RecordedRun> {
+  const config: TrainConfig = trainConfigSchema.parse(input);
+  const { model, tokenizer } = await openPolicy(config, world, launcher);
+  const run: RecordedRun = { metrics: [], evaluations: [], rollouts: [], checkpoints: [] };
+  const stop = new AbortController();
+  const resume: ResumePoint | undefined = from && {
+    step: from.step,
+    model: { tensors: from.model, read: async (name) => from.model.get(name) as Float32Array },
+    optimizer: { tensors: from.optimizer, read: async (name) => from.optimizer.get(name) as Float32Array },
+  };
+  await runTraining(config, {
+    world,
+    tokenizer,
+    model,
+    resume,
+    signal: stop.signal,
+    now: () => 0,
+    logger: silentLogger,
+    sink: {
+      metrics: async (row) => {
+        run.metrics.push(row);
+        if (run.metrics.length >= stopAfter) stop.abort();
+      },
+      evaluation: async (row) => void run.evaluations.push(row),
+      rollouts: async (_step, rows) => void run.rollouts.push(...rows),
+      checkpoint: async ({ step, tensors }) => {
+        run.checkpoints.push({ step, model: await valuesOf(tensors.model), optimizer: await valuesOf(tensors.optimizer) });
+      },
+    },
+  });
+  model.release();
+  model.parameters.release();
+  return run;
+}
