@@ -7,15 +7,12 @@
  * broadcast: CPU adapters with a fixed subgroup size. The workgroup is one subgroup; each lane loads one token and every
  *   value reaches the others by subgroupBroadcast, or by subgroupShuffle in a loop where that text would grow long (the
  *   driver's compile time grows faster than the text). No shared memory, no barrier.
- * direct: CPU adapters without. Each invocation is a tile of its own and loads every value itself.
  */
 import { wgsl } from "wgsl-preprocessor/wgsl-preprocessor.js";
 
 export interface TileLayout {
-  readonly mode: "shared" | "broadcast" | "direct";
-  /** Invocations of one workgroup. */
-  readonly workgroup: number;
-  /** Invocations that share one tile of rows. */
+  readonly mode: "shared" | "broadcast";
+  /** Invocations of one workgroup, which share one tile of rows. */
   readonly lanes: number;
   /** Tokens one invocation owns, `lanes` apart. */
   readonly tokens: number;
@@ -65,7 +62,6 @@ export interface Scanned {
 /** Module-scope text: the directive and shared arrays a scan over these arrays needs. */
 export function scanDeclarations(layout: TileLayout, arrays: readonly Scanned[]): string {
   if (layout.mode === "broadcast") return "enable subgroups;";
-  if (layout.mode === "direct") return "";
   return arrays
     .map(
       ({ name, type, elements }) => `var<workgroup> tile_${name}: array<${type}, ${layout.tile * elements}>;`,
@@ -102,16 +98,6 @@ ${whole ? "" : body((name, element, at) => `subgroupShuffle(mine_${name}_${eleme
 #endif
   }`;
   }
-  if (mode === "direct") {
-    const starts = arrays.map(({ name, start }) =>
-      repeat(block, (b) => `    let ${name}_at_${b} = ${start(`min(base + ${b}u, params.N - 1u)`)};`),
-    );
-    return wgsl`
-  for (var base = first; base < last; base += ${block}u) {
-${starts.join("\n")}
-${body((name, element, at) => `${name}[${name}_at_${at} + ${element}u]`)}
-  }`;
-  }
   const stage = arrays.map(
     ({ name, elements, start }) => `    for (var e = lane; e < ${tile * elements}u; e += ${lanes}u) {
       tile_${name}[e] = ${name}[${start(`min(staged + e / ${elements}u, params.N - 1u)`)} + e % ${elements}u];
@@ -129,34 +115,20 @@ ${body((name, element, at) => `tile_${name}[(base - staged + ${at}u) * ${sizes[n
   }`;
 }
 
-/** Entry point head: declares `lane`, and `tile_index` and `part` (both uniform in a tile); returns past the last part. */
-export function tileEntry(layout: TileLayout, parts: number): string {
-  const { mode, workgroup, lanes, tokens } = layout;
-  const lane = mode === "broadcast" ? "subgroup_invocation_id" : "local_invocation_index";
+/** Entry point head: declares `lane`, and `part` and `row_start`, the tile's first token; returns past the last part. */
+export function tileEntry({ mode, lanes, tokens }: TileLayout, parts: number): string {
   return wgsl`
-@compute @workgroup_size(${workgroup})
+@compute @workgroup_size(${lanes})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
-        @builtin(${lane}) local: u32) {
-#if ${mode === "direct"}
-  let lane = 0u;
-  let index = workgroup_index(group, groups) * ${workgroup}u + local;
-#else
-  let lane = local;
+        @builtin(${mode === "broadcast" ? "subgroup_invocation_id" : "local_invocation_index"}) lane: u32) {
   let index = workgroup_index(group, groups);
-#endif
   let tiles = (params.N + ${lanes * tokens - 1}u) / ${lanes * tokens}u;
-  let tile_index = index % tiles;
   let part = index / tiles;
   if (part >= ${parts}u) { return; }
-  let row_start = tile_index * ${lanes * tokens}u;`;
+  let row_start = (index % tiles) * ${lanes * tokens}u;`;
 }
 
 /** Workgroups of a kernel whose rows are cut into `parts` groups of heads. */
-export function tileWorkgroups(
-  { mode, workgroup, lanes, tokens }: TileLayout,
-  N: number,
-  parts: number,
-): number {
-  const tiles = Math.ceil(N / (lanes * tokens)) * parts;
-  return mode === "direct" ? Math.ceil(tiles / workgroup) : tiles;
+export function tileWorkgroups({ lanes, tokens }: TileLayout, N: number, parts: number): number {
+  return Math.ceil(N / (lanes * tokens)) * parts;
 }

@@ -1,10 +1,10 @@
 /**
  * Log-softmax over a vocabulary that is streamed in tiles of W columns; z is one tile of logits, [N, W].
- * Reductions: each lane adds its columns in ascending order, lanes as a fixed tree, tiles in ascending order.
+ * Reductions: each lane adds its columns in ascending order, lanes in the order of row_reduce.ts, tiles in ascending order.
  */
 import { wgsl } from "wgsl-preprocessor/wgsl-preprocessor.js";
 import { rowReduce } from "./row_reduce.js";
-import { type RowLayout, rowEntry, rowSum } from "./rows.js";
+import { type RowLayout, rowEntry } from "./rows.js";
 
 /**
  * Adds one tile to each row's running (m, sum of e^(x-m), sum of e^(x-m) (x-m), x of the chosen token), x = z / temperature,
@@ -12,7 +12,7 @@ import { type RowLayout, rowEntry, rowSum } from "./rows.js";
  */
 export function scan(layout: RowLayout): string {
   return wgsl`
-${rowSum(layout)}
+${rowReduce(layout, "row_sums", "vec2<f32>", "sum")}
 ${rowReduce(layout, "row_max", "f32", "max")}
 ${rowEntry(layout, "params.N")}
   let start = row * params.W;
@@ -22,28 +22,24 @@ ${rowEntry(layout, "params.N")}
   let before = running[row];
   let is_first = params.first == 0u;
   let top = select(max(before.x, largest), largest, is_first);
-  var sum = 0.0;
-  var weighted = 0.0;
+  var sums = vec2<f32>(0.0);
   for (var c = lane; c < params.W; c += ${layout.lanes}u) {
     let shifted = z[start + c] * params.inverse_temperature - top;
     let e = exp(shifted);
-    sum += e;
-    weighted += e * shifted;
+    sums += vec2<f32>(e, e * shifted);
   }
-  sum = row_sum(sum, lane);
-  weighted = row_sum(weighted, lane);
+  sums = row_sums(sums, lane);
   if (lane == 0u) {
     var chosen = 0.0;
     if (!is_first) {
       let shift = before.x - top;
       let scale = exp(shift);
-      sum += before.y * scale;
-      weighted += (before.z + before.y * shift) * scale;
+      sums += vec2<f32>(before.y, before.z + before.y * shift) * scale;
       chosen = before.w;
     }
     let column = label[row] - params.first; // wraps far beyond W for tokens of earlier tiles
     if (column < params.W) { chosen = z[start + column] * params.inverse_temperature; }
-    running[row] = vec4<f32>(top, sum, weighted, chosen);
+    running[row] = vec4<f32>(top, sums, chosen);
   }
 }`;
 }

@@ -32,8 +32,14 @@ export interface MatmulLayout {
 
 export interface MatmulText extends MatmulLayout {
   readonly bias: boolean;
-  /** Writes `partial` [B, P, M, N] instead of y. */
-  readonly split: boolean;
+  /** `add`: y += the product; `partial`: the parts of a split K go to `partial` [B, P, M, N] instead of y. */
+  readonly output: "y" | "add" | "partial";
+}
+
+/** Stores a value as the output asks. */
+export function storeText(output: MatmulText["output"], index: string, value: string): string {
+  if (output === "partial") return `partial[${index}] = ${value};`;
+  return output === "add" ? `y[${index}] += ${value};` : `y[${index}] = ${value};`;
 }
 
 const STEP = [0, 1, 2, 3] as const;
@@ -192,25 +198,29 @@ function products(tile: LaneTile, { transposeA }: MatmulText): string {
   });
 }
 
-function stores(tile: LaneTile, { bias, split, vectorY }: MatmulText): string {
-  const bound = `  let y_start = part * params.M * params.N;`;
-  const put = (index: string, value: string) =>
-    split ? `partial[${index}] = ${value};` : `store_d_y(${index}, ${value});`;
-  const columns = lines(tile.groups, (c) => `  let column${c} = column + ${c * tile.lanes * 4}u;`);
-  const values = lines(tile.rows * tile.groups, (i) => {
-    const row = Math.floor(i / tile.groups);
-    const column = `column${i % tile.groups}`;
-    const sum = isScalar(tile) ? `vec4<f32>(${PART.map((part) => `sum${i}${part}`).join(", ")})` : `sum${i}`;
-    const index = `y_start + (row + ${row}u) * params.N + ${column}`;
+/** In a loop over the rows that exist: stores spelt out for each row would be more code than the products. */
+function stores(tile: LaneTile, { bias, output, vectorY }: MatmulText): string {
+  const { rows, groups, lanes } = tile;
+  const sums = Array.from({ length: rows * groups }, (_, i) =>
+    isScalar(tile) ? `vec4<f32>(${PART.map((part) => `sum${i}${part}`).join(", ")})` : `sum${i}`,
+  );
+  const columns = lines(groups, (c) => {
+    const at = `y_column${c}`;
+    const head = `    let ${at} = column + ${c * lanes * 4}u;\n    let value${c} = sums[r * ${groups}u + ${c}u];`;
     if (vectorY) {
-      const value = bias && !split ? `${sum} + bias[${column} / 4u]` : sum;
-      return `  if (row + ${row}u < params.M && ${column} < params.N) { ${put(`(${index}) / 4u`, value)} }`;
+      const value = bias ? `value${c} + bias[${at} / 4u]` : `value${c}`;
+      return `${head}\n    if (${at} < params.N) { ${storeText(output, `(start + ${at}) / 4u`, value)} }`;
     }
     const parts = PART.map((part, j) => {
-      const value = bias && !split ? `value.${part} + bias[${column} + ${j}u]` : `value.${part}`;
-      return `if (${column} + ${j}u < params.N) { ${put(`${index} + ${j}u`, value)} }`;
+      const value = bias ? `value${c}.${part} + bias[${at} + ${j}u]` : `value${c}.${part}`;
+      return `    if (${at} + ${j}u < params.N) { ${storeText(output, `start + ${at} + ${j}u`, value)} }`;
     });
-    return `  if (row + ${row}u < params.M) { let value = ${sum}; ${parts.join(" ")} }`;
+    return [head, ...parts].join("\n");
   });
-  return `${bound}\n${columns}\n${values}`;
+  return `  var sums = array<vec4<f32>, ${rows * groups}>(${sums.join(", ")});
+  let present = min(${rows}u, params.M - row);
+  for (var r = 0u; r < present; r++) {
+    let start = (part * params.M + row + r) * params.N;
+${columns}
+  }`;
 }

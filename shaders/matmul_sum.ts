@@ -1,8 +1,13 @@
 /** Adds the parts of a product whose K range was split: partial [B, P, M, N] -> y [B, M, N], parts in ascending order. One
  *  invocation owns four neighbouring elements of y (one, when N is not a multiple of 4); no shared memory. */
 import { wgsl } from "wgsl-preprocessor/wgsl-preprocessor.js";
+import { type MatmulText, storeText } from "./matmul_lanes.js";
 
-export function matmulSum({ vectorY, bias }: { readonly vectorY: boolean; readonly bias: boolean }): string {
+export function matmulSum({
+  vectorY,
+  bias,
+  output,
+}: Pick<MatmulText, "vectorY" | "bias" | "output">): string {
   const width = vectorY ? 4 : 1;
   return wgsl`
 @compute @workgroup_size(64)
@@ -17,6 +22,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 #if ${bias}
   sum += bias[index % (params.N / ${width}u)];
 #endif
-  store_d_y(index, sum);
+  ${storeText(output, "index", "sum")}
 }`;
 }

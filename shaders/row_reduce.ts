@@ -1,7 +1,7 @@
 /**
  * Reductions over the lanes of a row with three barriers, in a fixed order: lane l of the first lanes / 16 combines
  * values l, l + lanes / 16, ...; then every lane combines these. For kernels that reduce often.
- * GPU: 4 bytes of shared memory a lane for each function. CPU adapters: the value itself, no barrier.
+ * GPU: one value of shared memory a lane for each function. CPU adapters: the value itself, no barrier.
  */
 import { wgsl } from "wgsl-preprocessor/wgsl-preprocessor.js";
 import type { RowLayout } from "./rows.js";
@@ -16,7 +16,7 @@ const ROUND = 16;
 export function rowReduce(
   { lanes }: RowLayout,
   name: string,
-  type: "f32" | "u32",
+  type: "f32" | "u32" | "vec2<f32>",
   combine: "sum" | "max" | "min",
 ): string {
   if (lanes === 1) return `fn ${name}(value: ${type}, lane: u32) -> ${type} { return value; }`;

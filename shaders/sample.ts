@@ -1,7 +1,7 @@
 /**
- * Draws one token a row. GPU: one workgroup of 256 invocations a row, 4 KiB of shared memory; CPU adapters: one
+ * Draws one token a row. GPU: one workgroup of 256 invocations a row, 6 KiB of shared memory; CPU adapters: one
  * invocation a row. The token does not depend on the layout but for rounding: cumulated mass runs in ascending id.
- * Reductions: lanes add ids lane, lane + lanes, ... in ascending order, then a fixed tree; the cumulated mass is added
+ * Reductions: lanes add ids lane, lane + lanes, ... in ascending order, lanes as in row_reduce.ts; the cumulated mass is added
  * over one contiguous range of ids a lane, and the ranges in ascending order.
  */
 import { wgsl } from "wgsl-preprocessor/wgsl-preprocessor.js";
@@ -71,6 +71,7 @@ export function draw(layout: RowLayout, { topK, topP }: Truncation): string {
 ${philox}
 ${keyOf}
 ${rowReduce(layout, "row_sum", "f32", "sum")}
+${rowReduce(layout, "row_sums", "vec2<f32>", "sum")}
 ${rowReduce(layout, "row_max", "u32", "max")}
 ${rowReduce(layout, "row_min", "u32", "min")}
 #if ${lanes > 1}
@@ -92,16 +93,13 @@ ${rowEntry(layout, "params.B")}
   let top = logits[start + best];
   let is_greedy = params.temperature == 0.0;
   let inverse = select(1.0 / params.temperature, 1.0, is_greedy);
-  var sum = 0.0;
-  var weighted = 0.0;
+  var sums = vec2<f32>(0.0);
   for (var v = lane; v < params.V; v += ${lanes}u) {
     let shifted = (logits[start + v] - top) * inverse;
     let e = exp(shifted);
-    sum += e;
-    weighted += e * shifted;
+    sums += vec2<f32>(e, e * shifted);
   }
-  sum = row_sum(sum, lane);
-  weighted = row_sum(weighted, lane);
+  sums = row_sums(sums, lane);
   var chosen = best;
   if (!is_greedy) {
     var threshold = 0u;
@@ -160,10 +158,10 @@ ${rowEntry(layout, "params.B")}
     }
   }
   if (lane == 0u) {
-    let log_sum = log(sum);
+    let log_sum = log(sums.x);
     token[row] = chosen;
     log_prob[row] = (logits[start + chosen] - top) * inverse - log_sum;
-    entropy[row] = log_sum - weighted / sum;
+    entropy[row] = log_sum - sums.y / sums.x;
   }
 }`;
 }

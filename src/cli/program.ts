@@ -6,12 +6,14 @@ import { register as doctor } from "./doctor.js";
 import { register as init } from "./init.js";
 import type { Register } from "./options.js";
 import { register as play } from "./play.js";
+import { register as quickstart } from "./quickstart.js";
+import { register as score } from "./score.js";
 import { StoppedError } from "./stop_signal.js";
 import { Terminal, type TerminalOptions } from "./terminal.js";
 import { register as train } from "./train.js";
 
 /** Every command, in the order of the help text. */
-const COMMANDS: readonly Register[] = [train, init, play, doctor];
+const COMMANDS: readonly Register[] = [quickstart, train, init, play, score, doctor];
 
 /** Parses the arguments and runs the command.
  *  @param args without `node` and the script
@@ -23,8 +25,7 @@ export async function runCli(
   commands: readonly Register[] = COMMANDS,
 ): Promise<number> {
   const terminal = new Terminal(options);
-  const program = await createProgram(options);
-  for (const register of commands) register(program, { env: options.env, terminal });
+  const program = await createProgram(options, terminal, commands);
   program.hook("preAction", (_program, command) => terminal.configure(command.opts()));
   let code: number = EXIT.ok;
   try {
@@ -36,9 +37,14 @@ export async function runCli(
   return code;
 }
 
-async function createProgram({ stdout, stderr }: TerminalOptions): Promise<Command> {
+/** The program with its commands, ready to parse; `exitOverride` makes usage errors exceptions. */
+export async function createProgram(
+  { stdout, stderr, env }: TerminalOptions,
+  terminal: Terminal,
+  commands: readonly Register[] = COMMANDS,
+): Promise<Command> {
   const own = await findOwnPackage();
-  return new Command("uncouple")
+  const program: Command = new Command("uncouple")
     .description("Trains transformer policies by reinforcement learning on WebGPU, without Python or CUDA.")
     .version(own?.version ?? "unknown", "--version", "print the version")
     .helpOption("-h, --help", "print this help")
@@ -48,6 +54,8 @@ async function createProgram({ stdout, stderr }: TerminalOptions): Promise<Comma
       writeErr: (text) => void stderr.write(text),
     })
     .exitOverride();
+  for (const register of commands) register(program, { env, terminal });
+  return program;
 }
 
 /** Prints an error in the way its kind deserves. */

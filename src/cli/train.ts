@@ -26,14 +26,33 @@ interface Plan extends LoadedConfig {
 export function trainWith(start: StartTraining): Register {
   return (program, context) => {
     trainCommand(program).action(async (words, options) => {
-      const plan = await settle(options, words, context);
-      if (options.dryRun) await showPlan(plan, options, context);
-      else await train(plan, options, context, start);
+      if (options.dryRun) await showPlan(await settle(options, words, context), options, context);
+      else await trainOnce(options, words, context, start);
     });
   };
 }
 
 export const register: Register = trainWith(startTraining);
+
+/** A finished run. */
+export interface FinishedRun {
+  readonly result: TrainingResult;
+  /** Its folder. */
+  readonly path: string;
+}
+
+/**
+ * One run from settings to its last line.
+ * @throws StoppedError when the run was asked to stop, after its checkpoint
+ */
+export async function trainOnce(
+  options: TrainOptions,
+  words: readonly string[],
+  context: CliContext,
+  start: StartTraining,
+): Promise<FinishedRun> {
+  return train(await settle(options, words, context), options, context, start);
+}
 
 /** Reads and checks all settings, and finds the run to go on with. */
 async function settle(options: TrainOptions, words: readonly string[], context: CliContext): Promise<Plan> {
@@ -64,14 +83,19 @@ async function showPlan({ config, resolved }: Plan, { json }: TrainOptions, { te
   else terminal.print(`${resolved}\n${memoryTable(memory)}`);
 }
 
-async function train(plan: Plan, options: TrainOptions, context: CliContext, start: StartTraining) {
+async function train(
+  plan: Plan,
+  options: TrainOptions,
+  context: CliContext,
+  start: StartTraining,
+): Promise<FinishedRun> {
   const { config } = plan;
   const gpu = {
     adapter: config.device.adapter ?? "auto",
     preset: config.device.preset,
     cacheDir: options.cacheDir,
   };
-  await withGpu(gpu, context, async (session) => {
+  return withGpu(gpu, context, async (session) => {
     await warnAboutMemory(config, session, context.terminal);
     const opened = await openFolder(plan, session, context);
     const { path } = opened.folder;
@@ -79,7 +103,7 @@ async function train(plan: Plan, options: TrainOptions, context: CliContext, sta
     const { result, stop } = await runIn(opened, { config, session, context, start });
     if (options.json) context.terminal.printJson({ run: path, ...result });
     else if (result.finished) context.terminal.print(resultText(result, path));
-    if (result.finished) return;
+    if (result.finished) return { result, path };
     const why = stop?.message ?? "stopped";
     throw new StoppedError(
       `${why} after update ${result.step}; go on with: uncouple train --resume ${path}`,

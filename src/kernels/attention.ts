@@ -1,5 +1,6 @@
 import * as forwardShader from "../../shaders/attention.js";
 import * as backwardShader from "../../shaders/attention_backward.js";
+import * as loopedShader from "../../shaders/attention_looped.js";
 import {
   elementType,
   type HeadShape,
@@ -28,47 +29,76 @@ const shapeOfHeads = ({ heads, kv_heads, D }: Scalars): HeadShape => ({
   headDim: D as number,
 });
 
+interface Texts {
+  readonly side: "forward" | "query" | "key_value";
+  readonly tiled: (layout: TileLayout, shape: HeadShape) => string;
+  readonly looped: (shape: HeadShape) => string;
+  /** Parts the heads of a tile's rows are cut into; looped: heads of the rows. */
+  readonly parts: (shape: HeadShape, layout?: TileLayout) => number;
+  /** Tensors bound by elements of `elementType`. */
+  readonly vectors: readonly string[];
+}
+
 /** A kernel whose text depends on its layout and the head shape. */
-function tiled(
-  side: "forward" | "query" | "key_value",
-  text: (layout: TileLayout, shape: HeadShape) => string,
-  parts: (layout: TileLayout, shape: HeadShape) => number,
-  vectors: readonly string[],
+function kernel(
+  { side, tiled, looped, parts, vectors }: Texts,
   rest: Pick<Kernel, "entry" | "reads" | "writes">,
 ): Kernel {
-  const layoutFor = (scalars: Scalars, facts: DeviceFacts) =>
-    attentionLayout(side, shapeOfHeads(scalars), facts);
+  const choose = (scalars: Scalars, facts: DeviceFacts) => {
+    const shape = shapeOfHeads(scalars);
+    return { shape, layout: attentionLayout(side, shape, facts) };
+  };
   return {
     ...rest,
     constants: ["heads", "kv_heads", "D"],
-    shader: ({ constants, facts }: ShaderInput) => text(layoutFor(constants, facts), shapeOfHeads(constants)),
+    shader: ({ constants, facts }: ShaderInput) => {
+      const { shape, layout } = choose(constants, facts);
+      return layout ? tiled(layout, shape) : looped(shape);
+    },
     elements: ({ constants }) => {
       const type = elementType(constants.D as number);
       return Object.fromEntries(vectors.map((name) => [name, type]));
     },
     workgroups: (scalars, facts) => {
-      const layout = layoutFor(scalars, facts);
-      return tileWorkgroups(layout, scalars.N as number, parts(layout, shapeOfHeads(scalars)));
+      const { shape, layout } = choose(scalars, facts);
+      const N = scalars.N as number;
+      return layout
+        ? tileWorkgroups(layout, N, parts(shape, layout))
+        : Math.ceil((N * parts(shape)) / loopedShader.WORKGROUP);
     },
   };
 }
 
+const headParts: Texts["parts"] = ({ heads }, layout) => heads / (layout?.heads ?? 1);
+
 const unit = (kernel: Kernel): KernelUnit => ({ op: "attention", scalars: { N: "u32" }, kernel });
 
 const queryUnit = unit(
-  tiled("query", backwardShader.backwardQuery, forwardShader.headParts, ["q", "k", "v", "y", "d_y", "d_q"], {
-    entry: "backward_query",
-    reads: ["q", "k", "v", "y", "log_sum_exp", "sequence_start", "d_y"],
-    writes: ["d_q", "row_dot"],
-  }),
+  kernel(
+    {
+      side: "query",
+      tiled: backwardShader.backwardQuery,
+      looped: loopedShader.backwardQuery,
+      parts: headParts,
+      vectors: ["q", "k", "v", "y", "d_y", "d_q"],
+    },
+    {
+      entry: "backward_query",
+      reads: ["q", "k", "v", "y", "log_sum_exp", "sequence_start", "d_y"],
+      writes: ["d_q", "row_dot"],
+    },
+  ),
 );
 
 const keyValueUnit = unit(
-  tiled(
-    "key_value",
-    backwardShader.backwardKeyValue,
-    (_, { kvHeads }) => kvHeads,
-    ["q", "k", "v", "d_y", "d_k", "d_v"],
+  kernel(
+    {
+      side: "key_value",
+      tiled: backwardShader.backwardKeyValue,
+      looped: loopedShader.backwardKeyValue,
+      parts: ({ kvHeads }) => kvHeads,
+      vectors: ["q", "k", "v", "d_y", "d_k", "d_v"],
+    },
     {
       entry: "backward_key_value",
       reads: ["q", "k", "v", "log_sum_exp", "row_dot", "sequence_end", "d_y"],
@@ -107,11 +137,20 @@ export const attention = defineOp({
     return { H: heads, D };
   },
   forward: [
-    tiled("forward", forwardShader.forward, forwardShader.headParts, ["q", "k", "v", "y"], {
-      entry: "forward",
-      reads: ["q", "k", "v", "sequence_start"],
-      writes: ["y", "log_sum_exp"],
-    }),
+    kernel(
+      {
+        side: "forward",
+        tiled: forwardShader.forward,
+        looped: loopedShader.forward,
+        parts: headParts,
+        vectors: ["q", "k", "v", "y"],
+      },
+      {
+        entry: "forward",
+        reads: ["q", "k", "v", "sequence_start"],
+        writes: ["y", "log_sum_exp"],
+      },
+    ),
   ],
   backward: (context) => {
     const { run, views, scalars, accumulate, scratch } = context;

@@ -4,6 +4,8 @@ import type { DeviceFacts } from "../gpu/runtime.js";
 
 /** Floats of rows one invocation keeps in registers. */
 const REGISTER_FLOATS = { software: 128, gpu: 128 } as const;
+/** Widest head whose unrolled text software drivers compile in reasonable time (lavapipe: 64 in seconds, 128 in minutes). */
+const SOFTWARE_HEAD_DIM = 64;
 /** Invocations of a workgroup on a GPU, and tokens it stages. */
 const GPU_LANES = 64;
 const GPU_TILE = 32;
@@ -13,13 +15,14 @@ const BLOCK_ELEMENTS = 16;
 
 /**
  * Layout of one attention kernel: a pure function of the head shape and the adapter.
+ * @returns undefined where tiles do not fit and the looped kernels run
  * @param side what the rows are: queries (`forward`, `query`) or keys (`key_value`)
  */
 export function attentionLayout(
   side: "forward" | "query" | "key_value",
   { heads, kvHeads, headDim }: HeadShape,
   facts: DeviceFacts,
-): TileLayout {
+): TileLayout | undefined {
   const budget = facts.isSoftware ? REGISTER_FLOATS.software : REGISTER_FLOATS.gpu;
   const floatsPerRow = { forward: 2, query: 3, key_value: 4 }[side] * headDim;
   const rows = Math.max(1, Math.floor(budget / floatsPerRow));
@@ -32,7 +35,6 @@ export function attentionLayout(
     const tokens = Math.min(2, powerOfTwo(rows / headsAtOnce));
     return {
       mode: "shared",
-      workgroup: GPU_LANES,
       lanes: GPU_LANES,
       tokens,
       heads: headsAtOnce,
@@ -41,10 +43,9 @@ export function attentionLayout(
     };
   }
   const subgroup = facts.subgroupMinSize;
-  if (subgroup > 1 && subgroup <= 8 && subgroup === facts.subgroupMaxSize) {
+  if (subgroup > 1 && subgroup <= 8 && subgroup === facts.subgroupMaxSize && headDim <= SOFTWARE_HEAD_DIM) {
     return {
       mode: "broadcast",
-      workgroup: subgroup,
       lanes: subgroup,
       tokens: 1,
       heads: headsAtOnce,
@@ -52,7 +53,7 @@ export function attentionLayout(
       tile: subgroup,
     };
   }
-  return { mode: "direct", workgroup: 8, lanes: 1, tokens: 1, heads: headsAtOnce, block: 1, tile: 1 };
+  return undefined;
 }
 
 /** The largest power of two that is at most `value` >= 1. */

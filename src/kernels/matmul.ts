@@ -1,5 +1,5 @@
 /** Matrix products: `matmulInto` for the plans of other ops, and the op `matmul`. */
-import { matmulLanes } from "../../shaders/matmul_lanes.js";
+import { type MatmulText, matmulLanes } from "../../shaders/matmul_lanes.js";
 import { matmulSum } from "../../shaders/matmul_sum.js";
 import { matmulTiles } from "../../shaders/matmul_tiles.js";
 import { ArgumentError } from "../core/errors.js";
@@ -52,10 +52,9 @@ export interface Matmul {
 }
 
 const units = new Map<string, KernelUnit>();
-const ACCUMULATE: ReadonlySet<string> = new Set(["d_y"]);
 
 /**
- * Launches one matrix product, in f32 with f32 sums. The output is bound as `d_y` to get the accumulating store.
+ * Launches one matrix product, in f32 with f32 sums.
  * @remarks the order of every sum depends on sizes and adapter only
  */
 export function matmulInto(runner: KernelRunner, product: Matmul): void {
@@ -67,14 +66,14 @@ export function matmulInto(runner: KernelRunner, product: Matmul): void {
   );
   const { parts: P, partK: R, tiles } = plan;
   const scalars = { B: batch, M, N, K, P, R, T: tiles };
-  const accumulate = product.accumulate ? ACCUMULATE : undefined;
   const added: Record<string, ArrayView> = bias ? { bias } : {};
+  const output = product.accumulate ? "add" : "y";
   const partial = P > 1 ? runner.scratch?.("partial", [batch, P, M, N]) : undefined;
   if (partial) {
-    runner.run(productUnit(plan), { a, b, partial }, scalars);
-    runner.run(sumUnit(plan), { partial, ...added, d_y: y }, scalars, accumulate);
+    runner.run(productUnit(plan, "partial"), { a, b, partial }, scalars);
+    runner.run(sumUnit(plan, output), { partial, ...added, y }, scalars);
   } else {
-    runner.run(productUnit(plan), { a, b, ...added, d_y: y }, scalars, accumulate);
+    runner.run(productUnit(plan, output), { a, b, ...added, y }, scalars);
   }
 }
 
@@ -89,32 +88,31 @@ function unitOf(key: string, kernel: () => Kernel): KernelUnit {
   return unit;
 }
 
-function productUnit({ tile, layout, parts }: MatmulPlan): KernelUnit {
-  const split = parts > 1;
-  return unitOf(JSON.stringify([tile, layout, split]), () => ({
-    entry: `${layout.transposeA ? "t" : "n"}${layout.transposeB ? "t" : "n"}${split ? "_part" : ""}`,
+function productUnit({ tile, layout }: MatmulPlan, output: MatmulText["output"]): KernelUnit {
+  return unitOf(JSON.stringify([tile, layout, output]), () => ({
+    entry: `${layout.transposeA ? "t" : "n"}${layout.transposeB ? "t" : "n"}`,
     shader: ({ has }) => {
-      const text = { ...layout, split, bias: has("bias") };
+      const text = { ...layout, output, bias: has("bias") };
       return isLaneTile(tile) ? matmulLanes(tile, text) : matmulTiles(tile, text);
     },
     reads: ["a", "b", "bias"],
-    writes: [split ? "partial" : "d_y"],
+    writes: [output === "partial" ? "partial" : "y"],
     elements: () => {
-      const y = element(layout.vectorY && isLaneTile(tile));
-      return { a: element(layout.vectorA), b: element(layout.vectorB), bias: y, partial: y, d_y: y };
+      const y = element(layout.vectorY);
+      return { a: element(layout.vectorA), b: element(layout.vectorB), bias: y, partial: y, y };
     },
     workgroups: ({ T, P }) => T * P,
   }));
 }
 
-function sumUnit({ layout: { vectorY } }: MatmulPlan): KernelUnit {
+function sumUnit({ layout: { vectorY } }: MatmulPlan, output: MatmulText["output"]): KernelUnit {
   const y = element(vectorY);
-  return unitOf(`sum ${y}`, () => ({
+  return unitOf(`sum ${y} ${output}`, () => ({
     entry: "sum",
-    shader: ({ has }) => matmulSum({ vectorY, bias: has("bias") }),
+    shader: ({ has }) => matmulSum({ vectorY, output, bias: has("bias") }),
     reads: ["partial", "bias"],
-    writes: ["d_y"],
-    elements: () => ({ partial: y, bias: y, d_y: y }),
+    writes: ["y"],
+    elements: () => ({ partial: y, bias: y, y }),
     workgroups: ({ B, M, N }) => Math.ceil((B * M * N) / (vectorY ? 256 : 64)),
   }));
 }

@@ -39,7 +39,7 @@ export interface FixedLogProbs {
 }
 
 export interface ImitationStatistics {
-  /** Mean negative log-likelihood of an answer token. */
+  /** The loss that was descended, see `imitate`. */
   readonly loss: number;
   readonly tokens: number;
   readonly gradNorm: number;
@@ -69,16 +69,24 @@ export class Learner {
     readonly tokensPerMicroBatch: number,
   ) {}
 
-  /** One step of cross-entropy on the answers, averaged over all answer tokens of the rows. */
-  async imitate(rows: readonly TokenRow[], learningRate: number): Promise<ImitationStatistics> {
+  /**
+   * One step of cross-entropy, per answer token of the rows: the sum over answer tokens, plus `promptLossWeight` times the
+   * sum over prompt tokens, divided by the number of answer tokens.
+   */
+  async imitate(rows: readonly TokenRow[], learningRate: number, promptLossWeight = 0): Promise<ImitationStatistics> {
     const tokens = rows.reduce((sum, { answer }) => sum + answer.length, 0);
+    const answerWeight = 1 / tokens;
+    const predicted = promptLossWeight > 0 ? rows.map(wholeRow) : rows;
     const statistics: Tensor[] = [];
     this.model.parameters.clearGradients();
-    for (const batch of microBatches(rows, this.tokensPerMicroBatch)) {
+    for (const batch of microBatches(predicted, this.tokensPerMicroBatch)) {
+      const weights = predicted.slice(batch.first, batch.end).flatMap(({ answer }, index) => {
+        const fromPrompt = answer.length - rows[batch.first + index].answer.length;
+        return answer.map((_, t) => (t < fromPrompt ? promptLossWeight : 1) * answerWeight);
+      });
       const tape = new Tape(this.model.launcher);
       const { log_prob } = this.#forward(tape, batch, 1);
-      const weight = tape.input(new Float32Array(batch.target.length).fill(1 / tokens));
-      const { d_log_prob, stats } = tape.apply(crossEntropy, { log_prob, weight });
+      const { d_log_prob, stats } = tape.apply(crossEntropy, { log_prob, weight: tape.input(Float32Array.from(weights)) });
       tape.backward([[log_prob, d_log_prob]]);
       statistics.push(keep(stats));
       tape.release();
@@ -185,6 +193,11 @@ export class Learner {
     for (const tensor of tensors) tensor.release();
     return bytes.map((part) => new Float32Array(part));
   }
+}
+
+/** A row that predicts its prompt too, from its first token on. */
+function wholeRow({ prompt, answer }: TokenRow): TokenRow {
+  return { prompt: prompt.slice(0, 1), answer: [...prompt.slice(1), ...answer] };
 }
 
 /** A view that outlives the tape which made the tensor. */

@@ -174,7 +174,8 @@ class TrainingRun {
   async #imitate(learner: Learner): Promise<Record<string, number>> {
     const rows = imitationBatch(this.config.seed, this.expert, this.config.imitation.batch_size, this.#step);
     const learning_rate = this.#rate("imitation");
-    const { loss, tokens, gradNorm, skipped } = await learner.imitate(rows, learning_rate);
+    const { prompt_loss_weight } = this.config.imitation;
+    const { loss, tokens, gradNorm, skipped } = await learner.imitate(rows, learning_rate, prompt_loss_weight);
     return { loss, learning_rate, grad_norm: gradNorm, skipped: Number(skipped), num_tokens: tokens };
   }
 
