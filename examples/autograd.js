@@ -1,5 +1,5 @@
 // Ops and gradients: y = rms_norm(x) W^T on the GPU, and the gradient of sum(y) with respect to W.
-import { Launcher, linear, openGpu, Random, rmsNorm, Runtime, silentLogger, Tape, Tensor } from "uncouple";
+import { Launcher, linear, openGpu, Random, Runtime, rmsNorm, silentLogger, Tape, Tensor } from "uncouple";
 
 const gpu = await openGpu({ preset: "checked", env: process.env, logger: silentLogger });
 const runtime = await Runtime.create(gpu);

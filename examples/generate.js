@@ -15,10 +15,16 @@ import {
   Tokenizer,
 } from "uncouple";
 
-const runtime = await Runtime.create(await openGpu({ preset: "checked", env: process.env, logger: silentLogger }));
+const runtime = await Runtime.create(
+  await openGpu({ preset: "checked", env: process.env, logger: silentLogger }),
+);
 const tokenizer = new Tokenizer(buildWordTokenizer(["take the mug from the shelf", "put it on the table"]));
 const config = presetConfig("nano", tokenizer.vocabularySize);
-const model = new Qwen2Model(new Launcher(runtime), config, new FlatParameters(runtime, parameterShapes(config)));
+const model = new Qwen2Model(
+  new Launcher(runtime),
+  config,
+  new FlatParameters(runtime, parameterShapes(config)),
+);
 model.initialise(new Random(0));
 
 const prompts = ["take the", "put it on"].map((text) => tokenizer.encode(text));
@@ -29,7 +35,9 @@ const generations = await new Generator(model).generate(
 for (const [index, { tokens, logProbs }] of generations.entries()) {
   const prompt = prompts[index];
   const [score] = await scoreSequences(model, [[...prompt, ...tokens]]);
-  const gap = Math.max(...logProbs.map((value, t) => Math.abs(value - score.logProbs[prompt.length - 1 + t])));
+  const gap = Math.max(
+    ...logProbs.map((value, t) => Math.abs(value - score.logProbs[prompt.length - 1 + t])),
+  );
   console.log(`${tokenizer.decode(prompt)} -> ${tokenizer.decode(tokens)}`);
   console.log(`largest difference between sampled and scored log-probabilities: ${gap.toExponential(1)}`);
   if (!(gap < 1e-4)) process.exitCode = 1;

@@ -3,8 +3,9 @@
  * one invocation owns `ownM` x `ownN` elements, its rows and columns each contiguous.
  *
  * Shared memory: 4 * tileK * (tileM + tileN + 1) bytes, both tiles with k as the slow axis; reading A down a column costs
- * bank conflicts, so its rows are padded by one. Shared reads are scalar and four k are unrolled in the text, which the
- * compiler does not do: both were measured faster than the alternatives on NVIDIA and Apple GPUs. Two barriers a tile: one before the products read what the
+ * bank conflicts, so its rows are padded by one. Shared reads are scalar: measured faster than vec4 on NVIDIA.
+ * Sums have names instead of indices, so that the k loop needs no unrolling to keep them in registers; `unroll` k at a time
+ * are unrolled in the text. Two barriers a tile: one before the products read what the
  * loaders wrote, one before the loaders overwrite it. Each element of y adds its products in ascending k.
  */
 import { wgsl } from "wgsl-preprocessor/wgsl-preprocessor.js";
@@ -18,6 +19,8 @@ export interface SharedTile {
   readonly ownM: number;
   /** A multiple of 4. */
   readonly ownN: number;
+  /** k that the text of the inner loop has in a row; divides tileK. */
+  readonly unroll: number;
 }
 
 export const invocationsOf = ({ tileM, tileN, ownM, ownN }: SharedTile): number =>
@@ -83,8 +86,8 @@ ${each(ownM, (m) => each(ownN / 4, (c) => `  var sum${m}_${c} = vec4<f32>();`))}
 ${loader(a, tileK, invocations)}
 ${loader(b, tileK, invocations)}
     workgroupBarrier(); // the tiles are complete
-    for (var step = 0u; step < ${tileK}u; step += 4u) {
-${each(4, (k) => products(k, tile, a, b))}
+    for (var step = 0u; step < ${tileK}u; step += ${tile.unroll}u) {
+${each(tile.unroll, (k) => products(k, tile, a, b))}
     }
     workgroupBarrier(); // everybody has read the tiles
   }

@@ -94,7 +94,8 @@ export class Tensor implements ArrayView {
 
   /** Another tensor over part of the same storage, which it holds too. @param offset in elements */
   view(shape: readonly number[], offset = 0, requiresGrad = this.requiresGrad): Tensor {
-    if (this.#released) throw new ArgumentError("[tensor] view of a released tensor. Take it before the release.");
+    if (this.#released)
+      throw new ArgumentError("[tensor] view of a released tensor. Take it before the release.");
     const bytes = byteLength(shape);
     if (offset < 0 || offset * 4 + bytes > this.range.bytes) {
       throw new ArgumentError(

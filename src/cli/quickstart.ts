@@ -10,7 +10,11 @@ import { trainOnce } from "./train.js";
 
 /** Evaluations in the order they happen; `start` is the untrained policy. */
 const STAGES = ["start", "imitation", "grpo"] as const;
-const TITLES: Readonly<Record<string, string>> = { start: "untrained", imitation: "after imitation", grpo: "after GRPO" };
+const TITLES: Readonly<Record<string, string>> = {
+  start: "untrained",
+  imitation: "after imitation",
+  grpo: "after GRPO",
+};
 
 function percent(value: number): string {
   return `${(100 * value).toFixed(0)} %`;
@@ -19,12 +23,19 @@ function percent(value: number): string {
 /** Success by split and mode, one column a stage, with 95 % intervals. */
 export function successTable(evaluations: readonly Evaluation[]): string {
   const stages = STAGES.filter((stage) => evaluations.some((row) => row.stage === stage));
-  const table = new Table({ head: ["success on held-out games", "", ...stages.map((stage) => TITLES[stage])], style: { head: [], border: [] } });
+  const table = new Table({
+    head: ["success on held-out games", "", ...stages.map((stage) => TITLES[stage])],
+    style: { head: [], border: [] },
+  });
   const keys = new Map(evaluations.map(({ split, mode }) => [`${split} ${mode}`, { split, mode }]));
   for (const { split, mode } of keys.values()) {
     const cells = stages.map((stage) => {
-      const row = evaluations.findLast((one) => one.split === split && one.mode === mode && one.stage === stage);
-      return row ? `${percent(row.success)} (${percent(row.success_low)} to ${percent(row.success_high)})` : "";
+      const row = evaluations.findLast(
+        (one) => one.split === split && one.mode === mode && one.stage === stage,
+      );
+      return row
+        ? `${percent(row.success)} (${percent(row.success_low)} to ${percent(row.success_high)})`
+        : "";
     });
     table.push([split, mode, ...cells]);
   }
@@ -40,7 +51,8 @@ export const register: Register = (program, context) => {
     .option("--name <name>", "name of the run folder")
     .action(async (overrides, options) => {
       const own = await findOwnPackage();
-      if (!own) throw new DataError("[quickstart] the package's own folder was not found. Install uncouple again.");
+      if (!own)
+        throw new DataError("[quickstart] the package's own folder was not found. Install uncouple again.");
       const config = [join(own.folder, "configs", "quickstart.yaml")];
       const { result, path } = await trainOnce({ ...options, config }, overrides, context, startTraining);
       const { terminal } = context;

@@ -34,9 +34,13 @@ export const register: Register = (program, context) => {
           return;
         }
         scores.forEach(({ logProbs, entropy }, index) => {
-          context.terminal.print(`sequence ${index}: ${sequences[index].length} tokens, sum of log-probabilities ${logProbs.reduce((a, b) => a + b, 0).toFixed(4)}`);
+          context.terminal.print(
+            `sequence ${index}: ${sequences[index].length} tokens, sum of log-probabilities ${logProbs.reduce((a, b) => a + b, 0).toFixed(4)}`,
+          );
           logProbs.forEach((value, t) => {
-            context.terminal.print(`  ${t + 1}\ttoken ${sequences[index][t + 1]}\t${value.toFixed(5)}\tentropy ${entropy[t].toFixed(5)}`);
+            context.terminal.print(
+              `  ${t + 1}\ttoken ${sequences[index][t + 1]}\t${value.toFixed(5)}\tentropy ${entropy[t].toFixed(5)}`,
+            );
           });
         });
       });

@@ -43,17 +43,33 @@ export interface TrainingResult {
 export type StartTraining = (request: TrainingRequest) => Promise<TrainingResult>;
 
 /** Trains and exports the policy. */
-export const startTraining: StartTraining = async ({ config, session, folder, sink, checkpoint, signal, logger }) => {
+export const startTraining: StartTraining = async ({
+  config,
+  session,
+  folder,
+  sink,
+  checkpoint,
+  signal,
+  logger,
+}) => {
   const world = await openTrainingWorld(config);
   const { model, tokenizer } = await openPolicy(config, world, new Launcher(session.runtime));
   logger.info(`policy: ${model.parameters.count} parameters, vocabulary ${model.config.vocab_size}`);
-  const resume = checkpoint && { step: checkpoint.step, model: checkpoint.model, optimizer: checkpoint.optimizer };
+  const resume = checkpoint && {
+    step: checkpoint.step,
+    model: checkpoint.model,
+    optimizer: checkpoint.optimizer,
+  };
   const now = () => performance.now();
   const result = await runTraining(config, { world, tokenizer, model, sink, resume, signal, now, logger });
   if (result.finished) {
     await folder.exportModel({
       config: model.config,
-      tensors: parameterShapes(model.config).map(({ name, shape }) => ({ name, shape, data: () => model.parameters.read(name) })),
+      tensors: parameterShapes(model.config).map(({ name, shape }) => ({
+        name,
+        shape,
+        data: () => model.parameters.read(name),
+      })),
       tokenizer: tokenizer.files,
     });
   }

@@ -17,14 +17,20 @@ export interface LoadedPolicy {
  * @param requiresGrad false: no gradient memory (scoring, playing)
  * @throws DataError when files are missing or malformed, or hold values that are not finite
  */
-export async function loadPolicy(launcher: Launcher, path: string, requiresGrad: boolean): Promise<LoadedPolicy> {
+export async function loadPolicy(
+  launcher: Launcher,
+  path: string,
+  requiresGrad: boolean,
+): Promise<LoadedPolicy> {
   const folder = await readModelFolder(path);
   const shapes = parameterShapes(folder.config);
   const parameters = new FlatParameters(launcher.runtime, shapes, { requiresGrad });
   for (const { name, shape } of shapes) {
     const values = await folder.tensors.read(name);
     if (values.length !== elementCount(shape) || !values.every(Number.isFinite)) {
-      throw new DataError(`[${path}] tensor ${name} holds values that are not finite, expected numbers. Use another checkpoint.`);
+      throw new DataError(
+        `[${path}] tensor ${name} holds values that are not finite, expected numbers. Use another checkpoint.`,
+      );
     }
     parameters.load(name, values);
   }
@@ -34,7 +40,9 @@ export async function loadPolicy(launcher: Launcher, path: string, requiresGrad:
 /** The tokenizer of a policy. @throws DataError when the folder has none */
 export function policyTokenizer(folder: ModelFolder): Tokenizer {
   if (!folder.tokenizer) {
-    throw new DataError(`[${folder.path}] no tokenizer.json: expected it beside the weights. Copy it from the model.`);
+    throw new DataError(
+      `[${folder.path}] no tokenizer.json: expected it beside the weights. Copy it from the model.`,
+    );
   }
   return new Tokenizer(folder.tokenizer, folder.path);
 }

@@ -5,7 +5,7 @@ import { Random } from "../core/random.js";
 import { householdWorld } from "../env/household/world.js";
 import type { World } from "../env/world.js";
 import type { Launcher } from "../kernels/index.js";
-import { presetConfig, type PresetName } from "../model/config.js";
+import { type PresetName, presetConfig } from "../model/config.js";
 import { parameterShapes } from "../model/parameters.js";
 import { Qwen2Model } from "../model/qwen2.js";
 import { Tokenizer } from "../model/tokenizer.js";
@@ -58,8 +58,12 @@ export async function openPolicy(
 
 async function wordTokenizer(world: World): Promise<Tokenizer> {
   if (!world.sampleTexts) {
-    throw new ConfigError(`[train] world ${world.id} shows no sample texts to build a tokenizer from. Set model.path.`);
+    throw new ConfigError(
+      `[train] world ${world.id} shows no sample texts to build a tokenizer from. Set model.path.`,
+    );
   }
   const texts = [...(await world.sampleTexts()), "> ; :"];
-  return new Tokenizer(buildWordTokenizer(texts, { numbersUpTo: NUMBERS_UP_TO, roles: ["user", "assistant"] }));
+  return new Tokenizer(
+    buildWordTokenizer(texts, { numbersUpTo: NUMBERS_UP_TO, roles: ["user", "assistant"] }),
+  );
 }

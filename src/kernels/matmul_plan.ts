@@ -69,10 +69,10 @@ function laneTile({ M, transposeA }: MatmulShape, facts: DeviceFacts): LaneTile 
 }
 
 function sharedTile({ M, N, batch }: MatmulShape, facts: DeviceFacts): SharedTile {
-  if (M <= 16) return { tileM: 16, tileN: 64, tileK: 16, ownM: 4, ownN: 4 };
+  if (M <= 16) return { tileM: 16, tileN: 64, tileK: 16, ownM: 4, ownN: 4, unroll: 1 };
   if (M <= 32 || N <= 32 || facts.maxWorkgroupInvocations < 256)
-    return { tileM: 32, tileN: 32, tileK: 16, ownM: 4, ownN: 4 };
+    return { tileM: 32, tileN: 32, tileK: 16, ownM: 4, ownN: 4, unroll: 1 };
   const wideTiles = Math.ceil(M / 64) * Math.ceil(N / 128) * batch;
-  if (wideTiles >= ENOUGH.gpu) return { tileM: 64, tileN: 128, tileK: 16, ownM: 8, ownN: 4 };
-  return { tileM: 64, tileN: 64, tileK: 16, ownM: 4, ownN: 4 };
+  if (wideTiles >= ENOUGH.gpu) return { tileM: 64, tileN: 128, tileK: 16, ownM: 8, ownN: 4, unroll: 1 };
+  return { tileM: 64, tileN: 64, tileK: 16, ownM: 4, ownN: 4, unroll: 1 };
 }

@@ -76,7 +76,9 @@ export class Generator {
   async generate(requests: readonly GenerationRequest[], options: SamplingOptions): Promise<Generation[]> {
     const results: Generation[] = [];
     for (let start = 0; start < requests.length; start += this.#maxSequences) {
-      results.push(...(await this.#generateGroup(requests.slice(start, start + this.#maxSequences), options)));
+      results.push(
+        ...(await this.#generateGroup(requests.slice(start, start + this.#maxSequences), options)),
+      );
     }
     return results;
   }
@@ -89,8 +91,12 @@ export class Generator {
     this.#capacity = 0;
   }
 
-  async #generateGroup(requests: readonly GenerationRequest[], options: SamplingOptions): Promise<Generation[]> {
-    const longest = requests.reduce((most, { prompt }) => Math.max(most, prompt.length), 0) + options.maxNewTokens;
+  async #generateGroup(
+    requests: readonly GenerationRequest[],
+    options: SamplingOptions,
+  ): Promise<Generation[]> {
+    const longest =
+      requests.reduce((most, { prompt }) => Math.max(most, prompt.length), 0) + options.maxNewTokens;
     if (longest > this.model.config.max_position_embeddings) {
       throw new ArgumentError(
         `[generate] prompt and answer too long: got ${longest} tokens, expected at most ${this.model.config.max_position_embeddings} (max_position_embeddings). Shorten the prompt or the answer.`,
@@ -98,7 +104,14 @@ export class Generator {
     }
     this.#grow(requests.length, longest);
     const all = requests.map(
-      ({ prompt }, index): Active => ({ request: index, slot: index, length: prompt.length, last: -1, tokens: [], logProbs: [] }),
+      ({ prompt }, index): Active => ({
+        request: index,
+        slot: index,
+        length: prompt.length,
+        last: -1,
+        tokens: [],
+        logProbs: [],
+      }),
     );
     await this.#prefill(requests, all, options);
     let active = all.filter((one) => !isFinished(one, options));
@@ -108,18 +121,33 @@ export class Generator {
       await this.#step(requests, active, packed, options, true);
       active = active.filter((one) => !isFinished(one, options));
     }
-    return all.map(({ tokens, logProbs }) => ({ tokens, logProbs, finished: options.endTokens.includes(tokens[tokens.length - 1]) }));
+    return all.map(({ tokens, logProbs }) => ({
+      tokens,
+      logProbs,
+      finished: options.endTokens.includes(tokens[tokens.length - 1]),
+    }));
   }
 
   /** Computes the prompts, several at once up to the token budget, and samples each one's first token. */
-  async #prefill(requests: readonly GenerationRequest[], all: readonly Active[], options: SamplingOptions): Promise<void> {
+  async #prefill(
+    requests: readonly GenerationRequest[],
+    all: readonly Active[],
+    options: SamplingOptions,
+  ): Promise<void> {
     let start = 0;
     while (start < all.length) {
       let end = start;
       let tokens = 0;
-      while (end < all.length && (end === start || tokens + all[end].length <= this.#tokensPerBatch)) tokens += all[end++].length;
+      while (end < all.length && (end === start || tokens + all[end].length <= this.#tokensPerBatch))
+        tokens += all[end++].length;
       const part = all.slice(start, end);
-      await this.#step(requests, part, packSequences(part.map(({ request }) => requests[request].prompt)), options, false);
+      await this.#step(
+        requests,
+        part,
+        packSequences(part.map(({ request }) => requests[request].prompt)),
+        options,
+        false,
+      );
       start = end;
     }
   }
@@ -135,7 +163,9 @@ export class Generator {
     const { model } = this;
     const tape = new Tape(model.launcher, { record: false });
     const batch = model.batch(tape, packed);
-    const attend = decoding ? this.#cachedAttention(tape, batch, active) : this.#fillingAttention(tape, batch, packed, active);
+    const attend = decoding
+      ? this.#cachedAttention(tape, batch, active)
+      : this.#fillingAttention(tape, batch, packed, active);
     const hidden = model.hidden(tape, batch, attend);
     const lastRows = Uint32Array.from(active, (_, index) => packed.offsets[index + 1] - 1);
     const rows = decoding ? hidden : tape.apply(gatherRows, { x: hidden, index: tape.input(lastRows) }).y;
@@ -145,7 +175,12 @@ export class Generator {
     const { token, log_prob } = tape.apply(
       sample,
       { logits, stream, counter },
-      { temperature: options.temperature, top_k: options.topK ?? 0, top_p: options.topP ?? 1, seed: options.seed >>> 0 },
+      {
+        temperature: options.temperature,
+        top_k: options.topK ?? 0,
+        top_p: options.topP ?? 1,
+        seed: options.seed >>> 0,
+      },
     );
     const [tokenBytes, logProbBytes] = await model.launcher.runtime.read([token.range, log_prob.range]);
     tape.release();
@@ -183,7 +218,14 @@ export class Generator {
   }
 
   #append(layer: number, k: Tensor, v: Tensor, slot: Tensor, position: Tensor): void {
-    appendKv(this.model.launcher, { k, v, slot, position, key_cache: this.#keys[layer], value_cache: this.#values[layer] });
+    appendKv(this.model.launcher, {
+      k,
+      v,
+      slot,
+      position,
+      key_cache: this.#keys[layer],
+      value_cache: this.#values[layer],
+    });
   }
 
   #grow(slots: number, capacity: number): void {

@@ -20,7 +20,9 @@ export function packSequences(sequences: readonly ArrayLike<number>[]): PackedTo
   const offsets = new Uint32Array(sequences.length + 1);
   sequences.forEach((sequence, index) => {
     if (sequence.length === 0) {
-      throw new ArgumentError(`[packing] sequence ${index} is empty: expected at least one token. Leave it out.`);
+      throw new ArgumentError(
+        `[packing] sequence ${index} is empty: expected at least one token. Leave it out.`,
+      );
     }
     offsets[index + 1] = offsets[index] + sequence.length;
   });

@@ -30,7 +30,9 @@ export interface DeviceBatch {
   readonly sequenceStart: Tensor;
   readonly sequenceEnd: Tensor;
   /** Distinct token ids, their places in the batch and the ranges of these: for the embedding gradient. */
-  readonly segments: { readonly order: Tensor; readonly id: Tensor; readonly segment_start: Tensor } | undefined;
+  readonly segments:
+    | { readonly order: Tensor; readonly id: Tensor; readonly segment_start: Tensor }
+    | undefined;
 }
 
 /** Projections of one layer's attention, before heads attend: all [N, heads * D]. */
@@ -90,10 +92,14 @@ export class Qwen2Model {
     const { vocab_size: V, max_position_embeddings: limit } = this.config;
     for (let n = 0; n < packed.tokens.length; n++) {
       if (packed.tokens[n] >= V) {
-        throw new ArgumentError(`[qwen2] token id out of range: got ${packed.tokens[n]}, expected below ${V}. Use the model's own tokenizer.`);
+        throw new ArgumentError(
+          `[qwen2] token id out of range: got ${packed.tokens[n]}, expected below ${V}. Use the model's own tokenizer.`,
+        );
       }
       if (packed.position[n] >= limit) {
-        throw new ArgumentError(`[qwen2] sequence too long: got ${packed.position[n] + 1} tokens, expected at most ${limit} (max_position_embeddings). Shorten the prompt.`);
+        throw new ArgumentError(
+          `[qwen2] sequence too long: got ${packed.position[n] + 1} tokens, expected at most ${limit} (max_position_embeddings). Shorten the prompt.`,
+        );
       }
     }
     this.#growTable(packed.position.reduce((most, value) => Math.max(most, value + 1), 1));
@@ -131,7 +137,11 @@ export class Qwen2Model {
    */
   score(tape: Tape, hidden: Tensor, index: Uint32Array, target: Uint32Array, temperature = 1): ScoredTokens {
     const rows = tape.apply(gatherRows, { x: hidden, index: tape.input(index) }).y;
-    return tape.apply(linearLogProb, { hidden: rows, weight: this.headWeight, target: tape.input(target) }, { temperature });
+    return tape.apply(
+      linearLogProb,
+      { hidden: rows, weight: this.headWeight, target: tape.input(target) },
+      { temperature },
+    );
   }
 
   /** Weight of the vocabulary head, [V, C]. */
@@ -144,7 +154,8 @@ export class Qwen2Model {
   packedAttention(tape: Tape, batch: DeviceBatch): Attend {
     const { num_attention_heads: heads, num_key_value_heads: kv_heads } = this.config;
     const { sequenceStart: sequence_start, sequenceEnd: sequence_end } = batch;
-    return (_layer, { q, k, v }) => tape.apply(attention, { q, k, v, sequence_start, sequence_end }, { heads, kv_heads }).y;
+    return (_layer, { q, k, v }) =>
+      tape.apply(attention, { q, k, v, sequence_start, sequence_end }, { heads, kv_heads }).y;
   }
 
   /** Releases what the model holds beside its parameters. */
@@ -164,7 +175,10 @@ export class Qwen2Model {
     const rotate = (tensor: Tensor, count: number) =>
       tape.apply(rope, { x: tensor, position: batch.position, table: this.#table }, { heads: count }).y;
     const attended = attend(layer, { q: rotate(q, heads), k: rotate(k, kvHeads), v });
-    const middle = tape.apply(add, { a: x, b: this.#linear(tape, attended, `${prefix}self_attn.o_proj`, false) }).y;
+    const middle = tape.apply(add, {
+      a: x,
+      b: this.#linear(tape, attended, `${prefix}self_attn.o_proj`, false),
+    }).y;
     const wide = this.#norm(tape, middle, `${prefix}post_attention_layernorm.weight`);
     const gate = this.#linear(tape, wide, `${prefix}mlp.gate_proj`, false);
     const up = this.#linear(tape, wide, `${prefix}mlp.up_proj`, false);
@@ -184,10 +198,15 @@ export class Qwen2Model {
   /** Rotary angles for at least this many positions; grows by doubling so that steady batches reuse one table. */
   #growTable(rows: number): void {
     if (rows <= this.#tableRows) return;
-    this.#tableRows = Math.min(this.config.max_position_embeddings, 2 ** Math.ceil(Math.log2(Math.max(256, rows))));
+    this.#tableRows = Math.min(
+      this.config.max_position_embeddings,
+      2 ** Math.ceil(Math.log2(Math.max(256, rows))),
+    );
     this.#table?.release();
     const width = headWidth(this.config);
     const table = ropeTable(this.#tableRows, width, this.config.rope_theta);
-    this.#table = Tensor.from(this.launcher.runtime, table, [this.#tableRows, width], { label: "rope table" });
+    this.#table = Tensor.from(this.launcher.runtime, table, [this.#tableRows, width], {
+      label: "rope table",
+    });
   }
 }

@@ -18,7 +18,9 @@ export const imitationSection = section({
   batch_size: integerFrom(1).default(32).describe("rows (environment steps of the expert) for each update"),
   prompt_loss_weight: numberFrom(0)
     .default(0)
-    .describe("weight of predicting the prompt's own tokens; above 0 a fresh policy learns the world's language with it"),
+    .describe(
+      "weight of predicting the prompt's own tokens; above 0 a fresh policy learns the world's language with it",
+    ),
   learning_rate: numberFrom(0).default(1e-3).describe("highest learning rate of AdamW"),
   lr_scheduler_type: choice(SCHEDULERS)
     .default("constant")

@@ -7,7 +7,13 @@ export function taskOrder<T>(seed: number, label: string, items: readonly T[]): 
 }
 
 /** `count` items for a step: every pass over the data is a shuffle of its own, steps go through passes without a gap. */
-export function itemsOfStep<T>(seed: number, label: string, items: readonly T[], count: number, step: number): T[] {
+export function itemsOfStep<T>(
+  seed: number,
+  label: string,
+  items: readonly T[],
+  count: number,
+  step: number,
+): T[] {
   const result: T[] = [];
   let pass = -1;
   let order: T[] = [];

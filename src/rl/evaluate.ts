@@ -21,7 +21,9 @@ export class Evaluator {
     const names = splits ?? world.splits.filter((split) => split !== config.world.train_split);
     this.#tasks = new Map(
       names.map((split) => {
-        const wanted = world.tasks(split).filter(({ type }) => task_types === null || task_types.includes(type));
+        const wanted = world
+          .tasks(split)
+          .filter(({ type }) => task_types === null || task_types.includes(type));
         return [split, taskOrder(seed, `evaluation ${split}`, wanted).slice(0, episodes)];
       }),
     );
@@ -31,14 +33,26 @@ export class Evaluator {
   async run(step: number, stage: string): Promise<Evaluation[]> {
     const results: Evaluation[] = [];
     for (const [split, tasks] of this.#tasks) {
-      for (const mode of this.config.eval.modes) results.push(await this.#evaluate(step, stage, split, tasks, mode));
+      for (const mode of this.config.eval.modes)
+        results.push(await this.#evaluate(step, stage, split, tasks, mode));
     }
     return results;
   }
 
-  async #evaluate(step: number, stage: string, split: string, tasks: readonly Task[], mode: EvaluationMode): Promise<Evaluation> {
+  async #evaluate(
+    step: number,
+    stage: string,
+    split: string,
+    tasks: readonly Task[],
+    mode: EvaluationMode,
+  ): Promise<Evaluation> {
     const { eval: options, grpo, world } = this.config;
-    const requests = tasks.map((task, index) => ({ taskId: task.id, taskType: task.type, group: index, episode: index }));
+    const requests = tasks.map((task, index) => ({
+      taskId: task.id,
+      taskType: task.type,
+      group: index,
+      episode: index,
+    }));
     const episodes = await this.worker.play(requests, {
       maxSteps: world.max_steps,
       sampling: {
@@ -49,7 +63,10 @@ export class Evaluator {
       seed: options.seed,
       label: "evaluation",
     });
-    const byType = [...summariseByType(episodes)].map(([type, { success }]): [string, number] => [`success/${type}`, success]);
+    const byType = [...summariseByType(episodes)].map(([type, { success }]): [string, number] => [
+      `success/${type}`,
+      success,
+    ]);
     return { step, stage, split, mode, ...summariseEpisodes(episodes), ...Object.fromEntries(byType) };
   }
 }

@@ -7,7 +7,13 @@ import { type Advantages, groupAdvantages } from "./advantages.js";
 import type { TrainConfig } from "./config.js";
 import { itemsOfStep } from "./data_order.js";
 import { summariseEpisodes } from "./evaluation.js";
-import type { FixedLogProbs, Learner, PolicyLossOptions, PolicyRow, PolicyUpdateStatistics } from "./learner.js";
+import type {
+  FixedLogProbs,
+  Learner,
+  PolicyLossOptions,
+  PolicyRow,
+  PolicyUpdateStatistics,
+} from "./learner.js";
 import type { Episode, RolloutWorker } from "./rollout.js";
 
 export interface GrpoIteration {
@@ -60,8 +66,12 @@ export async function grpoIteration(work: GrpoIteration): Promise<Record<string,
     }),
   );
   const updates = await improve(work, policyRows);
-  if (config.log.rollouts) await work.sink.rollouts(work.step, rolloutRows(work, episodes, advantages, policyRows));
-  return metrics(work, episodes, advantages, policyRows, updates, { rollout: rolledOut - started, update: now() - rolledOut });
+  if (config.log.rollouts)
+    await work.sink.rollouts(work.step, rolloutRows(work, episodes, advantages, policyRows));
+  return metrics(work, episodes, advantages, policyRows, updates, {
+    rollout: rolledOut - started,
+    update: now() - rolledOut,
+  });
 }
 
 async function rollOut({ config, worker, tasks, iteration }: GrpoIteration): Promise<Episode[]> {
@@ -182,7 +192,9 @@ function metrics(
     "episodes/invalid_action_rate": summary.invalid_action_rate,
     "episodes/repeated_action_rate": summary.repeated_action_rate,
     "completions/mean_length": mean(lengths),
-    "completions/clipped_ratio": mean(episodes.flatMap(({ rows: steps }) => steps.map(({ finished }) => Number(!finished)))),
+    "completions/clipped_ratio": mean(
+      episodes.flatMap(({ rows: steps }) => steps.map(({ finished }) => Number(!finished))),
+    ),
     kl: average(({ referenceKl }) => referenceKl),
     approx_kl: average(({ approximateKl }) => approximateKl),
     entropy: average(({ entropy }) => entropy),

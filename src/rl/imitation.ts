@@ -22,7 +22,9 @@ export async function expertRows(
   seed: number,
 ): Promise<ExpertRow[]> {
   if (!world.expert) {
-    throw new ConfigError(`[imitation] world ${world.id} has no expert: expected one for imitation. Set imitation.episodes to 0.`);
+    throw new ConfigError(
+      `[imitation] world ${world.id} has no expert: expected one for imitation. Set imitation.episodes to 0.`,
+    );
   }
   const environment = world.create();
   const rows: ExpertRow[] = [];
@@ -32,7 +34,9 @@ export async function expertRows(
   }
   await environment.close();
   if (rows.length === 0) {
-    throw new ConfigError(`[imitation] the expert solved none of ${tasks.length} tasks: expected at least one. Choose other tasks.`);
+    throw new ConfigError(
+      `[imitation] the expert solved none of ${tasks.length} tasks: expected at least one. Choose other tasks.`,
+    );
   }
   return rows;
 }

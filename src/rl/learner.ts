@@ -1,6 +1,6 @@
 /** Turns rows into optimiser steps: packed forward, loss with its gradient, backward, AdamW. */
 import { Tape } from "../autograd/tape.js";
-import { Tensor } from "../autograd/tensor.js";
+import type { Tensor } from "../autograd/tensor.js";
 import { type Aggregation, aggregationWeights } from "../core/aggregation.js";
 import { crossEntropy, joinPolicyStatistics, type PolicyStatistics, policyLoss } from "../kernels/index.js";
 import type { Qwen2Model } from "../model/qwen2.js";
@@ -73,7 +73,11 @@ export class Learner {
    * One step of cross-entropy, per answer token of the rows: the sum over answer tokens, plus `promptLossWeight` times the
    * sum over prompt tokens, divided by the number of answer tokens.
    */
-  async imitate(rows: readonly TokenRow[], learningRate: number, promptLossWeight = 0): Promise<ImitationStatistics> {
+  async imitate(
+    rows: readonly TokenRow[],
+    learningRate: number,
+    promptLossWeight = 0,
+  ): Promise<ImitationStatistics> {
     const tokens = rows.reduce((sum, { answer }) => sum + answer.length, 0);
     const answerWeight = 1 / tokens;
     const predicted = promptLossWeight > 0 ? rows.map(wholeRow) : rows;
@@ -86,7 +90,10 @@ export class Learner {
       });
       const tape = new Tape(this.model.launcher);
       const { log_prob } = this.#forward(tape, batch, 1);
-      const { d_log_prob, stats } = tape.apply(crossEntropy, { log_prob, weight: tape.input(Float32Array.from(weights)) });
+      const { d_log_prob, stats } = tape.apply(crossEntropy, {
+        log_prob,
+        weight: tape.input(Float32Array.from(weights)),
+      });
       tape.backward([[log_prob, d_log_prob]]);
       statistics.push(keep(stats));
       tape.release();
@@ -101,14 +108,21 @@ export class Learner {
    * One step of the clipped policy loss over all rows given. Rows that cannot move a parameter (no advantage, and neither
    * KL nor entropy terms) are not computed, but count in the normaliser.
    */
-  async improve(rows: readonly PolicyRow[], fixed: FixedLogProbs, options: PolicyLossOptions, learningRate: number): Promise<PolicyUpdateStatistics> {
+  async improve(
+    rows: readonly PolicyRow[],
+    fixed: FixedLogProbs,
+    options: PolicyLossOptions,
+    learningRate: number,
+  ): Promise<PolicyUpdateStatistics> {
     const weights = aggregationWeights(
       options.aggregation,
       rows.map(({ answer, counts }) => answer.map(() => Number(counts))),
       options.normaliser,
     );
     const everyRowMatters = options.beta > 0 || options.entropyCoef !== 0;
-    const used = [...rows.keys()].filter((row) => rows[row].counts && (everyRowMatters || rows[row].advantage !== 0));
+    const used = [...rows.keys()].filter(
+      (row) => rows[row].counts && (everyRowMatters || rows[row].advantage !== 0),
+    );
     const statistics: Tensor[] = [];
     const trainerLogProbs: Tensor[] = [];
     let packedTokens = 0;
@@ -121,7 +135,8 @@ export class Learner {
       const part = used.slice(batch.first, batch.end);
       const tape = new Tape(this.model.launcher);
       const { log_prob, entropy } = this.#forward(tape, batch, options.temperature);
-      const perToken = (of: (row: number) => ArrayLike<number>) => tape.input(Float32Array.from(part.flatMap((row) => Array.from(of(row)))));
+      const perToken = (of: (row: number) => ArrayLike<number>) =>
+        tape.input(Float32Array.from(part.flatMap((row) => Array.from(of(row)))));
       const { old, reference } = fixed;
       const { d_log_prob, d_entropy, stats } = tape.apply(
         policyLoss,
@@ -161,7 +176,8 @@ export class Learner {
       await this.#readAll(trainerLogProbs),
       used.flatMap((row) => [...rows[row].sampledLogProbs]),
     );
-    const { gradNorm, skipped } = used.length > 0 ? await this.optimizer.stats() : { gradNorm: 0, skipped: false };
+    const { gradNorm, skipped } =
+      used.length > 0 ? await this.optimizer.stats() : { gradNorm: 0, skipped: false };
     return { ...joinPolicyStatistics(parts)[0], ...differences, gradNorm, skipped, packedTokens };
   }
 

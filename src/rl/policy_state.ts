@@ -21,7 +21,11 @@ export function modelTensors(model: Qwen2Model, reference: Qwen2Model | undefine
   if (!reference) return tensors;
   return [
     ...tensors,
-    ...shapes.map(({ name, shape }) => ({ name: REFERENCE + name, shape, data: () => reference.parameters.read(name) })),
+    ...shapes.map(({ name, shape }) => ({
+      name: REFERENCE + name,
+      shape,
+      data: () => reference.parameters.read(name),
+    })),
   ];
 }
 
@@ -40,7 +44,8 @@ export function optimizerTensors(optimizer: AdamW): RecordedTensor[] {
 
 /** Loads weights in place. */
 export async function restoreModel(model: Qwen2Model, from: TensorReader, prefix = ""): Promise<void> {
-  for (const { name } of parameterShapes(model.config)) model.parameters.load(name, await from.read(prefix + name));
+  for (const { name } of parameterShapes(model.config))
+    model.parameters.load(name, await from.read(prefix + name));
 }
 
 /** Loads the optimiser in place. */
@@ -48,7 +53,9 @@ export async function restoreOptimizer(optimizer: AdamW, from: TensorReader): Pr
   const saved = new Map<string, Float32Array | Uint32Array>();
   for (const [name, tensor] of optimizer.state()) {
     if (!from.tensors.has(name)) {
-      throw new DataError(`[resume] optimiser tensor ${name} is missing from the checkpoint. Resume from one of the same model.`);
+      throw new DataError(
+        `[resume] optimiser tensor ${name} is missing from the checkpoint. Resume from one of the same model.`,
+      );
     }
     const values = await from.read(name);
     saved.set(name, tensor.dtype === "u32" ? new Uint32Array(values.slice().buffer) : values);
@@ -65,7 +72,8 @@ export async function referenceModel(model: Qwen2Model, from: TensorReader | und
   if (from) {
     await restoreModel(copy, from, REFERENCE);
   } else {
-    for (const { name } of shapes) model.launcher.runtime.copy(model.parameters.get(name).range, parameters.get(name).range);
+    for (const { name } of shapes)
+      model.launcher.runtime.copy(model.parameters.get(name).range, parameters.get(name).range);
   }
   return copy;
 }

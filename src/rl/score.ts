@@ -33,7 +33,10 @@ export async function scoreSequences(
     let at = 0;
     for (let row = first; row < end; row++) {
       const count = rows[row].answer.length;
-      results.push({ logProbs: [...logProbs.subarray(at, at + count)], entropy: [...entropies.subarray(at, at + count)] });
+      results.push({
+        logProbs: [...logProbs.subarray(at, at + count)],
+        entropy: [...entropies.subarray(at, at + count)],
+      });
       at += count;
     }
   }

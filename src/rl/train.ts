@@ -9,10 +9,10 @@ import type { Tokenizer } from "../model/tokenizer.js";
 import { AdamW } from "../optim/adamw.js";
 import { schedule } from "../optim/schedule.js";
 import type { TrainConfig } from "./config.js";
+import { imitationBatch, taskOrder } from "./data_order.js";
 import { Evaluator } from "./evaluate.js";
 import { grpoIteration } from "./grpo.js";
 import { type ExpertRow, expertRows } from "./imitation.js";
-import { imitationBatch, taskOrder } from "./data_order.js";
 import { Learner } from "./learner.js";
 import {
   modelTensors,
@@ -99,7 +99,9 @@ class TrainingRun {
     const { world, tokenizer } = deps;
     const endToken = tokenizer.eosTokenId;
     if (endToken === null) {
-      throw new ConfigError("[train] the tokenizer names no eos_token: expected one that ends an action. Add it to tokenizer_config.json.");
+      throw new ConfigError(
+        "[train] the tokenizer names no eos_token: expected one that ends an action. Add it to tokenizer_config.json.",
+      );
     }
     const prompts = new PromptBuilder(tokenizer, config.prompt);
     const tasks = selectTasks(config, world);
@@ -157,16 +159,31 @@ class TrainingRun {
     const { adam_beta1, adam_beta2, adam_epsilon: eps, tokens_per_micro_batch } = config.grpo;
     const { launcher, parameters } = deps.model;
     this.#learner?.optimizer.release();
-    const optimizer = new AdamW({ parameters, launcher, lr, betas: [adam_beta1, adam_beta2], eps, weightDecay, maxGradNorm });
+    const optimizer = new AdamW({
+      parameters,
+      launcher,
+      lr,
+      betas: [adam_beta1, adam_beta2],
+      eps,
+      weightDecay,
+      maxGradNorm,
+    });
     this.#learner = new Learner(deps.model, optimizer, tokens_per_micro_batch);
-    const resumed = deps.resume && this.#step === deps.resume.step && this.#step !== first ? deps.resume : undefined;
+    const resumed =
+      deps.resume && this.#step === deps.resume.step && this.#step !== first ? deps.resume : undefined;
     if (resumed) await restoreOptimizer(optimizer, resumed.optimizer);
-    if (stage === "grpo" && config.grpo.beta > 0) this.#reference = await referenceModel(deps.model, resumed?.model);
+    if (stage === "grpo" && config.grpo.beta > 0)
+      this.#reference = await referenceModel(deps.model, resumed?.model);
     return this.#learner;
   }
 
   #rate(stage: Stage): number {
-    const { learning_rate, lr_scheduler_type: kind, warmup_steps: warmupSteps, max_steps: totalSteps } = this.config[stage];
+    const {
+      learning_rate,
+      lr_scheduler_type: kind,
+      warmup_steps: warmupSteps,
+      max_steps: totalSteps,
+    } = this.config[stage];
     const first = stage === "imitation" ? 0 : this.#imitationSteps;
     return learning_rate * schedule({ kind, warmupSteps, totalSteps })(this.#step - first);
   }
@@ -175,7 +192,11 @@ class TrainingRun {
     const rows = imitationBatch(this.config.seed, this.expert, this.config.imitation.batch_size, this.#step);
     const learning_rate = this.#rate("imitation");
     const { prompt_loss_weight } = this.config.imitation;
-    const { loss, tokens, gradNorm, skipped } = await learner.imitate(rows, learning_rate, prompt_loss_weight);
+    const { loss, tokens, gradNorm, skipped } = await learner.imitate(
+      rows,
+      learning_rate,
+      prompt_loss_weight,
+    );
     return { loss, learning_rate, grad_norm: gradNorm, skipped: Number(skipped), num_tokens: tokens };
   }
 
@@ -199,7 +220,8 @@ class TrainingRun {
     const { every } = this.config.eval;
     const done = this.#step - this.#imitationSteps;
     const due = stage === "grpo" && every > 0 && done % every === 0;
-    if (due || this.#step === this.#imitationSteps || this.#step === this.#totalSteps) await this.#evaluate(stage);
+    if (due || this.#step === this.#imitationSteps || this.#step === this.#totalSteps)
+      await this.#evaluate(stage);
   }
 
   async #evaluate(stage: Stage | "start"): Promise<void> {
@@ -239,7 +261,9 @@ class TrainingRun {
 /** Training tasks: the split, narrowed to task types and to a number. */
 function selectTasks({ world: options }: TrainConfig, world: World): Task[] {
   const { train_split, task_types, max_tasks } = options;
-  const tasks = world.tasks(train_split).filter(({ type }) => task_types === null || task_types.includes(type));
+  const tasks = world
+    .tasks(train_split)
+    .filter(({ type }) => task_types === null || task_types.includes(type));
   if (tasks.length === 0) {
     throw new ConfigError(
       `[train] no task of split ${train_split} has one of the types ${task_types?.join(", ")}. Check world.task_types.`,

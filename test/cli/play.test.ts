@@ -9,13 +9,7 @@ import { afterAll, expect, test } from "vitest";
 import { streamed, watched } from "../../src/cli/play_policy.js";
 import type { PlayStep } from "../../src/cli/play_steps.js";
 import { runCli } from "../../src/cli/program.js";
-import { Random } from "../../src/core/random.js";
 import { householdWorld } from "../../src/env/household/world.js";
-import { writeModelFolder } from "../../src/host/model_folder.js";
-import { presetConfig } from "../../src/model/config.js";
-import { elementCount, parameterShapes } from "../../src/model/parameters.js";
-import { Tokenizer } from "../../src/model/tokenizer.js";
-import { buildWordTokenizer } from "../../src/model/word_tokenizer.js";
 import {
   type ArchivedGame,
   dataFolder,
@@ -27,6 +21,7 @@ import {
 } from "../support/alfworld_archive.js";
 import { smallDomain, smallGameText } from "../support/alfworld_small_game.js";
 import { buildForTest } from "../support/built.js";
+import { writeTinyPolicy } from "../support/policy.js";
 import { TextStream } from "../support/streams.js";
 
 const scratch = mkdtempSync(join(tmpdir(), "uncouple-play-"));
@@ -278,25 +273,9 @@ test("a process writes everything into a pipe, and ends when its reader has gone
   }
 });
 
-/** Writes an untrained policy with a vocabulary of its world. */
-async function writePolicy(path: string): Promise<void> {
-  const texts = await householdWorld().sampleTexts?.();
-  const files = buildWordTokenizer(texts ?? [], { numbersUpTo: 30 });
-  const tokenizer = new Tokenizer(files);
-  const { vocabularySize, eosTokenId: eos_token_id, padTokenId: pad_token_id } = tokenizer;
-  const config = { ...presetConfig("nano", vocabularySize), eos_token_id, pad_token_id };
-  const random = Random.of(1, "weights");
-  const tensors = parameterShapes(config).map(({ name, shape }) => ({
-    name,
-    shape,
-    data: () => Float32Array.from({ length: elementCount(shape) }, () => 0.2 * random.normal()),
-  }));
-  await writeModelFolder(path, { config, tensors, tokenizer: files }, { dtype: "F32" });
-}
-
 test("--model plays the policy as in the run that exported it", async () => {
   const model = join(scratch, "run", "export");
-  await writePolicy(model);
+  await writeTinyPolicy(model);
   const args = ["--model", model, "--max-tokens", "4"];
   const played = await steps([...args, "--max-steps", "3"]);
   expect(played.map(({ step, done }) => [step, done])).toEqual([

@@ -60,7 +60,16 @@ const shapes: [string, Partial<Qwen2Config>][] = [
   ["tied, grouped heads", { tie_word_embeddings: true }],
   ["untied, grouped heads", { tie_word_embeddings: false }],
   ["tied, one key head per query head", { tie_word_embeddings: true, num_key_value_heads: 4 }],
-  ["untied, one key head, odd sizes", { tie_word_embeddings: false, hidden_size: 72, num_attention_heads: 6, num_key_value_heads: 1, intermediate_size: 101 }],
+  [
+    "untied, one key head, odd sizes",
+    {
+      tie_word_embeddings: false,
+      hidden_size: 72,
+      num_attention_heads: 6,
+      num_key_value_heads: 1,
+      intermediate_size: 101,
+    },
+  ],
 ];
 
 describe("scores agree with float64", () => {
@@ -79,7 +88,9 @@ describe("scores agree with float64", () => {
           for (const key of ["logProbs", "entropy"] as const) {
             expect(scores[index][key].length).toBe(expected[key].length);
             scores[index][key].forEach((value, t) => {
-              expect(Math.abs(value - expected[key][t]), `${key} of sequence ${index} at ${t}`).toBeLessThan(1e-4);
+              expect(Math.abs(value - expected[key][t]), `${key} of sequence ${index} at ${t}`).toBeLessThan(
+                1e-4,
+              );
             });
           }
         });
@@ -91,7 +102,17 @@ describe("scores agree with float64", () => {
 });
 
 test("gradients of the whole model agree with central differences of the float64 model", async () => {
-  const built = build(launcher, presetConfig("nano", 37, { num_hidden_layers: 2, hidden_size: 16, num_attention_heads: 4, num_key_value_heads: 2, intermediate_size: 24 }), 9);
+  const built = build(
+    launcher,
+    presetConfig("nano", 37, {
+      num_hidden_layers: 2,
+      hidden_size: 16,
+      num_attention_heads: 4,
+      num_key_value_heads: 2,
+      intermediate_size: 24,
+    }),
+    9,
+  );
   const { model, values } = built;
   const all = sequences(37, [5, 9]);
   const packed = packSequences(all);
@@ -105,7 +126,12 @@ test("gradients of the whole model agree with central differences of the float64
   });
   const tape = new Tape(launcher);
   const hidden = model.hidden(tape, model.batch(tape, packed));
-  const { log_prob, entropy } = model.score(tape, hidden, Uint32Array.from(places), Uint32Array.from(targets));
+  const { log_prob, entropy } = model.score(
+    tape,
+    hidden,
+    Uint32Array.from(places),
+    Uint32Array.from(targets),
+  );
   model.parameters.clearGradients();
   const seed = (value: number) => Tensor.from(launcher.runtime, new Float32Array(places.length).fill(value));
   const seeds = [seed(1), seed(0.3)];
@@ -134,7 +160,10 @@ test("gradients of the whole model agree with central differences of the float64
       const below = loss();
       data[index] = kept;
       const expected = (above - below) / 2e-5;
-      expect(Math.abs(gradient[index] - expected) / (1 + Math.abs(expected)), `${name}[${index}]`).toBeLessThan(1e-3);
+      expect(
+        Math.abs(gradient[index] - expected) / (1 + Math.abs(expected)),
+        `${name}[${index}]`,
+      ).toBeLessThan(1e-3);
     }
   }
   model.parameters.release();

@@ -28,7 +28,8 @@ const small: ConfigInput = {
   checkpoint: { save_steps: 1 },
   log: { rollouts: true },
 };
-const household = () => householdWorld({ sizes: { train: 6, in_domain: 2, out_of_domain: 0 }, difficulty: "easy" });
+const household = () =>
+  householdWorld({ sizes: { train: 6, in_domain: 2, out_of_domain: 0 }, difficulty: "easy" });
 
 describe("a run", () => {
   test("interrupted anywhere and resumed equals the run without interruption, bit for bit, and leaks nothing", async () => {
@@ -53,7 +54,9 @@ describe("a run", () => {
       const first = await recordTraining(launcher, household(), small, undefined, cut);
       expect(first.checkpoints.at(-1)?.step).toBe(cut);
       const rest = await recordTraining(launcher, household(), small, first.checkpoints.at(-1));
-      expect([...first.metrics, ...rest.metrics]).toEqual(whole.metrics.map((row) => expect.objectContaining(withoutMemory(row))));
+      expect([...first.metrics, ...rest.metrics]).toEqual(
+        whole.metrics.map((row) => expect.objectContaining(withoutMemory(row))),
+      );
       expect([...first.evaluations, ...rest.evaluations]).toEqual(whole.evaluations);
       expect([...first.rollouts, ...rest.rollouts]).toEqual(whole.rollouts);
       expect(rest.checkpoints.at(-1)).toEqual(last);
@@ -61,7 +64,10 @@ describe("a run", () => {
   });
 
   test("rollout rows say what was read, done and learned", async () => {
-    const { rollouts, metrics } = await recordTraining(launcher, household(), { ...small, imitation: { episodes: 0 } });
+    const { rollouts, metrics } = await recordTraining(launcher, household(), {
+      ...small,
+      imitation: { episodes: 0 },
+    });
     expect(rollouts.length).toBeGreaterThan(6);
     for (const row of rollouts) {
       expect(row.log_probs.length).toBe(row.action_tokens.length);
@@ -81,7 +87,13 @@ describe("learning", () => {
   const config: ConfigInput = {
     world: { max_steps: 1, train_split: "train" },
     imitation: { episodes: 0 },
-    grpo: { max_steps: 40, tasks_per_step: 4, num_generations: 16, max_completion_length: 1, learning_rate: 3e-3 },
+    grpo: {
+      max_steps: 40,
+      tasks_per_step: 4,
+      num_generations: 16,
+      max_completion_length: 1,
+      learning_rate: 3e-3,
+    },
     eval: { episodes: 4, modes: ["greedy"], splits: ["held_out"] },
     checkpoint: { save_steps: 0 },
   };

@@ -10,7 +10,10 @@ function sources(): Map<string, string> {
     for (const entry of readdirSync(new URL(folder, root), { recursive: true, withFileTypes: true })) {
       if (!entry.isFile() || !entry.name.endsWith(".ts")) continue;
       const path = `${entry.parentPath}/${entry.name}`;
-      files.set(path.slice(path.lastIndexOf(`/${folder}`) + 1).replace(/^.*?(src|shaders)\//, "$1/"), readFileSync(path, "utf8"));
+      files.set(
+        path.slice(path.lastIndexOf(`/${folder}`) + 1).replace(/^.*?(src|shaders)\//, "$1/"),
+        readFileSync(path, "utf8"),
+      );
     }
   }
   return files;

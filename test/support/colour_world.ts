@@ -18,7 +18,13 @@ class ColourEnvironment implements Environment {
 
   step(command: string): StepResult {
     const won = this.#wins(this.#colour, command);
-    return { obs: "done", reward: Number(won), terminated: true, truncated: false, info: { ...this.#shown().info, won } };
+    return {
+      obs: "done",
+      reward: Number(won),
+      terminated: true,
+      truncated: false,
+      info: { ...this.#shown().info, won },
+    };
   }
 
   snapshot(): unknown {
@@ -33,7 +39,10 @@ class ColourEnvironment implements Environment {
   close(): void {}
 
   #shown(): ResetResult {
-    return { obs: `Your task is to: say ${this.#colour}`, info: { admissibleCommands: COLOURS, won: false, taskId: this.#colour } };
+    return {
+      obs: `Your task is to: say ${this.#colour}`,
+      info: { admissibleCommands: COLOURS, won: false, taskId: this.#colour },
+    };
   }
 }
 

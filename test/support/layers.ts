@@ -4,7 +4,10 @@
 export const LAYERS: Readonly<Record<string, { readonly rank: number; readonly about: string }>> = {
   core: { rank: 0, about: "no GPU, no I/O: errors, seeded randomness, statistics, run-record schema" },
   gpu: { rank: 1, about: "the only folder that touches GPUDevice: buffers, pipelines, command list, timers" },
-  env: { rank: 1, about: "text worlds: the interface, ALFWorld, our own household games, the expert planner" },
+  env: {
+    rank: 1,
+    about: "text worlds: the interface, ALFWorld, our own household games, the expert planner",
+  },
   report: { rank: 1, about: "run records to tables" },
   shaders: { rank: 1, about: "WGSL text, one file per op" },
   kernels: { rank: 2, about: "one file per op: contract, launch, float64 reference, cost" },

@@ -61,7 +61,9 @@ function attend(
 ): number[][] {
   const size = width / heads;
   const part = (name: string) =>
-    normed.map((state) => project(state, weight(`self_attn.${name}_proj.weight`), weight(`self_attn.${name}_proj.bias`)));
+    normed.map((state) =>
+      project(state, weight(`self_attn.${name}_proj.weight`), weight(`self_attn.${name}_proj.bias`)),
+    );
   const q = part("q").map((row, t) => rotate(row, t, size, theta));
   const k = part("k").map((row, t) => rotate(row, t, size, theta));
   const v = part("v");
@@ -106,7 +108,11 @@ function normalise(state: readonly number[], gain: ArrayLike<number>, epsilon: n
   return state.map((value, c) => value * scale * gain[c]);
 }
 
-function project(state: readonly number[], weight: ArrayLike<number>, bias: ArrayLike<number> | undefined): number[] {
+function project(
+  state: readonly number[],
+  weight: ArrayLike<number>,
+  bias: ArrayLike<number> | undefined,
+): number[] {
   const rows = weight.length / state.length;
   return Array.from({ length: rows }, (_, row) => {
     let sum = bias ? bias[row] : 0;

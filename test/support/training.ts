@@ -1,7 +1,7 @@
 /** Runs trainings with records in memory. */
 import type { z } from "zod";
-import type { Checkpoint, Evaluation, Metrics, RolloutRow } from "../../src/core/run_record.js";
 import { silentLogger } from "../../src/core/logger.js";
+import type { Checkpoint, Evaluation, Metrics, RolloutRow } from "../../src/core/run_record.js";
 import type { World } from "../../src/env/world.js";
 import { openPolicy } from "../../src/host/training_setup.js";
 import type { Launcher } from "../../src/kernels/index.js";
@@ -63,7 +63,11 @@ export async function recordTraining(
       evaluation: async (row) => void run.evaluations.push(row),
       rollouts: async (_step, rows) => void run.rollouts.push(...rows),
       checkpoint: async ({ step, tensors }) => {
-        run.checkpoints.push({ step, model: await valuesOf(tensors.model), optimizer: await valuesOf(tensors.optimizer) });
+        run.checkpoints.push({
+          step,
+          model: await valuesOf(tensors.model),
+          optimizer: await valuesOf(tensors.optimizer),
+        });
       },
     },
   });
