@@ -26,7 +26,7 @@ export interface SharedTile {
 export const invocationsOf = ({ tileM, tileN, ownM, ownN }: SharedTile): number =>
   (tileM / ownM) * (tileN / ownN);
 
-/** How one operand lies in memory, seen from its tile: \`along\` is the axis of contiguous memory. */
+/** How one operand lies in memory, seen from its tile: `along` is the axis of contiguous memory. */
 interface Operand {
   readonly name: "a" | "b";
   /** Rows of A or columns of B in a tile. */

@@ -23,6 +23,8 @@ export interface OpCase {
   readonly without?: readonly (readonly string[])[];
   /** Largest allowed error relative to 1 + |expected|; default 2e-4 forward, 5e-4 gradient. */
   readonly tolerance?: { readonly forward?: number; readonly gradient?: number };
+  /** Not tried in the GPU family on a software adapter, which would compile it for minutes; a GPU adapter does try it. */
+  readonly ownFamilyOnly?: boolean;
   /** Elements of each gradient checked by differences; default 12, drawn at random. */
   readonly probes?: number;
 }
@@ -46,6 +48,7 @@ const attentionRow = (heads: number, kv_heads: number, sizes: readonly { N: numb
   row(kernels.attention, {
     dims: sizes.map(({ N, D }) => ({ N, Q: heads * D, KV: kv_heads * D })),
     params: [{ heads, kv_heads }],
+    ownFamilyOnly: sizes.some(({ D }) => D >= 64),
     draw: {
       sequence_start: (random, { N }) => {
         const starts: number[] = [];

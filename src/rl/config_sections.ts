@@ -118,6 +118,7 @@ export const promptSection = section({
 });
 
 export const evaluationSection = section({
+  at_start: flag().default(true).describe("evaluate before the first update, too"),
   every: integerFrom(0)
     .default(0)
     .describe("evaluate after every so many GRPO updates; 0 = only before and after each stage"),

@@ -113,7 +113,7 @@ class TrainingRun {
   async run(): Promise<TrainingResult> {
     const { deps } = this;
     if (deps.resume) await restoreModel(deps.model, deps.resume.model);
-    else await this.#evaluate("start");
+    else if (this.config.eval.at_start) await this.#evaluate("start");
     while (this.#step < this.#totalSteps && !deps.signal.aborted) {
       const stage = this.#stageOf(this.#step);
       const learner = await this.#openStage(stage);

@@ -36,6 +36,7 @@ for (const row of opCases.filter(({ op }) => !only || only.includes(op.name))) {
         ["adapter's own", adapterFamily],
         ["GPU", gpuFamily],
       ] as const) {
+        if (row.ownFamilyOnly && launcher === gpuFamily) continue;
         test(`${label}, ${family} family`, async () => {
           const live = launcher.runtime.buffers.liveBytes;
           const first = await runOp(launcher, row, variation);
