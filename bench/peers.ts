@@ -56,11 +56,7 @@ export async function openPeers(
   return peers;
 }
 
-async function openPeer(
-  folder: string,
-  name: string,
-  openAdapter: () => Promise<GPUAdapter>,
-): Promise<Peer> {
+async function openPeer(folder: string, name: string, openAdapter: () => Promise<GPUAdapter>): Promise<Peer> {
   if (!existsSync(join(folder, "node_modules"))) {
     throw new Error(
       `[${name}] not installed: got no ${join(folder, "node_modules")}. Run \`npm --prefix bench/peers ci\` in the checkout.`,

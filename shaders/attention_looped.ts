@@ -19,8 +19,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   if (token >= params.N) { return; }
   let row = index * ${elements}u;`;
 
-const eachElement = (elements: number, body: string): string =>
-  `for (var e = 0u; e < ${elements}u; e++) { ${body} }`;
+/** The bound is a uniform, so that drivers cannot unroll the loop. */
+const eachElement = (body: string): string => `for (var e = 0u; e < params.E; e++) { ${body} }`;
 
 export function forward({ heads, kvHeads, headDim }: HeadShape): string {
   const elements = rowElements(headDim);
@@ -29,20 +29,20 @@ ${entry(heads, elements)}
   let kv_head = head / ${heads / kvHeads}u;
   var top = ${MASKED};
   var total = 0.0;
-  ${eachElement(elements, `y[row + e] = ${elementType(headDim)}();`)}
+  ${eachElement(`y[row + e] = ${elementType(headDim)}();`)}
   for (var j = sequence_start[token]; j <= token; j++) {
     let key = (j * ${kvHeads}u + kv_head) * ${elements}u;
     var score = 0.0;
-    ${eachElement(elements, `score += ${dotText(headDim, "q[row + e]", "k[key + e]")};`)}
+    ${eachElement(`score += ${dotText(headDim, "q[row + e]", "k[key + e]")};`)}
     score *= ${Math.LOG2E / Math.sqrt(headDim)};
     let next = max(top, score);
     let fade = exp2(top - next);
     let weight = exp2(score - next);
     top = next;
     total = total * fade + weight;
-    ${eachElement(elements, "y[row + e] = y[row + e] * fade + weight * v[key + e];")}
+    ${eachElement("y[row + e] = y[row + e] * fade + weight * v[key + e];")}
   }
-  ${eachElement(elements, "y[row + e] = y[row + e] / total;")}
+  ${eachElement("y[row + e] = y[row + e] / total;")}
   log_sum_exp[index] = (top + log2(total)) * ${Math.LN2};
 }`;
 }
@@ -54,17 +54,16 @@ export function backwardQuery({ heads, kvHeads, headDim }: HeadShape): string {
 ${entry(heads, elements)}
   let kv_head = head / ${heads / kvHeads}u;
   var r = 0.0;
-  ${eachElement(elements, `r += ${dotText(headDim, "d_y[row + e]", "y[row + e]")}; d_q[row + e] = ${elementType(headDim)}();`)}
+  ${eachElement(`r += ${dotText(headDim, "d_y[row + e]", "y[row + e]")}; d_q[row + e] = ${elementType(headDim)}();`)}
   for (var j = sequence_start[token]; j <= token; j++) {
     let key = (j * ${kvHeads}u + kv_head) * ${elements}u;
     var score = 0.0;
     var upstream = 0.0;
     ${eachElement(
-      elements,
       `score += ${dotText(headDim, "q[row + e]", "k[key + e]")}; upstream += ${dotText(headDim, "d_y[row + e]", "v[key + e]")};`,
     )}
     let slope = exp(score * ${1 / Math.sqrt(headDim)} - log_sum_exp[index]) * (upstream - r) * ${1 / Math.sqrt(headDim)};
-    ${eachElement(elements, "d_q[row + e] = d_q[row + e] + slope * k[key + e];")}
+    ${eachElement("d_q[row + e] = d_q[row + e] + slope * k[key + e];")}
   }
   row_dot[index] = r;
 }`;
@@ -76,7 +75,7 @@ export function backwardKeyValue({ heads, kvHeads, headDim }: HeadShape): string
   const group = heads / kvHeads;
   return wgsl`
 ${entry(kvHeads, elements)}
-  ${eachElement(elements, `d_k[row + e] = ${elementType(headDim)}(); d_v[row + e] = ${elementType(headDim)}();`)}
+  ${eachElement(`d_k[row + e] = ${elementType(headDim)}(); d_v[row + e] = ${elementType(headDim)}();`)}
   for (var query_head = head * ${group}u; query_head < (head + 1u) * ${group}u; query_head++) {
     for (var i = token; i < sequence_end[token]; i++) {
       let at = i * ${heads}u + query_head;
@@ -84,13 +83,11 @@ ${entry(kvHeads, elements)}
       var score = 0.0;
       var upstream = 0.0;
       ${eachElement(
-        elements,
         `score += ${dotText(headDim, "q[query + e]", "k[row + e]")}; upstream += ${dotText(headDim, "d_y[query + e]", "v[row + e]")};`,
       )}
       let weight = exp(score * ${1 / Math.sqrt(headDim)} - log_sum_exp[at]);
       let slope = weight * (upstream - row_dot[at]) * ${1 / Math.sqrt(headDim)};
       ${eachElement(
-        elements,
         "d_k[row + e] = d_k[row + e] + slope * q[query + e]; d_v[row + e] = d_v[row + e] + weight * d_y[query + e];",
       )}
     }

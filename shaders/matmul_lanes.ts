@@ -83,7 +83,7 @@ ${stores(tile, text)}
 }`;
 }
 
-/** vec4 from unaligned memory; elements from \`count\` (at least 1) on read as 0. */
+/** vec4 from unaligned memory; elements from `count` (at least 1) on read as 0. */
 function guardedLoad(name: string): string {
   const element = (i: number) => `select(0.0, ${name}[offset + min(${i}u, count - 1u)], count > ${i}u)`;
   return `fn load_${name}(offset: u32, count: u32) -> vec4<f32> {

@@ -36,6 +36,7 @@ const decodeRow = (heads: number, kv_heads: number, D: number, dims: { B: number
   row(kernels.attentionDecode, {
     dims: [{ ...dims, Q: heads * D, KV: kv_heads * D }],
     params: [{ heads, kv_heads }],
+    ownFamilyOnly: D > 64,
     draw: {
       slot: (random, { B, S }) => random.shuffle([...Array(S).keys()]).slice(0, B),
       length: (random, { B, T }) =>

@@ -14,10 +14,7 @@ export async function open() {
       const left = numpy.array(a, { shape: transposeA ? [K, M] : [M, K] });
       const right = numpy.array(b, { shape: transposeB ? [N, K] : [K, N] });
       const product = jit((x, y) =>
-        numpy.matmul(
-          transposeA ? numpy.matrixTranspose(x) : x,
-          transposeB ? numpy.matrixTranspose(y) : y,
-        ),
+        numpy.matmul(transposeA ? numpy.matrixTranspose(x) : x, transposeB ? numpy.matrixTranspose(y) : y),
       );
       return {
         async run(calls) {

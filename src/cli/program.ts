@@ -2,6 +2,7 @@
 import { Command, CommanderError } from "@commander-js/extra-typings";
 import { EXIT, UncoupleError } from "../core/errors.js";
 import { findOwnPackage } from "../host/packages.js";
+import { register as bench } from "./bench.js";
 import { register as doctor } from "./doctor.js";
 import { register as init } from "./init.js";
 import type { Register } from "./options.js";
@@ -13,7 +14,7 @@ import { Terminal, type TerminalOptions } from "./terminal.js";
 import { register as train } from "./train.js";
 
 /** Every command, in the order of the help text. */
-const COMMANDS: readonly Register[] = [quickstart, train, init, play, score, doctor];
+const COMMANDS: readonly Register[] = [quickstart, train, init, play, score, bench, doctor];
 
 /** Parses the arguments and runs the command.
  *  @param args without `node` and the script

@@ -60,8 +60,11 @@ export interface World {
   /** Tasks of a split, in a fixed order. @throws ConfigError when the split does not exist */
   tasks(split: string): readonly Task[];
   create(): Environment;
-  /** A winning command sequence from the task's start, by a full-state planner; null when there is none. */
-  expert?(taskId: string): Awaitable<readonly string[] | null>;
+  /**
+   * A winning command sequence by a full-state planner; null when there is none.
+   * @param from a snapshot of an environment playing this task; default: the task's start
+   */
+  expert?(taskId: string, from?: unknown): Awaitable<readonly string[] | null>;
   /** A bounded list of texts that together show every word the world can print or understand (for tokenizer building). */
   sampleTexts?(): Awaitable<readonly string[]>;
 }

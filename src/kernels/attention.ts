@@ -4,6 +4,7 @@ import * as loopedShader from "../../shaders/attention_looped.js";
 import {
   elementType,
   type HeadShape,
+  rowElements,
   type TileLayout,
   tileWorkgroups,
 } from "../../shaders/attention_tiles.js";
@@ -71,7 +72,7 @@ function kernel(
 
 const headParts: Texts["parts"] = ({ heads }, layout) => heads / (layout?.heads ?? 1);
 
-const unit = (kernel: Kernel): KernelUnit => ({ op: "attention", scalars: { N: "u32" }, kernel });
+const unit = (kernel: Kernel): KernelUnit => ({ op: "attention", scalars: { N: "u32", E: "u32" }, kernel });
 
 const queryUnit = unit(
   kernel(
@@ -126,7 +127,7 @@ export const attention = defineOp({
   outputs: { y: f32("N Q") },
   saved: { log_sum_exp: f32("N H") },
   params: { heads: u32Param(1), kv_heads: u32Param(1) },
-  derived: ["H", "D"],
+  derived: ["H", "D", "E"],
   derive: ({ Q, KV, heads, kv_heads }) => {
     const D = Q / heads;
     if (!Number.isInteger(D) || heads % kv_heads !== 0 || KV !== kv_heads * D) {
@@ -134,7 +135,7 @@ export const attention = defineOp({
         `[attention] heads do not fit: got heads ${heads}, kv_heads ${kv_heads}, ${Q} query and ${KV} key columns, expected heads divisible by kv_heads, and columns = heads * D. Check the configuration.`,
       );
     }
-    return { H: heads, D };
+    return { H: heads, D, E: rowElements(D) };
   },
   forward: [
     kernel(

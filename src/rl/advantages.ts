@@ -113,12 +113,13 @@ function divisor(group: Group, batchStd: number, scale: GroupAdvantageOptions["s
  * Group-relative advantages of GRPO, one per row, in two parts that are never mixed before they are added:
  *
  *     outcome_i = (R - mean R) / (std R + 1e-4)      over the group that row i belongs to, R = outcome of an episode
- *     penalty_i = -invalidActionPenalty              where the action of row i is invalid, else 0
+ *     penalty_i = -invalidActionPenalty (I_i - mean I)   over the rows of the group, I = 1 where the action is invalid
  *
  * Statistics have one entry per episode; with `crossSteps` one per row, which lets long failures dominate the mean, as
  * verl-agent does by default. std is the unbiased one (N - 1). A group of one episode and a group of equal outcomes get
- * exactly 0. The penalty is not normalised: divided by the tiny spread of an all-failed group, one invalid action would
- * outweigh everything else in the batch.
+ * exactly 0. The penalty is not divided by a spread: in an all-failed group the tiny one would let one invalid action
+ * outweigh everything else in the batch. It is centred, since pushing only down leaves open where the probability goes:
+ * without a baseline a policy that is mostly invalid drifts from one invalid action to the next.
  * @param rows in any order; every episode has one outcome on all its rows
  * @throws ArgumentError when rows of one episode disagree about the outcome, or an outcome is not finite
  * @source Shao et al. 2024 (2402.03300), section 4.1.2; scale_rewards as in TRL; the split into two parts is ours
@@ -133,7 +134,14 @@ export function groupAdvantages(rows: readonly AdvantageRow[], options: GroupAdv
     const scale = divisor(group, batchStd, options.scaleRewards);
     for (const index of group.rows) outcome[index] = (rows[index].outcome - centre) / scale;
   }
-  const penalty = Float64Array.from(rows, ({ valid }) => (valid ? 0 : -options.invalidActionPenalty));
+  const penalty = new Float64Array(rows.length);
+  for (const group of groups) {
+    const counted = group.rows.filter((index) => !(options.maskTruncated && rows[index].truncated));
+    const invalidShare = mean(counted.map((index) => Number(!rows[index].valid)));
+    for (const index of counted) {
+      penalty[index] = -options.invalidActionPenalty * (Number(!rows[index].valid) - invalidShare);
+    }
+  }
   if (options.maskTruncated) {
     rows.forEach(({ truncated }, index) => {
       if (truncated) outcome[index] = penalty[index] = 0;
@@ -159,6 +167,6 @@ function summarise(
     "advantage/std": standardDeviation(total),
     "advantage/min": total.reduce((least, value) => Math.min(least, value), 0),
     "advantage/max": total.reduce((most, value) => Math.max(most, value), 0),
-    "advantage/penalised": mean(penalty.map((value) => (value < 0 ? 1 : 0))),
+    "advantage/penalised": mean(penalty.map((value) => Number(value < 0))),
   };
 }

@@ -16,6 +16,11 @@ export const imitationSection = section({
   episodes: integerFrom(0).default(64).describe("expert episodes to learn from; 0 = no imitation stage"),
   max_steps: integerFrom(1).default(200).describe("updates of the imitation stage"),
   batch_size: integerFrom(1).default(32).describe("rows (environment steps of the expert) for each update"),
+  detours: fraction()
+    .default(0)
+    .describe(
+      "chance before each expert step of a random admissible action, which is not imitated: teaches to recover (DART)",
+    ),
   prompt_loss_weight: numberFrom(0)
     .default(0)
     .describe(
@@ -65,7 +70,7 @@ const grpoAdvantages = {
     ),
   invalid_action_penalty: numberFrom(0)
     .default(0.1)
-    .describe("taken from the advantage (not the reward) of every row whose action is invalid"),
+    .describe("taken from the advantage (not the reward) of rows with invalid actions, and given back evenly to all rows of the group"),
   scale_rewards: choice(["group", "batch", "none"])
     .default("group")
     .describe("divide advantages by the standard deviation of the group, of the batch, or not (Dr. GRPO)"),

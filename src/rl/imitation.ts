@@ -1,5 +1,6 @@
 /** Rows of expert play, for the imitation stage. */
 import { ConfigError } from "../core/errors.js";
+import { Random } from "../core/random.js";
 import type { Environment, Task, World } from "../env/world.js";
 import type { TokenRow } from "./micro_batches.js";
 import type { PromptBuilder, Turn } from "./prompt.js";
@@ -10,8 +11,21 @@ export interface ExpertRow extends TokenRow {
   readonly action: string;
 }
 
+/** How expert episodes are played. */
+export interface ExpertOptions {
+  readonly seed: number;
+  /**
+   * Chance before each expert step of a random admissible action, after which the planner plans anew. The random action is
+   * not imitated: the rows show how to go on from states that the expert alone never sees.
+   * @source noise injection as in DART, Laskey et al. 2017
+   */
+  readonly detours: number;
+  /** Steps after which an episode is cut. */
+  readonly maxSteps: number;
+}
+
 /**
- * Plays the world's expert on each task and keeps every step as a row. Tasks the planner cannot solve are left out.
+ * Plays the world's expert on each task and keeps every expert step as a row. Tasks the planner cannot solve are left out.
  * @throws ConfigError when the world has no expert, or it solves none of the tasks
  */
 export async function expertRows(
@@ -19,7 +33,7 @@ export async function expertRows(
   tasks: readonly Task[],
   prompts: PromptBuilder,
   endToken: number,
-  seed: number,
+  options: ExpertOptions,
 ): Promise<ExpertRow[]> {
   if (!world.expert) {
     throw new ConfigError(
@@ -28,10 +42,7 @@ export async function expertRows(
   }
   const environment = world.create();
   const rows: ExpertRow[] = [];
-  for (const task of tasks) {
-    const commands = await world.expert(task.id);
-    if (commands) rows.push(...(await playExpert(environment, task, commands, prompts, endToken, seed)));
-  }
+  for (const task of tasks) rows.push(...(await playExpert(world, environment, task, prompts, endToken, options)));
   await environment.close();
   if (rows.length === 0) {
     throw new ConfigError(
@@ -42,26 +53,33 @@ export async function expertRows(
 }
 
 async function playExpert(
+  world: World,
   environment: Environment,
   task: Task,
-  commands: readonly string[],
   prompts: PromptBuilder,
   endToken: number,
-  seed: number,
+  { seed, detours, maxSteps }: ExpertOptions,
 ): Promise<ExpertRow[]> {
+  const random = Random.of(seed, "detours", task.id);
   const rows: ExpertRow[] = [];
   const first = await environment.reset({ seed, options: { taskId: task.id } });
   const turns: Turn[] = [];
   let observation = first.obs;
   let admissibleCommands = first.info.admissibleCommands;
-  for (const action of commands) {
-    const prompt = prompts.build({ opening: first.obs, turns, observation, admissibleCommands });
-    const answer = [...prompts.tokenizer.encode(action), endToken];
-    rows.push({ taskId: task.id, action, prompt: prompt.tokens, answer });
+  let plan = await world.expert?.(task.id);
+  for (let step = 0; plan && plan.length > 0 && step < maxSteps; step++) {
+    const isDetour = random.uniform() < detours;
+    const action = isDetour ? random.pick(admissibleCommands) : plan[0];
+    if (!isDetour) {
+      const prompt = prompts.build({ opening: first.obs, turns, observation, admissibleCommands });
+      const answer = [...prompts.tokenizer.encode(action), endToken];
+      rows.push({ taskId: task.id, action, prompt: prompt.tokens, answer });
+    }
     turns.push({ observation, action });
     const result = await environment.step(action);
     observation = result.obs;
     admissibleCommands = result.info.admissibleCommands;
+    plan = isDetour ? await world.expert?.(task.id, await environment.snapshot()) : plan.slice(1);
   }
   return rows;
 }

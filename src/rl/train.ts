@@ -106,7 +106,8 @@ class TrainingRun {
     const prompts = new PromptBuilder(tokenizer, config.prompt);
     const tasks = selectTasks(config, world);
     const chosen = taskOrder(config.seed, "expert", tasks).slice(0, config.imitation.episodes);
-    const expert = chosen.length > 0 ? await expertRows(world, chosen, prompts, endToken, config.seed) : [];
+    const options = { seed: config.seed, detours: config.imitation.detours, maxSteps: config.world.max_steps };
+    const expert = chosen.length > 0 ? await expertRows(world, chosen, prompts, endToken, options) : [];
     return new TrainingRun(config, deps, tasks, expert, prompts, endToken);
   }
 

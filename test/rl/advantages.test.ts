@@ -48,20 +48,19 @@ test("worked pair of trajectories: per episode and across steps", () => {
   expect([perRow[0], perRow[7]].map((value) => value.toFixed(3))).toEqual(["1.620", "-0.540"]);
 });
 
-test("one invalid action in an all-failed group costs its penalty and nothing else", () => {
+test("one invalid action in an all-failed group costs its penalty, against the group's share of invalid actions", () => {
   const rows = Array.from({ length: 8 }, (_, number) =>
     episode(0, number, 0, 5, number === 0 ? [3] : []),
   ).flat();
   const { total, outcome, statistics } = groupAdvantages(rows, options);
-  expect(total[3]).toBe(-0.1);
-  expect(total.filter((value) => value !== 0)).toHaveLength(1);
+  expect(total[3]).toBeCloseTo(-0.1 * (39 / 40), 12);
+  expect(total.filter((value) => Math.abs(value - 0.1 / 40) < 1e-12)).toHaveLength(39);
+  expect(total.reduce((sum, value) => sum + value, 0)).toBeCloseTo(0, 12);
   expect(outcome.every((value) => value === 0)).toBe(true);
   expect(statistics).toMatchObject({
     frac_reward_zero_std: 1,
     "dead_groups/before_penalties": 1,
     "dead_groups/after_penalties": 0,
-    "advantage/min": -0.1,
-    "advantage/max": 0,
     "advantage/penalised": 1 / 40,
   });
 });
@@ -82,7 +81,7 @@ test("masked truncated rows get neither part but count as episodes", () => {
     groupAdvantages(group([1, 0]), options).total[0],
     0,
   ]);
-  expect(groupAdvantages(rows, options).penalty[1]).toBe(-0.1);
+  expect(groupAdvantages(rows, options).penalty[1]).toBeCloseTo(-0.05, 12);
 });
 
 test("contradicting and infinite outcomes are refused, no rows are fine", () => {

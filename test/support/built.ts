@@ -6,14 +6,16 @@ import ts from "typescript";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 
-/** Strips the types from every file of src/ and shaders/, without checking them.
+/** Strips the types from every file of src/, shaders/ and bench/, without checking them.
  *  @param name of the caller, so that two test files do not share a folder
- *  @returns the folder that holds `src/` and `shaders/`; `remove` deletes it */
+ *  @returns the folder that holds `src/`, `shaders/` and `bench/`; `remove` deletes it */
 export function buildForTest(name: string): { folder: string; remove: () => void } {
   // Inside node_modules, so that bare imports resolve as in the project.
   const folder = join(root, "node_modules", ".cache", `uncouple-${name}-${process.pid}`);
-  for (const top of ["src", "shaders"]) {
-    for (const entry of readdirSync(join(root, top), { recursive: true, withFileTypes: true })) {
+  for (const top of ["src", "shaders", "bench"]) {
+    // below bench/ there are results and the packages of its peers
+    const recursive = top !== "bench";
+    for (const entry of readdirSync(join(root, top), { recursive, withFileTypes: true })) {
       if (!entry.isFile()) continue;
       const source = join(entry.parentPath, entry.name);
       const target = join(folder, source.slice(root.length));

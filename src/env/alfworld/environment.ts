@@ -89,18 +89,14 @@ export class AlfworldEnvironment implements Environment {
 
   /** @throws ArgumentError when `snapshot` is none of an ALFWorld environment */
   restore(snapshot: unknown): ResetResult {
-    if (!isSnapshot(snapshot)) {
-      throw new ArgumentError(
-        "[alfworld] not a snapshot: expected what `snapshot()` of such an environment gave. Pass that.",
-      );
-    }
-    if (this.#game?.taskId !== snapshot.taskId || this.#play === undefined) {
-      this.#game = this.#source.game(snapshot.taskId);
+    const { taskId, state, steps, obs } = readSnapshot(snapshot);
+    if (this.#game?.taskId !== taskId || this.#play === undefined) {
+      this.#game = this.#source.game(taskId);
       this.#play = this.#game.start();
     }
-    this.#play.restore(snapshot.state);
-    this.#steps = snapshot.steps;
-    this.#obs = snapshot.obs;
+    this.#play.restore(state);
+    this.#steps = steps;
+    this.#obs = obs;
     return { obs: this.#obs, info: this.#info() };
   }
 
@@ -126,7 +122,11 @@ export class AlfworldEnvironment implements Environment {
   }
 }
 
-function isSnapshot(value: unknown): value is Snapshot {
+/** Opens what `AlfworldEnvironment.snapshot` gave. @throws ArgumentError when it is something else */
+export function readSnapshot(value: unknown): Snapshot {
   const snapshot = value as Partial<Snapshot> | null | undefined;
-  return snapshot?.kind === "alfworld" && snapshot.state instanceof Uint8Array;
+  if (snapshot?.kind === "alfworld" && snapshot.state instanceof Uint8Array) return snapshot as Snapshot;
+  throw new ArgumentError(
+    "[alfworld] not a snapshot: expected what `snapshot()` of such an environment gave. Pass that.",
+  );
 }

@@ -2,8 +2,8 @@
 import { ConfigError } from "../../core/errors.js";
 import { Random } from "../../core/random.js";
 import type { Environment, Task, World } from "../world.js";
-import { AlfworldEnvironment, type GameSource } from "./environment.js";
-import { planFromStart } from "./expert.js";
+import { AlfworldEnvironment, type GameSource, readSnapshot } from "./environment.js";
+import { planFromStart, planFromState } from "./expert.js";
 import { AlfworldGame } from "./game.js";
 import { ParseCache } from "./parse_cache.js";
 
@@ -113,9 +113,10 @@ export class AlfworldWorld implements World, GameSource {
     return game;
   }
 
-  /** A winning command sequence from the task's start by the full-state planner; null when it finds none. */
-  expert(taskId: string): readonly string[] | null {
-    return planFromStart(this.game(taskId));
+  /** A winning command sequence from the task's start, or from a snapshot, by the full-state planner; null when it finds none. */
+  expert(taskId: string, from?: unknown): readonly string[] | null {
+    const game = this.game(taskId);
+    return from === undefined ? planFromStart(game) : planFromState(game, readSnapshot(from).state);
   }
 
   /** Words, first texts and short random plays of games spread evenly over all tasks; the same ones every time. */
