@@ -3,8 +3,9 @@
  * Everything here runs in Node; the folders core, gpu, kernels, autograd, model, optim, env and rl hold no Node imports.
  */
 
-// values and errors
-export { Random } from "./core/random.js";
+export { FlatParameters } from "./autograd/flat_parameters.js";
+export { Tape } from "./autograd/tape.js";
+export { Tensor } from "./autograd/tensor.js";
 export {
   AdapterError,
   ArgumentError,
@@ -16,42 +17,49 @@ export {
   UncoupleError,
 } from "./core/errors.js";
 export { type Logger, silentLogger } from "./core/logger.js";
-export type { Checkpoint, Evaluation, Metrics, RolloutRow, RunSink } from "./core/run_record.js";
-
-// device
-export { openGpu, type AdapterChoice, type OpenGpu } from "./host/drivers.js";
-export { Runtime, type DeviceFacts } from "./gpu/runtime.js";
-
-// ops, tensors, automatic differentiation
-export * from "./kernels/index.js";
-export { Tape } from "./autograd/tape.js";
-export { Tensor } from "./autograd/tensor.js";
-export { FlatParameters } from "./autograd/flat_parameters.js";
-export { AdamW } from "./optim/adamw.js";
-export { schedule } from "./optim/schedule.js";
-
-// policies
-export { parseQwen2Config, presetConfig, PRESET_NAMES, type Qwen2Config } from "./model/config.js";
-export { parameterShapes } from "./model/parameters.js";
-export { packSequences, type PackedTokens } from "./model/packing.js";
-export { Qwen2Model } from "./model/qwen2.js";
-export { Generator, type Generation, type GenerationRequest, type SamplingOptions } from "./model/generate.js";
-export { Tokenizer } from "./model/tokenizer.js";
-export { buildWordTokenizer } from "./model/word_tokenizer.js";
-export { readModelFolder, writeModelFolder } from "./host/model_folder.js";
-export { loadPolicy, policyTokenizer } from "./host/policy_folder.js";
-export { scoreSequences, type SequenceScore } from "./rl/score.js";
-
+// values and errors
+export { Random } from "./core/random.js";
+export type {
+  Checkpoint,
+  Evaluation,
+  EvaluationRow,
+  Metrics,
+  MetricsRow,
+  RolloutRow,
+  RunSink,
+} from "./core/run_record.js";
+export { householdWorld } from "./env/household/world.js";
 // worlds
 export type { Environment, Info, ResetResult, StepResult, Task, World } from "./env/world.js";
-export { householdWorld } from "./env/household/world.js";
+export { type DeviceFacts, Runtime } from "./gpu/runtime.js";
 export { openAlfworldFolder } from "./host/alfworld_folder.js";
-
-// training
-export { trainConfigSchema, type TrainConfig } from "./rl/config.js";
-export { groupAdvantages } from "./rl/advantages.js";
-export { PromptBuilder } from "./rl/prompt.js";
-export { RolloutWorker, type Episode } from "./rl/rollout.js";
-export { Learner } from "./rl/learner.js";
-export { runTraining, type TrainingDeps, type TrainingResult } from "./rl/train.js";
+// device
+export { type AdapterChoice, type OpenGpu, openGpu } from "./host/drivers.js";
+export { readModelFolder, writeModelFolder } from "./host/model_folder.js";
+export { loadPolicy, policyTokenizer } from "./host/policy_folder.js";
 export { openPolicy, openTrainingWorld } from "./host/training_setup.js";
+// ops, tensors, automatic differentiation
+export * from "./kernels/index.js";
+// policies
+export { PRESET_NAMES, parseQwen2Config, presetConfig, type Qwen2Config } from "./model/config.js";
+export {
+  type Generation,
+  type GenerationRequest,
+  Generator,
+  type SamplingOptions,
+} from "./model/generate.js";
+export { type PackedTokens, packSequences } from "./model/packing.js";
+export { parameterShapes } from "./model/parameters.js";
+export { Qwen2Model } from "./model/qwen2.js";
+export { Tokenizer } from "./model/tokenizer.js";
+export { buildWordTokenizer } from "./model/word_tokenizer.js";
+export { AdamW } from "./optim/adamw.js";
+export { schedule } from "./optim/schedule.js";
+export { groupAdvantages } from "./rl/advantages.js";
+// training
+export { type TrainConfig, trainConfigSchema } from "./rl/config.js";
+export { Learner } from "./rl/learner.js";
+export { PromptBuilder } from "./rl/prompt.js";
+export { type Episode, RolloutWorker } from "./rl/rollout.js";
+export { type SequenceScore, scoreSequences } from "./rl/score.js";
+export { runTraining, type TrainingDeps, type TrainingResult } from "./rl/train.js";

@@ -92,7 +92,7 @@ function inputText({ files, flags = [], overrides }: ConfigSources, settings: un
 }
 
 /** YAML of a configuration: what `config.yaml` of a run folder holds. */
-export function configText(config: TrainConfig): string {
+function configText(config: TrainConfig): string {
   return stringify(config);
 }
 

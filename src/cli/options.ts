@@ -42,8 +42,3 @@ export function plainCommand(program: Command, name: string, description: string
     .option("-v, --verbose", "print what happens on the way, and stack traces")
     .option("--no-color", "print without colours (as does NO_COLOR)");
 }
-
-/** The option of commands that write run folders; add it with `addOption`. */
-export function runsOption() {
-  return new Option("--out <folder>", "folder of the run folders").env("UNCOUPLE_RUNS_DIR").default("runs");
-}

@@ -21,7 +21,7 @@ function percent(value: number): string {
 }
 
 /** Success by split and mode, one column a stage, with 95 % intervals. */
-export function successTable(evaluations: readonly Evaluation[]): string {
+function successTable(evaluations: readonly Evaluation[]): string {
   const stages = STAGES.filter((stage) => evaluations.some((row) => row.stage === stage));
   const table = new Table({
     head: ["success on held-out games", "", ...stages.map((stage) => TITLES[stage])],

@@ -20,7 +20,7 @@ export class GpuBuffer {
 }
 
 /** Bytes a request is rounded up to: four steps an octave, so that batches of slightly different size share buffers. */
-export function sizeClass(bytes: number): number {
+function sizeClass(bytes: number): number {
   if (bytes <= 1024) return Math.max(256, Math.ceil(bytes / 256) * 256);
   const step = 2 ** (Math.floor(Math.log2(bytes - 1)) - 2);
   return Math.ceil(bytes / step) * step;

@@ -4,7 +4,7 @@ import { AdapterError } from "../core/errors.js";
 import { type AdapterFacts, isNamed, isSoftwareName } from "./adapters.js";
 
 /** Names with a meaning of their own; any other name is a part of an adapter's name. */
-export const ADAPTER_NAMES = ["auto", "gpu", "hardware", "lavapipe", "swiftshader"] as const;
+const ADAPTER_NAMES = ["auto", "gpu", "hardware", "lavapipe", "swiftshader"] as const;
 
 /** The apt line for Debian 12, whose own Mesa 22.3 lacks what Dawn asks for. */
 export const MESA_CURE = "apt install -t bookworm-backports mesa-vulkan-drivers";

@@ -9,7 +9,7 @@ export const SINGLE_FILE = "model.safetensors";
 /** Name of the index of a checkpoint in several files. */
 export const INDEX_FILE = "model.safetensors.index.json";
 /** Bytes of data above which Hugging Face's writers begin another file (5 GB). */
-export const DEFAULT_SHARD_BYTES = 5_000_000_000;
+const DEFAULT_SHARD_BYTES = 5_000_000_000;
 
 /** One file of a checkpoint to write. */
 export interface Shard<T extends ParameterShape> {

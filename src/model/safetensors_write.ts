@@ -91,7 +91,7 @@ function checkRange(name: string, values: Float32Array, bits: Uint16Array, dtype
  * @param name tensor name for messages
  * @throws DataError when a finite value would become infinite
  */
-export function encodeTensor(name: string, values: Float32Array, dtype: FloatDtype): Uint8Array {
+function encodeTensor(name: string, values: Float32Array, dtype: FloatDtype): Uint8Array {
   if (dtype === "F32") return new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
   const bits = dtype === "F16" ? toFloat16Bits(values) : toBfloat16Bits(values);
   checkRange(name, values, bits, dtype);

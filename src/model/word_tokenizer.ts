@@ -16,7 +16,7 @@ export interface WordTokenizerOptions {
 }
 
 /** Special tokens that every word tokenizer has, with ids 0, 1 and 2. */
-export const WORD_TOKENS = { pad: "<|pad|>", unknown: "<|unk|>", end: "<|end|>" } as const;
+const WORD_TOKENS = { pad: "<|pad|>", unknown: "<|unk|>", end: "<|end|>" } as const;
 
 /**
  * Marks a piece that continues the text before it without a space (U+2040, a tie). BERT's `##` would be taken for text

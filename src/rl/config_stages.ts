@@ -70,7 +70,9 @@ const grpoAdvantages = {
     ),
   invalid_action_penalty: numberFrom(0)
     .default(0.1)
-    .describe("taken from the advantage (not the reward) of rows with invalid actions, and given back evenly to all rows of the group"),
+    .describe(
+      "taken from the advantage (not the reward) of rows with invalid actions, and given back evenly to all rows of the group",
+    ),
   scale_rewards: choice(["group", "batch", "none"])
     .default("group")
     .describe("divide advantages by the standard deviation of the group, of the batch, or not (Dr. GRPO)"),

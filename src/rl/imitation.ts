@@ -42,7 +42,8 @@ export async function expertRows(
   }
   const environment = world.create();
   const rows: ExpertRow[] = [];
-  for (const task of tasks) rows.push(...(await playExpert(world, environment, task, prompts, endToken, options)));
+  for (const task of tasks)
+    rows.push(...(await playExpert(world, environment, task, prompts, endToken, options)));
   await environment.close();
   if (rows.length === 0) {
     throw new ConfigError(

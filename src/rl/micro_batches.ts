@@ -19,7 +19,7 @@ export interface MicroBatch {
 }
 
 /** Tokens a row costs: the last answer token is predicted but never read. */
-export function rowLength({ prompt, answer }: TokenRow): number {
+function rowLength({ prompt, answer }: TokenRow): number {
   return prompt.length + answer.length - 1;
 }
 

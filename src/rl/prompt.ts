@@ -43,13 +43,13 @@ export interface Prompt {
 }
 
 /** Task sentence of a first observation, without the marker; the whole text when there is no marker. */
-export function taskOf(opening: string): string {
+function taskOf(opening: string): string {
   const at = opening.indexOf(TASK_MARKER);
   return (at < 0 ? opening : opening.slice(at + TASK_MARKER.length)).trim();
 }
 
 /** The first observation without banner and task sentence. */
-export function roomOf(opening: string): string {
+function roomOf(opening: string): string {
   const at = opening.indexOf(TASK_MARKER);
   const text = at < 0 ? "" : opening.slice(0, at);
   return text.replace(/^-=.*=-\s*/, "").trim();

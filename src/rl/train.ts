@@ -106,7 +106,11 @@ class TrainingRun {
     const prompts = new PromptBuilder(tokenizer, config.prompt);
     const tasks = selectTasks(config, world);
     const chosen = taskOrder(config.seed, "expert", tasks).slice(0, config.imitation.episodes);
-    const options = { seed: config.seed, detours: config.imitation.detours, maxSteps: config.world.max_steps };
+    const options = {
+      seed: config.seed,
+      detours: config.imitation.detours,
+      maxSteps: config.world.max_steps,
+    };
     const expert = chosen.length > 0 ? await expertRows(world, chosen, prompts, endToken, options) : [];
     return new TrainingRun(config, deps, tasks, expert, prompts, endToken);
   }

@@ -32,7 +32,7 @@ export interface Edge {
 }
 
 /** Folder of a project path: `src/gpu/x.ts` -> gpu, `shaders/x.ts` -> shaders; undefined outside the layers. */
-export function layerOf(path: string): string | undefined {
+function layerOf(path: string): string | undefined {
   const match = path.match(/^(?:src\/([a-z_]+)\/|(shaders)\/|(bench)\/)/);
   return match?.[1] ?? match?.[2];
 }
