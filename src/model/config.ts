@@ -218,7 +218,8 @@ export function presetConfig(
     rope_theta: published ? 1_000_000 : 10_000,
     tie_word_embeddings: true,
     hidden_act: "silu",
-    initializer_range: 0.02,
+    // 0.02 suits widths of a thousand and more; narrow layers need 1 / sqrt(width) to pass a signal on
+    initializer_range: published ? 0.02 : 0.8 / Math.sqrt(shape.C),
     torch_dtype: published ? "bfloat16" : "float32",
     bos_token_id: published ? 151643 : null,
     eos_token_id: published ? 151643 : null,
