@@ -40,6 +40,11 @@ export const PRODUCTS: readonly ProductCase[] = [
 ];
 export const QUICK_PRODUCTS: readonly ProductCase[] = [product(256, 256, 256), product(1024, 192, 64, "nt")];
 
+/** MxNxK and the layout, as rows name it. */
+export function productLabel({ M, N, K, transposeA, transposeB }: ProductCase): string {
+  return `${M}x${N}x${K} ${transposeA ? "t" : "n"}${transposeB ? "t" : "n"}`;
+}
+
 /** Elements compared with float64 sums. */
 const CHECKED = 256;
 
@@ -52,15 +57,14 @@ export interface MatmulBench {
 
 /** Rows of one product: ours forward, every peer's forward, ours backward. */
 export async function benchProduct(bench: MatmulBench, sizes: ProductCase): Promise<BenchRow[]> {
-  const { M, N, K, transposeA, transposeB } = sizes;
-  const layout = `${transposeA ? "t" : "n"}${transposeB ? "t" : "n"}`;
+  const { M, N, K } = sizes;
   const random = Random.of(3, "bench", M, N, K);
   const a = Float32Array.from({ length: M * K }, () => random.normal());
   const b = Float32Array.from({ length: K * N }, () => random.normal());
   const row = {
     op: "matmul",
     direction: "forward" as const,
-    shape: `${M}x${N}x${K} ${layout}`,
+    shape: productLabel(sizes),
     dtype: "f32" as const,
     adapter: bench.adapter,
   };

@@ -3,7 +3,8 @@
  * part of its K range. One invocation owns `rows` x 4 columns of each of its `groups` (groups lie lanes * 4 columns apart).
  *
  * Loads are the cost on these adapters, each lane's being a branch of its own, so A is loaded once per subgroup: a step of
- * four k has rows * 4 elements of A, spread as vec4 over the lanes and handed round by broadcasts with constant lane.
+ * four k has rows * 4 elements of A, spread as vec4 over the lanes and handed round by broadcasts with constant lane; or,
+ * where subgroups are quads, by swaps, each lane adding to another row: there a swap costs far less than a broadcast.
  * No shared memory, no barrier. Each element of y adds its products in ascending k, four to a step.
  */
 import { wgsl } from "wgsl-preprocessor/wgsl-preprocessor.js";
@@ -11,12 +12,15 @@ import { wgsl } from "wgsl-preprocessor/wgsl-preprocessor.js";
 export interface LaneTile {
   /** Invocations of a workgroup. */
   readonly lanes: number;
-  /** Rows of the tile: 1 or a multiple of 4. */
+  /** Rows of the tile: 1 or a multiple of 4; a multiple of 4 for quads. */
   readonly rows: number;
   /** vec4 columns that each invocation owns. */
   readonly groups: number;
-  /** How the elements of A reach the lanes; `none`: each lane loads all of them, for adapters of unknown subgroup size. */
-  readonly exchange: "subgroup" | "quad" | "none";
+  /**
+   * How the elements of A reach the lanes. `broadcast`: lane by lane. `swap`: subgroups are quads; sum r of a lane belongs
+   * to row r ^ lane of the tile. `none`: each lane loads all of them, for adapters of unknown subgroup size.
+   */
+  readonly exchange: "broadcast" | "swap" | "none";
 }
 
 /** Which operand is stored transposed, and what divides by 4: only aligned rows can be read and written as vec4. */
@@ -104,12 +108,13 @@ const vectorOf = ({ exchange, rows, lanes }: LaneTile, i: number): string => {
   return rows % lanes === 0 ? `lane + ${i * lanes}u` : `min(lane + ${i * lanes}u, ${rows - 1}u)`;
 };
 
-/** Plain A: vector v is row v, four k. Transposed A: vector v is k = v / (rows / 4), four rows. */
+/** Plain A: vector v is row v, four k; for swaps transposed A too. Else transposed A: vector v is k = v / (rows / 4), four rows. */
 function addressesOfA(tile: LaneTile, { transposeA, vectorA }: MatmulText): string {
   const quarter = tile.rows / 4;
   return lines(loadCount(tile), (i) => {
     const vector = vectorOf(tile, i);
     if (!transposeA) return `  let a_row${i} = a_start + min(row + ${vector}, params.M - 1u) * params.K;`;
+    if (tile.exchange === "swap") return `  let a_row${i} = a_start + min(row + ${vector}, params.M - 1u);`;
     const first = `row + ((${vector}) % ${quarter}u) * 4u`;
     return `  let a_step${i} = (${vector}) / ${quarter}u;
   let a_row${i} = a_start + min(${first}, params.M - ${vectorA ? 4 : 1}u);`;
@@ -122,6 +127,14 @@ function loadsOfA(tile: LaneTile, { transposeA, vectorA, tail }: MatmulText): st
       return vectorA
         ? `    let a${i} = a[(a_row${i} + k) / 4u];`
         : `    let a${i} = load_a(a_row${i} + k, k_end - k);`;
+    }
+    if (tile.exchange === "swap") {
+      const elements = STEP.map((j) =>
+        tail
+          ? `select(0.0, a[a_row${i} + min(k + ${j}u, params.K - 1u) * params.M], k + ${j}u < k_end)`
+          : `a[a_row${i} + (k + ${j}u) * params.M]`,
+      );
+      return `    let a${i} = vec4<f32>(${elements.join(", ")});`;
     }
     const k = tail ? `min(k + a_step${i}, params.K - 1u)` : `(k + a_step${i})`;
     const offset = `a_row${i} + ${k} * params.M`;
@@ -164,17 +177,24 @@ function loadsOfB({ groups }: LaneTile, { transposeB, vectorB, tail }: MatmulTex
   });
 }
 
-/** The element of A in this row of the tile at step j of four. */
-function elementOfA(tile: LaneTile, transposeA: boolean, row: number, j: number): string {
-  const vector = transposeA ? j * (tile.rows / 4) + Math.floor(row / 4) : row;
-  const part = PART[transposeA ? row % 4 : j];
-  if (tile.exchange === "none") return `a${vector}.${part}`;
-  const call = tile.exchange === "quad" ? "quadBroadcast" : "subgroupBroadcast";
-  return `${call}(a${Math.floor(vector / tile.lanes)}.${part}, ${vector % tile.lanes}u)`;
+/** Declares x0 .. x3: the elements of A at the four k of a step for sum `row` of each lane. */
+function elementsOfA(tile: LaneTile, transposeA: boolean, row: number): string {
+  if (tile.exchange === "swap") {
+    const swap = ["", "quadSwapX", "quadSwapY", "quadSwapDiagonal"][row % 4];
+    const parts = STEP.map((j) => `let x${j} = x.${PART[j]};`).join(" ");
+    return `let x = ${swap}(a${Math.floor(row / 4)}); ${parts}`;
+  }
+  return STEP.map((j) => {
+    const vector = transposeA ? j * (tile.rows / 4) + Math.floor(row / 4) : row;
+    const part = PART[transposeA ? row % 4 : j];
+    if (tile.exchange === "none") return `let x${j} = a${vector}.${part};`;
+    const register = Math.floor(vector / tile.lanes);
+    return `let x${j} = subgroupBroadcast(a${register}.${part}, ${vector % tile.lanes}u);`;
+  }).join(" ");
 }
 
-/** SwiftShader's compiler keeps every intermediate vec4 in memory, so its sums (exchange `quad`) are kept as scalars. */
-const isScalar = ({ exchange }: LaneTile): boolean => exchange === "quad";
+/** SwiftShader's compiler keeps every intermediate vec4 in memory, so the sums of quads are kept as scalars. */
+const isScalar = ({ exchange }: LaneTile): boolean => exchange === "swap";
 
 function accumulators(tile: LaneTile): string {
   return lines(tile.rows * tile.groups, (i) =>
@@ -187,7 +207,7 @@ function accumulators(tile: LaneTile): string {
 /** Row by row, so that a sum is loaded and stored once for four k. */
 function products(tile: LaneTile, { transposeA }: MatmulText): string {
   return lines(tile.rows, (row) => {
-    const elements = STEP.map((j) => `let x${j} = ${elementOfA(tile, transposeA, row, j)};`).join(" ");
+    const elements = elementsOfA(tile, transposeA, row);
     const sums = Array.from({ length: tile.groups }, (_, c) => {
       const name = `sum${row * tile.groups + c}`;
       const add = (part: string) =>
@@ -217,10 +237,12 @@ function stores(tile: LaneTile, { bias, output, vectorY }: MatmulText): string {
     });
     return [head, ...parts].join("\n");
   });
+  const isSwapped = tile.exchange === "swap";
+  const store = `    let start = (part * params.M + y_row) * params.N;\n${columns}`;
   return `  var sums = array<vec4<f32>, ${rows * groups}>(${sums.join(", ")});
-  let present = min(${rows}u, params.M - row);
+  let present = min(${rows}u, ${isSwapped ? "(params.M - row + 3u) / 4u * 4u" : "params.M - row"});
   for (var r = 0u; r < present; r++) {
-    let start = (part * params.M + row + r) * params.N;
-${columns}
+    let y_row = row + ${isSwapped ? "(r ^ lane)" : "r"};
+${isSwapped ? `    if (y_row >= params.M) { continue; }\n${store}` : store}
   }`;
 }

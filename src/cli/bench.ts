@@ -3,7 +3,7 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Option } from "@commander-js/extra-typings";
 import Table from "cli-table3";
-import { benchProduct, PRODUCTS, QUICK_PRODUCTS } from "../../bench/matmul.js";
+import { benchProduct, PRODUCTS, productLabel, QUICK_PRODUCTS } from "../../bench/matmul.js";
 import type { Effort } from "../../bench/measure.js";
 import { benchOp } from "../../bench/ops.js";
 import { type MissingPeer, openPeers, type Peer } from "../../bench/peers.js";
@@ -18,6 +18,7 @@ import { type GpuOptions, type GpuSession, withGpu } from "./session.js";
 
 interface BenchOptions extends GpuOptions {
   readonly filter?: string;
+  readonly shape?: RegExp;
   readonly peers?: true;
   readonly quick?: true;
   readonly json?: true;
@@ -29,6 +30,11 @@ export const register: Register = (program, context) => {
   gpuCommand(program, "bench", "Check every kernel against its reference and measure it.")
     .argument("[op]", "only ops whose name contains this")
     .option("--filter <text>", "the same as [op]")
+    .addOption(
+      new Option("--shape <pattern>", "only matmul shapes that match, as 512x512 or tn").argParser(
+        (text) => new RegExp(text),
+      ),
+    )
     .option("--peers", "measure other libraries too (first: npm --prefix bench/peers ci)")
     .option("--quick", "small shapes and few repeats")
     .addOption(new Option("--repeats <count>", "samples of each row").argParser(readCount))
@@ -80,7 +86,9 @@ async function bench(session: GpuSession, options: BenchOptions, context: CliCon
       continue;
     }
     for (const product of options.quick ? QUICK_PRODUCTS : PRODUCTS) {
-      terminal.info(`measuring matmul ${product.M}x${product.N}x${product.K}`);
+      const label = productLabel(product);
+      if (options.shape && !options.shape.test(label)) continue;
+      terminal.info(`measuring matmul ${label}`);
       rows.push(...(await benchProduct({ launcher, adapter, peers, effort }, product)));
     }
   }
@@ -127,8 +135,10 @@ async function save(
   const command = [
     "uncouple bench",
     filter,
+    options.shape && `--shape "${options.shape.source}"`,
     peers && "--peers",
     quick && "--quick",
+    options.repeats && `--repeats ${options.repeats}`,
     `--adapter ${options.adapter}`,
   ];
   const passport = {

@@ -46,7 +46,8 @@ export function planMatmul(shape: MatmulShape, facts: DeviceFacts, canSplit: boo
     layout: {
       transposeA,
       transposeB,
-      vectorA: (transposeA ? M : K) % 4 === 0,
+      vectorA:
+        isLaneTile(tile) && tile.exchange === "swap" && transposeA ? false : (transposeA ? M : K) % 4 === 0,
       vectorB: (transposeB ? K : N) % 4 === 0,
       vectorY: N % 4 === 0,
       tail: K % 4 !== 0,
@@ -59,13 +60,28 @@ export function planMatmul(shape: MatmulShape, facts: DeviceFacts, canSplit: boo
 
 export const isLaneTile = (tile: LaneTile | SharedTile): tile is LaneTile => "lanes" in tile;
 
-function laneTile({ M, transposeA }: MatmulShape, facts: DeviceFacts): LaneTile {
+function laneTile(shape: MatmulShape, facts: DeviceFacts): LaneTile {
+  const { M, transposeA } = shape;
   const lanes = facts.subgroupMinSize;
   if (lanes < 4 || lanes !== facts.subgroupMaxSize)
     return { lanes: 8, rows: M === 1 && !transposeA ? 1 : 4, groups: 2, exchange: "none" };
+  if (lanes === 4) return quadTile(shape);
   const rows = M > 8 ? 16 : M > 4 ? 8 : M > 1 || transposeA ? 4 : 1;
-  // about 32 columns a workgroup: wider tiles save loads of A, but their code leaves the instruction cache
-  return { lanes, rows, groups: lanes < 8 ? 2 : 1, exchange: lanes === 4 ? "quad" : "subgroup" };
+  // 32 columns at 8 lanes: wider tiles save loads of A, but their code leaves the instruction cache
+  return { lanes, rows, groups: 1, exchange: "broadcast" };
+}
+
+/** The largest tile that leaves work for all cores and is filled. */
+function quadTile({ M, N, batch }: MatmulShape): LaneTile {
+  const quad = { lanes: 4, exchange: "swap" } as const;
+  for (const { rows, groups } of [
+    { rows: 32, groups: 4 },
+    { rows: 32, groups: 2 },
+  ]) {
+    const tiles = Math.ceil(M / rows) * Math.ceil(N / (16 * groups)) * batch;
+    if (tiles >= 2 * ENOUGH.software && M >= 2 * rows && N >= 16 * groups) return { ...quad, rows, groups };
+  }
+  return { ...quad, rows: M > 8 ? 16 : M > 4 ? 8 : 4, groups: 2 };
 }
 
 function sharedTile({ M, N, batch }: MatmulShape, facts: DeviceFacts): SharedTile {

@@ -45,6 +45,10 @@ const grpoSampling = {
   num_generations: integerFrom(2)
     .default(8)
     .describe("G, episodes of one task that form a group (verl: rollout.n)"),
+  max_tasks: integerFrom(1)
+    .nullable()
+    .default(null)
+    .describe("practise on that many of the training tasks only, drawn once; null = all"),
   tasks_per_step: integerFrom(1).default(8).describe("groups for each iteration"),
   num_iterations: integerFrom(1)
     .default(1)

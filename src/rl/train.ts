@@ -212,7 +212,7 @@ class TrainingRun {
       learner,
       worker: this.#worker,
       reference: this.#reference,
-      tasks: this.tasks,
+      tasks: taskOrder(config.seed, "practice", this.tasks).slice(0, config.grpo.max_tasks ?? undefined),
       iteration: this.#step - this.#imitationSteps,
       step: this.#step + 1,
       learningRate: this.#rate("grpo"),
