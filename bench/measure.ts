@@ -1,5 +1,8 @@
 /** Interleaved timing: round by round, every implementation takes one sample, so that a slow moment hits all of them. */
 
+import { Bench } from "tinybench";
+import { quantile } from "../src/core/statistics.js";
+
 /** Something that can be run several times and waited for. */
 export interface Work {
   /** Runs `calls` times; resolves when all of it has been executed. */
@@ -33,9 +36,14 @@ export async function measure(works: readonly Work[], { repeats, sampleMs }: Eff
   }
   const samples: number[][] = works.map(() => []);
   for (let round = 0; round < repeats; round++) {
-    for (const [index, work] of works.entries()) {
-      samples[index].push((await clock(() => work.run(calls[index]))) / calls[index]);
-    }
+    const bench = new Bench({ iterations: 1, time: 0, warmup: false, throws: true });
+    works.forEach((work, index) => {
+      bench.add(String(index), () => work.run(calls[index]));
+    });
+    await bench.run();
+    bench.tasks.forEach(({ result }, index) => {
+      if ("latency" in result) samples[index].push(result.latency.mean / calls[index]);
+    });
   }
   return samples.map((times, index) => ({
     medianMs: quantile(times, 0.5),
@@ -50,13 +58,4 @@ async function clock(run: () => Promise<void>): Promise<number> {
   const start = performance.now();
   await run();
   return performance.now() - start;
-}
-
-/** Linear between neighbours, as numpy's default. */
-export function quantile(values: readonly number[], fraction: number): number {
-  const sorted = values.toSorted((a, b) => a - b);
-  const at = (sorted.length - 1) * fraction;
-  const low = Math.floor(at);
-  const high = Math.min(low + 1, sorted.length - 1);
-  return sorted[low] + (sorted[high] - sorted[low]) * (at - low);
 }

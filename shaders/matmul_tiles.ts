@@ -23,8 +23,7 @@ export interface SharedTile {
   readonly unroll: number;
 }
 
-export const invocationsOf = ({ tileM, tileN, ownM, ownN }: SharedTile): number =>
-  (tileM / ownM) * (tileN / ownN);
+const invocationsOf = ({ tileM, tileN, ownM, ownN }: SharedTile): number => (tileM / ownM) * (tileN / ownN);
 
 /** How one operand lies in memory, seen from its tile: `along` is the axis of contiguous memory. */
 interface Operand {
