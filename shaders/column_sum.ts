@@ -5,7 +5,8 @@
  */
 import { wgsl } from "wgsl-preprocessor/wgsl-preprocessor.js";
 
-export function partial(): string {
+/** @param term WGSL of what is added, over `row` and `c` */
+export function partial(term = "x[row * params.C + c]"): string {
   return wgsl`
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
@@ -16,18 +17,19 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   let c = (index % blocks) * 64u + local;
   if (part >= params.P || c >= params.C) { return; }
   var sum = 0.0;
-  for (var row = part * params.R; row < min(params.N, (part + 1u) * params.R); row++) { sum += x[row * params.C + c]; }
+  for (var row = part * params.R; row < min(params.N, (part + 1u) * params.R); row++) { sum += ${term}; }
   partial[part * params.C + c] = sum;
 }`;
 }
 
-export function total(): string {
+/** @param gradient name of the written gradient */
+export function total(gradient = "d_y"): string {
   return wgsl`
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   if (id.x >= params.C) { return; }
   var sum = 0.0;
   for (var part = 0u; part < params.P; part++) { sum += partial[part * params.C + id.x]; }
-  store_d_y(id.x, sum);
+  store_${gradient}(id.x, sum);
 }`;
 }

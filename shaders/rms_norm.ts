@@ -34,34 +34,3 @@ ${rowEntry(layout, "params.N")}
   }
 }`;
 }
-
-/** Partial column sums of d_y * x * rstd: workgroup p adds rows [p * R, p * R + R) of 64 channels, one channel an invocation. */
-export function backwardGainPartial(): string {
-  return wgsl`
-@compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
-        @builtin(local_invocation_index) local: u32) {
-  let index = workgroup_index(group, groups);
-  let blocks = (params.C + 63u) / 64u;
-  let part = index / blocks;
-  let c = (index % blocks) * 64u + local;
-  if (part >= params.P || c >= params.C) { return; }
-  var sum = 0.0;
-  for (var row = part * params.R; row < min(params.N, (part + 1u) * params.R); row++) {
-    sum += d_y[row * params.C + c] * x[row * params.C + c] * rstd[row];
-  }
-  partial[part * params.C + c] = sum;
-}`;
-}
-
-/** d_gain = sum of the partials in ascending order, one channel an invocation. */
-export function backwardGain(): string {
-  return wgsl`
-@compute @workgroup_size(64)
-fn main(@builtin(global_invocation_id) id: vec3<u32>) {
-  if (id.x >= params.C) { return; }
-  var sum = 0.0;
-  for (var part = 0u; part < params.P; part++) { sum += partial[part * params.C + id.x]; }
-  store_d_gain(id.x, sum);
-}`;
-}

@@ -11,7 +11,7 @@ const partialUnit: KernelUnit = {
   scalars,
   kernel: {
     entry: "partial",
-    shader: columnSum.partial,
+    shader: () => columnSum.partial(),
     reads: ["x"],
     writes: ["partial"],
     workgroups: ({ P, C }) => P * Math.ceil(C / 64),
@@ -22,7 +22,7 @@ const totalUnit: KernelUnit = {
   scalars,
   kernel: {
     entry: "total",
-    shader: columnSum.total,
+    shader: () => columnSum.total(),
     reads: ["partial"],
     writes: ["d_y"],
     workgroups: ({ C }) => Math.ceil(C / 64),

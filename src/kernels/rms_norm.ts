@@ -1,3 +1,4 @@
+import { partial, total } from "../../shaders/column_sum.js";
 import * as shader from "../../shaders/rms_norm.js";
 import { rowLayout } from "../../shaders/rows.js";
 import { defineOp, f32, f32Param } from "./op.js";
@@ -37,7 +38,7 @@ export const rmsNorm = defineOp({
     },
     {
       entry: "backward_gain_partial",
-      shader: shader.backwardGainPartial,
+      shader: () => partial("d_y[row * params.C + c] * x[row * params.C + c] * rstd[row]"),
       reads: ["x", "rstd", "d_y"],
       writes: ["partial"],
       for: ["d_gain"],
@@ -45,7 +46,7 @@ export const rmsNorm = defineOp({
     },
     {
       entry: "backward_gain",
-      shader: shader.backwardGain,
+      shader: () => total("d_gain"),
       reads: ["partial"],
       writes: ["d_gain"],
       workgroups: ({ C }) => Math.ceil(C / 64),
