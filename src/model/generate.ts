@@ -116,9 +116,7 @@ export class Generator {
     await this.#prefill(requests, all, options);
     let active = all.filter((one) => !isFinished(one, options));
     while (active.length > 0) {
-      const packed = singleTokens(active);
-      for (const one of active) one.length++;
-      await this.#step(requests, active, packed, options, true);
+      await this.#decode(requests, active, options);
       active = active.filter((one) => !isFinished(one, options));
     }
     return all.map(({ tokens, logProbs }) => ({
@@ -128,48 +126,58 @@ export class Generator {
     }));
   }
 
-  /** Computes the prompts, several at once up to the token budget, and samples each one's first token. */
+  /** Computes the prompts, each different one once and several at a time up to the token budget, and samples first tokens. */
   async #prefill(
     requests: readonly GenerationRequest[],
     all: readonly Active[],
     options: SamplingOptions,
   ): Promise<void> {
+    const piles = [...pilesOfEqualPrompts(requests, all).values()];
     let start = 0;
-    while (start < all.length) {
+    while (start < piles.length) {
       let end = start;
       let tokens = 0;
-      while (end < all.length && (end === start || tokens + all[end].length <= this.#tokensPerBatch))
-        tokens += all[end++].length;
-      const part = all.slice(start, end);
-      await this.#step(
-        requests,
-        part,
-        packSequences(part.map(({ request }) => requests[request].prompt)),
-        options,
-        false,
-      );
+      while (end < piles.length && (end === start || tokens + piles[end][0].length <= this.#tokensPerBatch))
+        tokens += piles[end++][0].length;
+      const part = piles.slice(start, end);
+      const packed = packSequences(part.map(([{ request }]) => requests[request].prompt));
+      const active = part.flat();
+      const promptOf = part.flatMap((pile, index) => pile.map(() => index));
+      await this.#step(requests, active, options, (tape) => {
+        const batch = this.model.batch(tape, packed);
+        const attend = this.#fillingAttention(tape, batch, packed, active, promptOf);
+        const hidden = this.model.hidden(tape, batch, attend);
+        const lastRows = Uint32Array.from(promptOf, (index) => packed.offsets[index + 1] - 1);
+        return tape.apply(gatherRows, { x: hidden, index: tape.input(lastRows) }).y;
+      });
       start = end;
     }
   }
 
-  /** One forward pass over prompts or single tokens, and one sampled token for each sequence. */
+  /** One more token for each sequence. */
+  async #decode(
+    requests: readonly GenerationRequest[],
+    active: readonly Active[],
+    options: SamplingOptions,
+  ): Promise<void> {
+    const packed = singleTokens(active);
+    for (const one of active) one.length++;
+    await this.#step(requests, active, options, (tape) => {
+      const batch = this.model.batch(tape, packed);
+      return this.model.hidden(tape, batch, this.#cachedAttention(tape, batch, active));
+    });
+  }
+
+  /** One forward pass and one sampled token for each active sequence. @param forward gives a hidden row for each of them */
   async #step(
     requests: readonly GenerationRequest[],
     active: readonly Active[],
-    packed: PackedTokens,
     options: SamplingOptions,
-    decoding: boolean,
+    forward: (tape: Tape) => Tensor,
   ): Promise<void> {
     const { model } = this;
     const tape = new Tape(model.launcher, { record: false });
-    const batch = model.batch(tape, packed);
-    const attend = decoding
-      ? this.#cachedAttention(tape, batch, active)
-      : this.#fillingAttention(tape, batch, packed, active);
-    const hidden = model.hidden(tape, batch, attend);
-    const lastRows = Uint32Array.from(active, (_, index) => packed.offsets[index + 1] - 1);
-    const rows = decoding ? hidden : tape.apply(gatherRows, { x: hidden, index: tape.input(lastRows) }).y;
-    const logits = tape.apply(linear, { x: rows, weight: model.headWeight }).y;
+    const logits = tape.apply(linear, { x: forward(tape), weight: model.headWeight }).y;
     const stream = tape.input(Uint32Array.from(active, ({ request }) => requests[request].stream));
     const counter = tape.input(Uint32Array.from(active, ({ tokens }) => tokens.length));
     const { token, log_prob } = tape.apply(
@@ -193,15 +201,30 @@ export class Generator {
     });
   }
 
-  #fillingAttention(tape: Tape, batch: DeviceBatch, packed: PackedTokens, active: readonly Active[]): Attend {
-    const slots = new Uint32Array(batch.count);
+  /** Attention over packed prompts that leaves keys and values in the slots of all sequences with that prompt. */
+  #fillingAttention(
+    tape: Tape,
+    batch: DeviceBatch,
+    packed: PackedTokens,
+    active: readonly Active[],
+    promptOf: readonly number[],
+  ): Attend {
+    const rows: number[] = [];
+    const slots: number[] = [];
     active.forEach(({ slot }, index) => {
-      slots.fill(slot, packed.offsets[index], packed.offsets[index + 1]);
+      const prompt = promptOf[index];
+      for (let row = packed.offsets[prompt]; row < packed.offsets[prompt + 1]; row++) {
+        rows.push(row);
+        slots.push(slot);
+      }
     });
-    const slot = tape.input(slots);
+    const slot = tape.input(Uint32Array.from(slots));
+    const position = tape.input(Uint32Array.from(rows, (row) => packed.position[row]));
+    const index = active.length > packed.offsets.length - 1 ? tape.input(Uint32Array.from(rows)) : undefined;
+    const spread = (x: Tensor) => (index ? tape.apply(gatherRows, { x, index }).y : x);
     const full = this.model.packedAttention(tape, batch);
     return (layer, projections) => {
-      this.#append(layer, projections.k, projections.v, slot, batch.position);
+      this.#append(layer, spread(projections.k), spread(projections.v), slot, position);
       return full(layer, projections);
     };
   }
@@ -246,6 +269,20 @@ export class Generator {
 
 function isFinished({ tokens }: Active, { endTokens, maxNewTokens }: SamplingOptions): boolean {
   return tokens.length >= maxNewTokens || endTokens.includes(tokens[tokens.length - 1]);
+}
+
+function pilesOfEqualPrompts(
+  requests: readonly GenerationRequest[],
+  all: readonly Active[],
+): Map<string, [Active, ...Active[]]> {
+  const piles = new Map<string, [Active, ...Active[]]>();
+  for (const one of all) {
+    const key = requests[one.request].prompt.join();
+    const pile = piles.get(key);
+    if (pile) pile.push(one);
+    else piles.set(key, [one]);
+  }
+  return piles;
 }
 
 /** The last sampled token of each sequence as a packed batch of one-token rows at their true positions. */

@@ -40,6 +40,20 @@ export function text() {
   return z.string(expected).min(1, expected);
 }
 
+export function regularExpression() {
+  const expected = "a regular expression";
+  return z.string(expected).refine(isRegularExpression, expected);
+}
+
+function isRegularExpression(source: string): boolean {
+  try {
+    new RegExp(source);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 /** One of a few words. */
 export function choice<const T extends readonly [string, ...string[]]>(words: T) {
   const last = words[words.length - 1];

@@ -7,6 +7,7 @@ import {
   numberAbove,
   numberFrom,
   positiveFraction,
+  regularExpression,
   section,
 } from "./config_fields.js";
 
@@ -21,6 +22,10 @@ export const imitationSection = section({
     .describe(
       "chance before each expert step of a random admissible action, which is not imitated: teaches to recover (DART)",
     ),
+  detour_pattern: regularExpression()
+    .nullable()
+    .default(null)
+    .describe('take only actions that match this regular expression as detours, as "^go to "; null = all'),
   prompt_loss_weight: numberFrom(0)
     .default(0)
     .describe(
@@ -116,6 +121,13 @@ const grpoLoss = {
       "token_mean = over all tokens of the mini-batch (TRL loss_type dapo, verl token-mean); sequence_mean = mean over " +
         "each row's tokens, then over rows (TRL grpo, verl seq-mean-token-mean); sequence_sum = row sums divided by rows " +
         "times max_completion_length (TRL dr_grpo, verl seq-mean-token-sum-norm)",
+    ),
+  skip_gradient_below: numberFrom(0)
+    .default(0)
+    .describe(
+      "do not compute rows with |advantage| * sqrt(sum over tokens of (1 - p)^2) below this (p as sampled; equal rows added " +
+        "up first): sure actions hardly move the policy, but cost as much; 0 = compute all that move it at all. Has no " +
+        "effect with beta or entropy_coef",
     ),
 };
 

@@ -133,6 +133,7 @@ function lossOptions({ grpo }: TrainConfig): PolicyLossOptions {
     aggregation: grpo.loss_aggregation,
     normaliser: grpo.max_completion_length,
     temperature: grpo.temperature,
+    skipBelow: grpo.skip_gradient_below,
   };
 }
 
@@ -197,7 +198,7 @@ function metrics(
     ),
     kl: average(({ referenceKl }) => referenceKl),
     approx_kl: average(({ approximateKl }) => approximateKl),
-    entropy: average(({ entropy }) => entropy),
+    entropy: -mean(rows.flatMap(({ sampledLogProbs }) => [...sampledLogProbs])),
     "clip_ratio/low_mean": average(({ clipFractionLow }) => clipFractionLow),
     "clip_ratio/high_mean": average(({ clipFractionHigh }) => clipFractionHigh),
     "clip_ratio/dual_mean": average(({ dualClipFraction }) => dualClipFraction),
@@ -209,6 +210,7 @@ function metrics(
     learning_rate: learningRate,
     num_tokens: rows.reduce((sum, { prompt, answer }) => sum + prompt.length + answer.length, 0),
     rows: rows.length,
+    "rows/computed": average(({ computedRows }) => computedRows),
     "perf/step_ms/rollout": time.rollout,
     "perf/step_ms/update": time.update,
     "perf/trained_tokens_per_s": trained / (time.update / 1000),

@@ -20,6 +20,8 @@ export interface ExpertOptions {
    * @source noise injection as in DART, Laskey et al. 2017
    */
   readonly detours: number;
+  /** Only admissible actions that match it are taken as detours; default all. */
+  readonly detourPattern?: RegExp;
   /** Steps after which an episode is cut. */
   readonly maxSteps: number;
 }
@@ -59,7 +61,7 @@ async function playExpert(
   task: Task,
   prompts: PromptBuilder,
   endToken: number,
-  { seed, detours, maxSteps }: ExpertOptions,
+  { seed, detours, detourPattern, maxSteps }: ExpertOptions,
 ): Promise<ExpertRow[]> {
   const random = Random.of(seed, "detours", task.id);
   const rows: ExpertRow[] = [];
@@ -69,8 +71,9 @@ async function playExpert(
   let admissibleCommands = first.info.admissibleCommands;
   let plan = await world.expert?.(task.id);
   for (let step = 0; plan && plan.length > 0 && step < maxSteps; step++) {
-    const isDetour = random.uniform() < detours;
-    const action = isDetour ? random.pick(admissibleCommands) : plan[0];
+    const away = admissibleCommands.filter((command) => detourPattern?.test(command) ?? true);
+    const isDetour = random.uniform() < detours && away.length > 0;
+    const action = isDetour ? random.pick(away) : plan[0];
     if (!isDetour) {
       const prompt = prompts.build({ opening: first.obs, turns, observation, admissibleCommands });
       const answer = [...prompts.tokenizer.encode(action), endToken];

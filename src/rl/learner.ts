@@ -6,6 +6,7 @@ import { crossEntropy, joinPolicyStatistics, type PolicyStatistics, policyLoss }
 import type { Qwen2Model } from "../model/qwen2.js";
 import type { AdamW } from "../optim/adamw.js";
 import { type MicroBatch, microBatches, type TokenRow } from "./micro_batches.js";
+import { type SelectedRow, selectRows } from "./row_selection.js";
 
 /** A row of the policy stream: its tokens, one advantage, and what sampled it. */
 export interface PolicyRow extends TokenRow {
@@ -28,6 +29,8 @@ export interface PolicyLossOptions {
   /** Divides `sequence_sum`. */
   readonly normaliser: number;
   readonly temperature: number;
+  /** Rows with less gradient than this are not computed, see `selectRows`; 0 = those with none. */
+  readonly skipBelow: number;
 }
 
 /** Log-probabilities per row that stay fixed during the updates of one rollout. */
@@ -51,6 +54,8 @@ export interface PolicyUpdateStatistics extends PolicyStatistics {
   readonly skipped: boolean;
   /** Packed tokens that went through forward and backward. */
   readonly packedTokens: number;
+  /** Rows that did, equal ones counted once. */
+  readonly computedRows: number;
   /** Difference between sampled and trainer log-probabilities, over tokens: an invariant of one update per rollout. */
   readonly logProbDifferenceMean: number;
   readonly logProbDifferenceMax: number;
@@ -106,7 +111,7 @@ export class Learner {
 
   /**
    * One step of the clipped policy loss over all rows given. Rows that cannot move a parameter (no advantage, and neither
-   * KL nor entropy terms) are not computed, but count in the normaliser.
+   * KL nor entropy terms) are not computed, but count in the normaliser; equal rows are computed once, see `selectRows`.
    */
   async improve(
     rows: readonly PolicyRow[],
@@ -119,23 +124,24 @@ export class Learner {
       rows.map(({ answer, counts }) => answer.map(() => Number(counts))),
       options.normaliser,
     );
-    const everyRowMatters = options.beta > 0 || options.entropyCoef !== 0;
-    const used = [...rows.keys()].filter(
-      (row) => rows[row].counts && (everyRowMatters || rows[row].advantage !== 0),
-    );
+    const used = selectRows(rows, weights, {
+      everyRowMatters: options.beta > 0 || options.entropyCoef !== 0,
+      linear: fixed.old === undefined,
+      skipBelow: options.skipBelow,
+    });
     const statistics: Tensor[] = [];
     const trainerLogProbs: Tensor[] = [];
     let packedTokens = 0;
     this.model.parameters.clearGradients();
     for (const batch of microBatches(
-      used.map((row) => rows[row]),
+      used.map(({ index }) => rows[index]),
       this.tokensPerMicroBatch,
     )) {
       packedTokens += batch.packed.tokens.length;
       const part = used.slice(batch.first, batch.end);
       const tape = new Tape(this.model.launcher);
       const { log_prob, entropy } = this.#forward(tape, batch, options.temperature);
-      const perToken = (of: (row: number) => ArrayLike<number>) =>
+      const perToken = (of: (row: SelectedRow) => ArrayLike<number>) =>
         tape.input(Float32Array.from(part.flatMap((row) => Array.from(of(row)))));
       const { old, reference } = fixed;
       const { d_log_prob, d_entropy, stats } = tape.apply(
@@ -143,10 +149,10 @@ export class Learner {
         {
           log_prob,
           entropy,
-          old_log_prob: old ? perToken((row) => old[row]) : log_prob,
-          reference_log_prob: reference ? perToken((row) => reference[row]) : undefined,
-          advantage: perToken((row) => rows[row].answer.map(() => rows[row].advantage)),
-          weight: perToken((row) => weights[row]),
+          old_log_prob: old ? perToken(({ index }) => old[index]) : log_prob,
+          reference_log_prob: reference ? perToken(({ index }) => reference[index]) : undefined,
+          advantage: perToken(({ advantage, weights: { length } }) => Array(length).fill(advantage)),
+          weight: perToken((row) => row.weights),
         },
         {
           clip_low: options.clipLow,
@@ -174,11 +180,18 @@ export class Learner {
     const parts = await this.#readAll(statistics);
     const differences = difference(
       await this.#readAll(trainerLogProbs),
-      used.flatMap((row) => [...rows[row].sampledLogProbs]),
+      used.flatMap(({ index }) => [...rows[index].sampledLogProbs]),
     );
     const { gradNorm, skipped } =
       used.length > 0 ? await this.optimizer.stats() : { gradNorm: 0, skipped: false };
-    return { ...joinPolicyStatistics(parts)[0], ...differences, gradNorm, skipped, packedTokens };
+    return {
+      ...joinPolicyStatistics(parts)[0],
+      ...differences,
+      gradNorm,
+      skipped,
+      packedTokens,
+      computedRows: used.length,
+    };
   }
 
   /** Log-probabilities of every row's answer under the model as it is now. */

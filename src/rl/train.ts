@@ -109,6 +109,9 @@ class TrainingRun {
     const options = {
       seed: config.seed,
       detours: config.imitation.detours,
+      detourPattern: config.imitation.detour_pattern
+        ? new RegExp(config.imitation.detour_pattern)
+        : undefined,
       maxSteps: config.world.max_steps,
     };
     const expert = chosen.length > 0 ? await expertRows(world, chosen, prompts, endToken, options) : [];

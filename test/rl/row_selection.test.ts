@@ -1,0 +1,115 @@
+import { describe, expect, test } from "vitest";
+import { FlatParameters } from "../../src/autograd/flat_parameters.js";
+import { aggregationWeights } from "../../src/core/aggregation.js";
+import { Random } from "../../src/core/random.js";
+import { Launcher } from "../../src/kernels/index.js";
+import { presetConfig } from "../../src/model/config.js";
+import { parameterShapes } from "../../src/model/parameters.js";
+import { Qwen2Model } from "../../src/model/qwen2.js";
+import { AdamW } from "../../src/optim/adamw.js";
+import { Learner, type PolicyLossOptions, type PolicyRow } from "../../src/rl/learner.js";
+import { gradientBound, selectRows } from "../../src/rl/row_selection.js";
+import { testRuntime } from "../support/runtime.js";
+
+const row = (prompt: number[], answer: number[], advantage: number, logProb = -0.7): PolicyRow => ({
+  prompt,
+  answer,
+  advantage,
+  counts: true,
+  sampledLogProbs: answer.map(() => logProb),
+});
+const weightsOf = (rows: readonly PolicyRow[]) =>
+  aggregationWeights(
+    "token_mean",
+    rows.map(({ answer, counts }) => answer.map(() => Number(counts))),
+  );
+const linear = { everyRowMatters: false, linear: true, skipBelow: 0 };
+
+describe("rows that are selected", () => {
+  test("equal rows become one, with the sum of their weights and the mean of their advantages", () => {
+    const rows = [row([1, 2], [3], 2), row([1], [2, 3], 1), row([1, 2], [3], -0.5), row([1, 2], [4], 1)];
+    const selected = selectRows(rows, weightsOf(rows), linear);
+    expect(selected.map(({ index }) => index)).toEqual([0, 1, 3]);
+    expect(selected[0].advantage).toBeCloseTo(0.75, 6);
+    expect(selected[0].weights[0]).toBeCloseTo(2 / 5, 6);
+    expect(selected[1].weights).toHaveLength(2);
+  });
+
+  test("rows of opposite signs stay apart where clipping tells them apart", () => {
+    const rows = [row([1], [3], 2), row([1], [3], -1), row([1], [3], 1)];
+    const selected = selectRows(rows, weightsOf(rows), { ...linear, linear: false });
+    expect(selected.map(({ index, advantage }) => [index, advantage])).toEqual([
+      [0, 1.5],
+      [1, -1],
+    ]);
+  });
+
+  test("rows that cancel, count for nothing or have no advantage are left out, unless every row matters", () => {
+    const rows = [
+      row([1], [3], 1),
+      row([1], [3], -1),
+      row([2], [3], 0),
+      { ...row([4], [3], 1), counts: false },
+    ];
+    expect(selectRows(rows, weightsOf(rows), linear)).toEqual([]);
+    const all = selectRows(rows, weightsOf(rows), { ...linear, everyRowMatters: true });
+    expect(all.map(({ index }) => index)).toEqual([0, 2]);
+  });
+
+  test("sure rows fall below the bound", () => {
+    expect(gradientBound(-2, [Math.log(0.7), Math.log(0.6)])).toBeCloseTo(2 * Math.hypot(0.3, 0.4), 12);
+    const rows = [row([1], [3], 1, Math.log(0.99)), row([2], [3], 1, Math.log(0.5))];
+    const selected = selectRows(rows, weightsOf(rows), { ...linear, skipBelow: 0.05 });
+    expect(selected.map(({ index }) => index)).toEqual([1]);
+  });
+});
+
+const options: PolicyLossOptions = {
+  clipLow: 0.2,
+  clipHigh: 0.2,
+  dualClip: 0,
+  beta: 0,
+  klKind: 3,
+  entropyCoef: 0,
+  aggregation: "token_mean",
+  normaliser: 4,
+  temperature: 1,
+  skipBelow: 0,
+};
+
+test("one pass over the sum of equal rows gives the gradient of all of them", async () => {
+  const launcher = new Launcher(await testRuntime());
+  const config = presetConfig("nano", 16);
+  const gradientOf = async (rows: readonly PolicyRow[]) => {
+    const model = new Qwen2Model(
+      launcher,
+      config,
+      new FlatParameters(launcher.runtime, parameterShapes(config)),
+    );
+    model.initialise(Random.of(1, "weights"));
+    const optimizer = new AdamW({ parameters: model.parameters, launcher, lr: 0 });
+    const { computedRows } = await new Learner(model, optimizer, 4096).improve(rows, {}, options, 0);
+    const gradient = Array.from(await model.parameters.readGradient("model.layers.0.mlp.up_proj.weight"));
+    optimizer.release();
+    model.release();
+    model.parameters.release();
+    return { computedRows, gradient };
+  };
+  const same = (advantage: number) => row([1, 2, 3], [4, 5], advantage);
+  const joined = await gradientOf([same(1), same(-0.25), same(2), row([1, 2], [3], -1)]);
+  expect(joined.computedRows).toBe(2);
+  // the same sum, from rows that differ in a token of which the gradient does not depend: none are joined
+  const apart = [
+    await gradientOf([same(1), row([1, 2], [3], -1)]),
+    await gradientOf([same(-0.25), row([1, 2], [3], -1)]),
+    await gradientOf([same(2), row([1, 2], [3], -1)]),
+    await gradientOf([row([1, 2], [3], -1)]),
+  ];
+  // each call divides by its own number of answer tokens: 3, 3, 3 and 1; all together have 7
+  const [first, second, third, last] = apart.map(({ gradient }) => gradient);
+  const largest = Math.max(...joined.gradient.map(Math.abs));
+  joined.gradient.forEach((value, i) => {
+    const sum = (3 * (first[i] + second[i] + third[i]) - 2 * last[i]) / 7;
+    expect(Math.abs(value - sum)).toBeLessThan(1e-5 * largest + 1e-7);
+  });
+});
