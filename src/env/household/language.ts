@@ -106,47 +106,47 @@ interface Rule {
   readonly rhs: string;
 }
 
-const contents = "[{o.indefinite + ' ' + o.name | inreceptacle(o:item, r:receptacle)}]";
+const contents = "[{o.name | inreceptacle(o:item, r:receptacle)}]";
 
 /** Every sentence that the games print, by rule name; the task sentence is added for each game. */
 const sentences: Readonly<Record<string, readonly Rule[]>> = {
   intro: [{ rhs: "#around#\n\n#task#" }],
   around: [
     {
-      rhs: "You are in a room. You see [{r.indefinite + ' ' + r.name | receptacleatlocation(r:receptacle, l:location)}].",
+      rhs: "You see [{r.name | receptacleatlocation(r:receptacle, l:location)}].",
     },
   ],
   look: [
     {
       condition: "atlocation(a:agent, l:location) & receptacleatlocation(r:receptacle, l:location)",
-      rhs: "You are facing the [{r.name | receptacleatlocation(r:receptacle, l:location)}].",
+      rhs: "You are at [{r.name | receptacleatlocation(r:receptacle, l:location)}].",
     },
     { rhs: "You are in the middle of the room." },
   ],
   receptacle: [
     {
       condition: "openable(r:receptacle) & opened(r:receptacle)",
-      rhs: `The {r.name} is open. In it, you see ${contents}.`,
+      rhs: `In {r.name}: ${contents}.`,
     },
-    { condition: "openable(r:receptacle)", rhs: "The {r.name} is closed." },
-    { rhs: `On the {r.name}, you see ${contents}.` },
+    { condition: "openable(r:receptacle)", rhs: "{r.name} is closed." },
+    { rhs: `On {r.name}: ${contents}.` },
   ],
   inventory: [
     {
       condition: "handsfull(a:agent)",
-      rhs: "You are carrying: [{o.indefinite + ' ' + o.name | holds(a:agent, o:item)}].",
+      rhs: "You hold [{o.name | holds(a:agent, o:item)}].",
     },
-    { rhs: "You are carrying nothing." },
+    { rhs: "You hold nothing." },
   ],
   item: [
-    { condition: "isclean(o:item) & ishot(o:item)", rhs: "This is a clean, hot {o.name}." },
-    { condition: "isclean(o:item) & iscool(o:item)", rhs: "This is a clean, cool {o.name}." },
-    { condition: "isclean(o:item)", rhs: "This is a clean {o.name}." },
-    { condition: "ishot(o:item)", rhs: "This is a hot {o.name}." },
-    { condition: "iscool(o:item)", rhs: "This is a cool {o.name}." },
-    { rhs: "This is a {o.name}." },
+    { condition: "isclean(o:item) & ishot(o:item)", rhs: "{o.name} is clean, hot." },
+    { condition: "isclean(o:item) & iscool(o:item)", rhs: "{o.name} is clean, cool." },
+    { condition: "isclean(o:item)", rhs: "{o.name} is clean." },
+    { condition: "ishot(o:item)", rhs: "{o.name} is hot." },
+    { condition: "iscool(o:item)", rhs: "{o.name} is cool." },
+    { rhs: "{o.name} is as ever." },
   ],
-  opening: [{ rhs: `You open the {r.name}. In it, you see ${contents}.` }],
+  opening: [{ rhs: `You open {r.name}. In it: ${contents}.` }],
   list_empty: [{ rhs: "nothing" }],
   list_separator: [{ rhs: ", " }],
   list_last_separator: [{ rhs: ", " }],
@@ -160,13 +160,13 @@ const actions: Readonly<Record<string, readonly [template: string, feedback: str
   examine: ["examine {o}", "#item#"],
   walk: ["go to {r}", "#receptacle#"],
   open: ["open {r}", "#opening#"],
-  close: ["close {r}", "You close the {r.name}."],
-  take: ["take {o} from {r}", "You pick up the {o.name} from the {r.name}."],
-  place: ["move {o} to {r}", "You move the {o.name} to the {r.name}."],
-  clean: ["clean {o} with {r}", "You clean the {o.name} using the {r.name}."],
-  heat: ["heat {o} with {r}", "You heat the {o.name} using the {r.name}."],
-  cool: ["cool {o} with {r}", "You cool the {o.name} using the {r.name}."],
-  switch: ["use {o}", "You turn on the {o.name}."],
+  close: ["close {r}", "You close {r.name}."],
+  take: ["take {o} from {r}", "You take {o.name}."],
+  place: ["move {o} to {r}", "You move {o.name} to {r.name}."],
+  clean: ["clean {o} with {r}", "You clean {o.name} in {r.name}."],
+  heat: ["heat {o} with {r}", "You heat {o.name} in {r.name}."],
+  cool: ["cool {o} with {r}", "You cool {o.name} in {r.name}."],
+  switch: ["use {o}", "You turn on {o.name}."],
 };
 
 /**
