@@ -25,6 +25,8 @@ export interface OpCase {
   readonly tolerance?: { readonly forward?: number; readonly gradient?: number };
   /** Not tried in the GPU family on a software adapter, which would compile it for minutes; a GPU adapter does try it. */
   readonly ownFamilyOnly?: boolean;
+  /** Has kernels of its own for CPU adapters without subgroups: tried on these too. */
+  readonly withoutSubgroups?: boolean;
   /** Elements of each gradient checked by differences; default 12, drawn at random. */
   readonly probes?: number;
 }
@@ -50,6 +52,7 @@ const attentionRow = (heads: number, kv_heads: number, sizes: readonly { N: numb
     dims: sizes.map(({ N, D }) => ({ N, Q: heads * D, KV: kv_heads * D })),
     params: [{ heads, kv_heads }],
     ownFamilyOnly: sizes.some(({ D }) => D >= 64),
+    withoutSubgroups: sizes.every(({ D }) => D <= 16),
     draw: {
       sequence_start: (random, { N }) => {
         const starts: number[] = [];
@@ -100,10 +103,22 @@ export const opCases: readonly OpCase[] = [
     // the edges of tiles (8, 16, 32, 64 rows; 32, 64, 128 columns; 4 or 16 of K), aligned to vec4 and not
     dims: [
       ...product({ B: 2, M: 17, N: 35, K: 7 }),
-      ...product({ B: 1, M: 68, N: 64, K: 36 }),
       { B: 1, A1: 1, A2: 1, B1: 1, B2: 1, N: 1 },
       { B: 3, A1: 1, A2: 36, B1: 36, B2: 64, N: 64 },
+    ],
+    without: [[]],
+    probes: 4,
+    withoutSubgroups: true,
+  }),
+  row(kernels.matmul, {
+    dims: [
+      ...product({ B: 1, M: 68, N: 64, K: 36 }),
       { B: 1, A1: 5, A2: 64, B1: 68, B2: 64, N: 68, transpose_b: 1 },
+      // tiles enough for the widest tile of each family: 32 x 64 and 32 x 32 of quads, 64 x 128 of GPUs
+      ...product({ B: 6, M: 66, N: 70, K: 6 }),
+      { B: 6, A1: 64, A2: 8, B1: 8, B2: 64, N: 64 },
+      { B: 6, A1: 67, A2: 5, B1: 5, B2: 36, N: 36 },
+      { B: 128, A1: 65, A2: 3, B1: 3, B2: 33, N: 33 },
       // long K: split and added in order
       { B: 1, A1: 1030, A2: 20, B1: 1030, B2: 33, N: 33, transpose_a: 1 },
       { B: 2, A1: 516, A2: 12, B1: 516, B2: 8, N: 8, transpose_a: 1 },

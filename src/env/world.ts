@@ -10,6 +10,8 @@ export interface Info {
   readonly won: boolean;
   /** Id of the task being played. */
   readonly taskId: string;
+  /** Equal in equal states of one task, different in different ones; absent where the world does not tell states apart. */
+  readonly stateKey?: string;
 }
 
 export interface ResetResult {

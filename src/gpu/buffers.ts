@@ -3,7 +3,7 @@ import { ArgumentError } from "../core/errors.js";
 
 /** One pooled GPU buffer. Owned by whoever acquired it until `BufferPool.release`. */
 export class GpuBuffer {
-  /** Serial number of the command list that last used it (see CommandQueue). */
+  /** Serial number of the list of commands that last used it; kept by `CommandList`. */
   lastUse = -1;
   inUse = true;
 
@@ -17,6 +17,19 @@ export class GpuBuffer {
     readonly id: number,
     readonly bytes: number,
   ) {}
+}
+
+/** A range of a buffer. */
+export interface BufferRange {
+  readonly buffer: GpuBuffer;
+  /** Byte offset, a multiple of the device's storage offset alignment when bound to a kernel. */
+  readonly offset: number;
+  readonly bytes: number;
+}
+
+/** Bytes up to whole words, as copies and bindings want them. */
+export function alignWord(bytes: number): number {
+  return Math.ceil(bytes / 4) * 4;
 }
 
 /** Bytes a request is rounded up to: four steps an octave, so that batches of slightly different size share buffers. */

@@ -1,72 +1,12 @@
-/** The device and everything that touches it: command list, buffers, pipelines, bind groups, readback, timing, errors. */
+/** The device and everything that touches it: commands, buffers, pipelines, readback, timing, errors. */
 import { ArgumentError, DeviceError } from "../core/errors.js";
 import type { Logger } from "../core/logger.js";
-import { BufferPool, type GpuBuffer } from "./buffers.js";
+import { BufferPool, type BufferRange } from "./buffers.js";
+import { CommandList, type Dispatch, SCALAR_BYTES } from "./command_list.js";
+import { type DeviceFacts, deviceFacts, openDevice } from "./device_facts.js";
 import { type Access, PipelineCache, type PipelineEntry } from "./pipelines.js";
 import { Profiler } from "./profiler.js";
-
-/** A range of a buffer. */
-export interface BufferRange {
-  readonly buffer: GpuBuffer;
-  /** Byte offset, a multiple of the device's storage offset alignment when bound to a kernel. */
-  readonly offset: number;
-  readonly bytes: number;
-}
-
-/** One kernel launch. */
-export interface Dispatch {
-  readonly pipeline: PipelineEntry;
-  readonly bindings: readonly BufferRange[];
-  /** Uniform scalars, little endian words; at most `SCALAR_BYTES`. */
-  readonly scalars: Uint32Array;
-  readonly workgroups: number;
-}
-
-type Command =
-  | { readonly kind: "dispatch"; readonly dispatch: Dispatch }
-  | { readonly kind: "copy"; readonly from: BufferRange; readonly to: BufferRange }
-  | { readonly kind: "clear"; readonly range: BufferRange }
-  | { readonly kind: "upload"; readonly to: BufferRange; readonly data: Uint8Array<ArrayBuffer> };
-
-/** Facts about the adapter that kernels choose variants by. */
-export interface DeviceFacts {
-  readonly vendor: string;
-  readonly architecture: string;
-  readonly device: string;
-  readonly description: string;
-  /** Runs on the CPU (lavapipe, SwiftShader): kernels use register tiles and no barriers. */
-  readonly isSoftware: boolean;
-  readonly subgroupMinSize: number;
-  readonly subgroupMaxSize: number;
-  readonly features: ReadonlySet<string>;
-  readonly maxBindingBytes: number;
-  readonly maxWorkgroupInvocations: number;
-  readonly maxWorkgroupBytes: number;
-  readonly maxStorageBuffers: number;
-  readonly storageOffsetAlignment: number;
-}
-
-/** Largest uniform block of one dispatch in bytes. */
-export const SCALAR_BYTES = 256;
-const MAX_WORKGROUPS = 65_535;
-const DISPATCHES_PER_SUBMIT = 1024;
-
-const WANTED_FEATURES: readonly string[] = [
-  "shader-f16",
-  "subgroups",
-  "subgroup-size-control",
-  "timestamp-query",
-  "chromium-experimental-subgroup-matrix",
-];
-const WANTED_LIMITS = [
-  "maxBufferSize",
-  "maxStorageBufferBindingSize",
-  "maxStorageBuffersPerShaderStage",
-  "maxComputeWorkgroupStorageSize",
-  "maxComputeInvocationsPerWorkgroup",
-  "maxComputeWorkgroupSizeX",
-  "maxComputeWorkgroupSizeY",
-] as const;
+import { Readback } from "./readback.js";
 
 export interface RuntimeOptions {
   readonly logger?: Logger;
@@ -82,19 +22,10 @@ export class Runtime {
   readonly buffers: BufferPool;
   readonly pipelines: PipelineCache;
   readonly profiler: Profiler;
-  #commands: Command[] = [];
-  #listSerial = 0;
-  #bindGroups = new Map<string, GPUBindGroup>();
-  #bindGroupsCreated = 0;
-  #submits = 0;
-  #dispatches = 0;
-  #staging: GPUBuffer | undefined;
-  #stagingBusy = false;
+  readonly #commands: CommandList;
+  readonly #readback: Readback;
   #failure: DeviceError | undefined;
   #disposed = false;
-  readonly #arena: GPUBuffer;
-  readonly #arenaWords: Uint32Array<ArrayBuffer>;
-  readonly #slotBytes: number;
 
   private constructor(
     /** Held because a device whose GPU object is garbage collected crashes in Dawn. */
@@ -106,15 +37,8 @@ export class Runtime {
     this.buffers = new BufferPool(device, facts.maxBindingBytes);
     this.pipelines = new PipelineCache(device);
     this.profiler = new Profiler(device);
-    const alignment = device.limits.minUniformBufferOffsetAlignment;
-    this.#slotBytes = Math.ceil(SCALAR_BYTES / alignment) * alignment;
-    const arenaBytes = this.#slotBytes * DISPATCHES_PER_SUBMIT;
-    this.#arena = device.createBuffer({
-      size: arenaBytes,
-      usage: GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST,
-      label: "scalars",
-    });
-    this.#arenaWords = new Uint32Array(arenaBytes / 4);
+    this.#commands = new CommandList(device, this.profiler);
+    this.#readback = new Readback(device);
     device.addEventListener("uncapturederror", (event) => {
       this.#fail(`GPU error: ${(event as GPUUncapturedErrorEvent).error.message}`);
     });
@@ -131,48 +55,28 @@ export class Runtime {
     { gpu, adapter }: { readonly gpu: GPU; readonly adapter: GPUAdapter },
     options: RuntimeOptions = {},
   ): Promise<Runtime> {
-    const requiredFeatures = WANTED_FEATURES.filter((name) => adapter.features.has(name)) as GPUFeatureName[];
-    const requiredLimits: Record<string, number> = {};
-    for (const name of WANTED_LIMITS) requiredLimits[name] = adapter.limits[name];
-    let device: GPUDevice;
-    try {
-      device = await adapter.requestDevice({ requiredFeatures, requiredLimits, label: "uncouple" });
-    } catch (error) {
-      throw new DeviceError(
-        `[device] the adapter refused a device: ${(error as Error).message}. Run \`uncouple doctor\`.`,
-      );
-    }
+    const device = await openDevice(adapter);
     return new Runtime(gpu, device, { ...deviceFacts(adapter, device), ...options.facts }, options.logger);
   }
 
   /** Counters for tests and the progress line. */
   get counters(): { submits: number; dispatches: number; bindGroupsCreated: number; pipelines: number } {
-    return {
-      submits: this.#submits,
-      dispatches: this.#dispatches,
-      bindGroupsCreated: this.#bindGroupsCreated,
-      pipelines: this.pipelines.size,
-    };
+    return { ...this.#commands.counters, pipelines: this.pipelines.size };
   }
 
   /** Appends a kernel launch. */
   dispatch(dispatch: Dispatch): void {
-    if (dispatch.workgroups <= 0) return;
-    for (const range of dispatch.bindings) range.buffer.lastUse = this.#listSerial;
-    this.#commands.push({ kind: "dispatch", dispatch });
+    this.#commands.dispatch(dispatch);
   }
 
   /** Appends a copy of `to.bytes` bytes. */
   copy(from: BufferRange, to: BufferRange): void {
-    from.buffer.lastUse = this.#listSerial;
-    to.buffer.lastUse = this.#listSerial;
-    this.#commands.push({ kind: "copy", from, to });
+    this.#commands.copy(from, to);
   }
 
   /** Appends filling a range with zero bytes. */
   clear(range: BufferRange): void {
-    range.buffer.lastUse = this.#listSerial;
-    this.#commands.push({ kind: "clear", range });
+    this.#commands.clear(range);
   }
 
   /** Writes host data before everything appended after this call and after everything appended before it. */
@@ -183,9 +87,9 @@ export class Runtime {
         `[upload] ${data.byteLength} bytes do not fit a range of ${to.bytes}, or are not whole words.`,
       );
     }
-    if (to.buffer.lastUse === this.#listSerial) {
+    if (this.#commands.uses(to.buffer)) {
       const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-      this.#commands.push({ kind: "upload", to, data: bytes.slice() });
+      this.#commands.upload(to, bytes.slice());
     } else {
       this.device.queue.writeBuffer(
         to.buffer.raw,
@@ -202,201 +106,47 @@ export class Runtime {
    * @throws DeviceError for shader, validation, memory and device failures, naming op and entry
    */
   async flush(): Promise<void> {
-    await this.#compilePending();
+    await this.#commands.compile();
     this.#throwIfFailed();
-    this.#submitPending();
+    this.#commands.submit();
   }
 
   /** Resolves when everything appended so far has been executed. */
   async finish(): Promise<void> {
     await this.flush();
-    await this.#orFailure(this.device.queue.onSubmittedWorkDone());
-    this.#throwIfFailed();
+    await this.#settle(this.device.queue.onSubmittedWorkDone());
   }
 
   /** Bytes of several ranges, in one readback, after everything appended so far. */
   async read(ranges: readonly BufferRange[]): Promise<ArrayBuffer[]> {
-    const total = ranges.reduce((sum, range) => sum + alignWord(range.bytes), 0);
-    if (total === 0) return ranges.map(() => new ArrayBuffer(0));
-    const staging = this.#takeStaging(total);
-    await this.flush();
-    const encoder = this.device.createCommandEncoder({ label: "readback" });
-    let at = 0;
-    for (const range of ranges) {
-      if (range.bytes > 0)
-        encoder.copyBufferToBuffer(range.buffer.raw, range.offset, staging, at, alignWord(range.bytes));
-      at += alignWord(range.bytes);
-    }
-    this.device.queue.submit([encoder.finish()]);
-    await this.#orFailure(staging.mapAsync(GPUMapMode.READ, 0, total));
-    this.#throwIfFailed();
-    const mapped = staging.getMappedRange(0, total);
-    at = 0;
-    const results = ranges.map((range) => {
-      const bytes = mapped.slice(at, at + range.bytes);
-      at += alignWord(range.bytes);
-      return bytes;
-    });
-    staging.unmap();
-    this.#giveStaging(staging);
-    return results;
+    return this.#readback.read(
+      ranges,
+      () => this.flush(),
+      (work) => this.#settle(work),
+    );
   }
 
   /** Frees recyclable memory on the device. */
   async trim(): Promise<void> {
     await this.finish();
-    if (this.buffers.trim().length > 0) this.#bindGroups.clear();
+    if (this.buffers.trim().length > 0) this.#commands.forgetBindGroups();
   }
 
   /** Waits for the GPU and destroys the device. Safe to call twice. */
   async dispose(): Promise<void> {
     if (this.#disposed) return;
     this.#disposed = true;
-    this.#commands = [];
+    this.#commands.drop();
     if (!this.#failure) await this.device.queue.onSubmittedWorkDone().catch(() => {});
     this.profiler.destroy();
-    this.#staging?.destroy();
+    this.#readback.destroy();
     this.buffers.destroy();
-    this.#arena.destroy();
+    this.#commands.destroy();
     this.device.destroy();
   }
 
-  async #compilePending(): Promise<void> {
-    const waiting = new Set<Promise<void>>();
-    for (const command of this.#commands) {
-      if (command.kind === "dispatch" && !command.dispatch.pipeline.ready)
-        waiting.add(command.dispatch.pipeline.compiled);
-    }
-    if (waiting.size > 0) await Promise.all(waiting);
-  }
-
-  /** Encodes and submits the command list; every pipeline in it must be compiled. Uploads split it into several submits. */
-  #submitPending(): void {
-    const commands = this.#commands;
-    this.#commands = [];
-    this.#listSerial++;
-    let start = 0;
-    for (let end = 0; end <= commands.length; end++) {
-      const command = commands[end];
-      if (command && command.kind !== "upload" && end - start < DISPATCHES_PER_SUBMIT) continue;
-      if (end > start) this.#submit(commands.slice(start, end));
-      start = end;
-      if (command?.kind === "upload") {
-        this.device.queue.writeBuffer(command.to.buffer.raw, command.to.offset, command.data);
-        start = end + 1;
-      }
-    }
-  }
-
-  #submit(commands: readonly Command[]): void {
-    const encoder = this.device.createCommandEncoder({ label: "commands" });
-    let pass: GPUComputePassEncoder | undefined;
-    let slot = 0;
-    const endPass = () => {
-      pass?.end();
-      pass = undefined;
-    };
-    for (const command of commands) {
-      if (command.kind === "dispatch") {
-        const { dispatch } = command;
-        const timestampWrites = this.profiler.next(dispatch.pipeline.label);
-        if (timestampWrites) endPass();
-        pass ??= encoder.beginComputePass({ label: dispatch.pipeline.label, timestampWrites });
-        this.#encode(pass, dispatch, slot++);
-        if (timestampWrites) endPass();
-      } else if (command.kind === "copy") {
-        endPass();
-        const { from, to } = command;
-        encoder.copyBufferToBuffer(
-          from.buffer.raw,
-          from.offset,
-          to.buffer.raw,
-          to.offset,
-          alignWord(to.bytes),
-        );
-      } else if (command.kind === "clear") {
-        endPass();
-        encoder.clearBuffer(command.range.buffer.raw, command.range.offset, alignWord(command.range.bytes));
-      }
-    }
-    endPass();
-    if (slot > 0)
-      this.device.queue.writeBuffer(this.#arena, 0, this.#arenaWords, 0, (slot * this.#slotBytes) / 4);
-    this.profiler.resolve(encoder);
-    this.device.queue.submit([encoder.finish()]);
-    this.#submits++;
-  }
-
-  #encode(pass: GPUComputePassEncoder, dispatch: Dispatch, slot: number): void {
-    const { pipeline, scalars, workgroups } = dispatch;
-    if (!pipeline.ready) {
-      throw new DeviceError(
-        `[${pipeline.label}] used before it was compiled. Await \`flush()\` before uploading into a pending tensor.`,
-      );
-    }
-    this.#arenaWords.set(scalars, (slot * this.#slotBytes) / 4);
-    pass.setPipeline(pipeline.ready);
-    pass.setBindGroup(0, this.#bindGroup(dispatch), [slot * this.#slotBytes]);
-    if (workgroups <= MAX_WORKGROUPS) {
-      pass.dispatchWorkgroups(workgroups);
-    } else {
-      // shaders rebuild the flat index and skip the surplus of the last row
-      const rows = Math.ceil(workgroups / MAX_WORKGROUPS);
-      pass.dispatchWorkgroups(Math.ceil(workgroups / rows), rows);
-    }
-    this.#dispatches++;
-  }
-
-  #bindGroup(dispatch: Dispatch): GPUBindGroup {
-    let key = `${dispatch.pipeline.id}`;
-    for (const range of dispatch.bindings) key += `,${range.buffer.id}+${range.offset}:${range.bytes}`;
-    const known = this.#bindGroups.get(key);
-    if (known) return known;
-    const entries: GPUBindGroupEntry[] = [
-      { binding: 0, resource: { buffer: this.#arena, size: SCALAR_BYTES } },
-    ];
-    dispatch.bindings.forEach((range, index) => {
-      entries.push({
-        binding: index + 1,
-        resource: { buffer: range.buffer.raw, offset: range.offset, size: alignWord(range.bytes) },
-      });
-    });
-    const group = this.device.createBindGroup({
-      layout: dispatch.pipeline.layout,
-      entries,
-      label: dispatch.pipeline.label,
-    });
-    this.#bindGroups.set(key, group);
-    this.#bindGroupsCreated++;
-    return group;
-  }
-
-  #takeStaging(bytes: number): GPUBuffer {
-    if (this.#staging && !this.#stagingBusy && this.#staging.size >= bytes) {
-      this.#stagingBusy = true;
-      return this.#staging;
-    }
-    const size = Math.max(65_536, 2 ** Math.ceil(Math.log2(bytes)));
-    return this.device.createBuffer({
-      size,
-      usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST,
-      label: "staging",
-    });
-  }
-
-  #giveStaging(staging: GPUBuffer): void {
-    if (staging === this.#staging) {
-      this.#stagingBusy = false;
-    } else if (!this.#staging || (!this.#stagingBusy && staging.size > this.#staging.size)) {
-      this.#staging?.destroy();
-      this.#staging = staging;
-      this.#stagingBusy = false;
-    } else {
-      staging.destroy();
-    }
-  }
-
-  async #orFailure(work: Promise<unknown>): Promise<void> {
+  /** Waits for a promise of the device. @throws DeviceError when it is rejected, or the device has failed by then */
+  async #settle(work: Promise<unknown>): Promise<void> {
     try {
       await work;
     } catch (error) {
@@ -406,6 +156,7 @@ export class Runtime {
         this.#failure ?? new DeviceError(`[device] ${(error as Error).message}. Run \`uncouple doctor\`.`)
       );
     }
+    this.#throwIfFailed();
   }
 
   #fail(message: string): void {
@@ -421,28 +172,5 @@ export class Runtime {
   }
 }
 
-function alignWord(bytes: number): number {
-  return Math.ceil(bytes / 4) * 4;
-}
-
-function deviceFacts(adapter: GPUAdapter, device: GPUDevice): DeviceFacts {
-  const info = adapter.info as GPUAdapterInfo & { subgroupMinSize: number; subgroupMaxSize: number };
-  const text = `${info.vendor} ${info.architecture} ${info.device} ${info.description}`.toLowerCase();
-  return {
-    vendor: info.vendor,
-    architecture: info.architecture,
-    device: info.device,
-    description: info.description,
-    isSoftware: /llvmpipe|lavapipe|swiftshader|basic render|warp/.test(text),
-    subgroupMinSize: device.features.has("subgroups") ? info.subgroupMinSize : 0,
-    subgroupMaxSize: device.features.has("subgroups") ? info.subgroupMaxSize : 0,
-    features: new Set(device.features as unknown as Iterable<string>),
-    maxBindingBytes: Math.min(device.limits.maxStorageBufferBindingSize, device.limits.maxBufferSize),
-    maxWorkgroupInvocations: device.limits.maxComputeInvocationsPerWorkgroup,
-    maxWorkgroupBytes: device.limits.maxComputeWorkgroupStorageSize,
-    maxStorageBuffers: device.limits.maxStorageBuffersPerShaderStage,
-    storageOffsetAlignment: device.limits.minStorageBufferOffsetAlignment,
-  };
-}
-
-export type { Access, PipelineEntry };
+export type { Access, BufferRange, DeviceFacts, Dispatch, PipelineEntry };
+export { SCALAR_BYTES };

@@ -28,6 +28,7 @@ import { jsonText } from "./json_file.js";
 import { AppendFile, dropRowsAfter, jsonLine } from "./json_lines.js";
 import { type ModelFolderContent, writeModelFolder } from "./model_folder.js";
 import { RUN_FILES, readRunInfo } from "./run_info.js";
+import { RunLock } from "./run_lock.js";
 
 /** What a process tells about itself. */
 export type SessionFacts = Omit<RunSession, "started" | "fromStep" | "git"> & {
@@ -63,7 +64,7 @@ export interface ResumedRun {
   readonly checkpoint: LoadedCheckpoint | undefined;
 }
 
-/** An open run folder. Close it with `finish`. */
+/** An open run folder, which no other process can open meanwhile. Close it with `finish`. */
 export class RunFolder implements RunSink {
   #info: RunInfo;
 
@@ -77,6 +78,7 @@ export class RunFolder implements RunSink {
       readonly log: AppendFile;
     },
     private readonly options: RunFolderOptions,
+    private readonly lock: RunLock,
   ) {
     this.#info = info;
   }
@@ -87,18 +89,21 @@ export class RunFolder implements RunSink {
    */
   static async create(options: NewRunOptions): Promise<RunFolder> {
     const path = await claimFolder(options);
-    const now = options.clock().toISOString();
-    await writeFileAtomic(join(path, RUN_FILES.config), options.config);
-    await writeFileAtomic(join(path, RUN_FILES.input), options.input);
-    return RunFolder.#open(path, options, {
-      recordVersion: RECORD_VERSION,
-      name: path.slice(dirname(path).length + 1),
-      seed: options.seed,
-      status: "running",
-      started: now,
-      updated: now,
-      step: 0,
-      sessions: [],
+    const lock = await RunLock.take(path);
+    return releasedOnError(lock, async () => {
+      const now = options.clock().toISOString();
+      await writeFileAtomic(join(path, RUN_FILES.config), options.config);
+      await writeFileAtomic(join(path, RUN_FILES.input), options.input);
+      return RunFolder.#open(path, options, lock, {
+        recordVersion: RECORD_VERSION,
+        name: path.slice(dirname(path).length + 1),
+        seed: options.seed,
+        status: "running",
+        started: now,
+        updated: now,
+        step: 0,
+        sessions: [],
+      });
     });
   }
 
@@ -106,9 +111,16 @@ export class RunFolder implements RunSink {
    * Goes on with a run: loads its newest complete checkpoint and drops every record of later updates, so that its files
    * become what they had been without the interruption.
    * @throws DataError when the folder holds no run
+   * @throws ConfigError when another process trains in it
    */
   static async resume(path: string, options: RunFolderOptions): Promise<ResumedRun> {
     const folder = resolve(path);
+    await readRunInfo(folder);
+    const lock = await RunLock.take(folder);
+    return releasedOnError(lock, () => RunFolder.#goOn(folder, options, lock));
+  }
+
+  static async #goOn(folder: string, options: RunFolderOptions, lock: RunLock): Promise<ResumedRun> {
     const info = await readRunInfo(folder);
     const checkpoints = join(folder, RUN_FILES.checkpoints);
     const checkpoint = await readNewestCheckpoint(checkpoints, options.logger);
@@ -120,7 +132,7 @@ export class RunFolder implements RunSink {
     await dropCheckpointsAfter(checkpoints, step);
     await writeFileAtomic(join(folder, RUN_FILES.config), options.config);
     const { reason: _old, ...kept } = info;
-    const opened = await RunFolder.#open(folder, options, {
+    const opened = await RunFolder.#open(folder, options, lock, {
       ...kept,
       status: "running",
       step: Math.max(0, step),
@@ -128,7 +140,12 @@ export class RunFolder implements RunSink {
     return { folder: opened, checkpoint };
   }
 
-  static async #open(path: string, options: RunFolderOptions, info: RunInfo): Promise<RunFolder> {
+  static async #open(
+    path: string,
+    options: RunFolderOptions,
+    lock: RunLock,
+    info: RunInfo,
+  ): Promise<RunFolder> {
     const { git, ...facts } = options.session;
     const session: RunSession = {
       ...facts,
@@ -144,7 +161,8 @@ export class RunFolder implements RunSink {
       evaluations: await AppendFile.open(join(path, RUN_FILES.evaluations)),
       log: await AppendFile.open(join(path, RUN_FILES.log)),
     };
-    const folder = new RunFolder(path, { ...info, sessions: [...info.sessions, session] }, files, options);
+    const sessions = [...info.sessions, session];
+    const folder = new RunFolder(path, { ...info, sessions }, files, options, lock);
     await folder.#writeInfo({});
     return folder;
   }
@@ -198,7 +216,7 @@ export class RunFolder implements RunSink {
   }
 
   /**
-   * Records how the run ended and closes its files.
+   * Records how the run ended, closes its files and lets other processes in.
    * @param step updates done; default: those of the last checkpoint
    * @param reason why it stopped or failed
    */
@@ -206,7 +224,9 @@ export class RunFolder implements RunSink {
     try {
       for (const file of Object.values(this.files)) await file.close();
     } finally {
-      await this.#writeInfo({ status, step, ...(reason !== undefined && { reason }) });
+      await this.#writeInfo({ status, step, ...(reason !== undefined && { reason }) }).finally(() =>
+        this.lock.release(),
+      );
     }
   }
 
@@ -237,6 +257,16 @@ async function claimFolder({ out, name, taken }: NewRunOptions): Promise<string>
         { cause: error },
       );
     }
+  }
+}
+
+/** What `action` gives; when it fails, the lock is given back. */
+async function releasedOnError<T>(lock: RunLock, action: () => Promise<T>): Promise<T> {
+  try {
+    return await action();
+  } catch (error) {
+    await lock.release();
+    throw error;
   }
 }
 

@@ -17,6 +17,8 @@ export interface StepRow {
   readonly step: number;
   readonly prompt: Prompt;
   readonly observation: string;
+  /** Identity of the world's state before acting; undefined where the world does not tell it. */
+  readonly stateKey: string | undefined;
   /** Decoded command as sent to the world. */
   readonly action: string;
   readonly actionTokens: readonly number[];
@@ -65,6 +67,7 @@ interface Playing {
   readonly turns: Turn[];
   readonly rows: StepRow[];
   observation: string;
+  stateKey: string | undefined;
   admissible: readonly string[];
   won: boolean;
   done: boolean;
@@ -119,6 +122,7 @@ export class RolloutWorker {
         turns: [],
         rows: [],
         observation: first.obs,
+        stateKey: first.info.stateKey,
         admissible: first.info.admissibleCommands,
         won: first.info.won,
         done: first.info.won,
@@ -152,6 +156,7 @@ export class RolloutWorker {
       step,
       prompt,
       observation: one.observation,
+      stateKey: one.stateKey,
       action,
       actionTokens: generation.tokens,
       logProbs: generation.logProbs,
@@ -161,6 +166,7 @@ export class RolloutWorker {
     });
     one.turns.push({ observation: one.observation, action });
     one.observation = result.obs;
+    one.stateKey = result.info.stateKey;
     one.admissible = result.info.admissibleCommands;
     one.won = result.info.won;
     one.done = result.terminated || result.truncated;

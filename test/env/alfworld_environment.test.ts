@@ -104,6 +104,28 @@ test("a snapshot brings observation, state and step count back, in another envir
   expect(() => one.restore(undefined)).toThrow(ArgumentError);
 });
 
+test("the state key is that of the true facts, however they came about", async () => {
+  const world = smallWorld();
+  const environment = world.create();
+  const start = (await environment.reset()).info.stateKey;
+  const after = async (...commands: string[]) => {
+    let key: string | undefined;
+    for (const command of commands) key = (await environment.step(command)).info.stateKey;
+    return key;
+  };
+  expect(start).toMatch(/^[0-9a-f]{16}$/);
+  expect(await after("sing")).toBe(start);
+  const atBox = await after("go to box 1");
+  expect(atBox).not.toBe(start);
+  expect(await after("open box 1", "close box 1")).toBe(atBox);
+  const snapshot = await environment.snapshot();
+  const open = await after("open box 1");
+  const elsewhere = world.create();
+  expect((await elsewhere.restore(snapshot)).info.stateKey).toBe(atBox);
+  expect((await elsewhere.step("open box 1")).info.stateKey).toBe(open);
+  expect((await environment.reset()).info.stateKey).toBe(start);
+});
+
 test("an environment wants a reset before anything else", () => {
   const environment = smallWorld().create();
   expect(() => environment.step("look")).toThrow(ArgumentError);

@@ -1,10 +1,13 @@
 /** How fast real games load and play, with generous bounds for slow shared machines. */
 import { expect, test } from "vitest";
 import { Random } from "../../src/core/random.js";
+import { planFromStart } from "../../src/env/alfworld/expert.js";
 import { AlfworldWorld } from "../../src/env/alfworld/world.js";
-import { hasArchive, readArchive } from "../support/alfworld_archive.js";
+import { hasArchive, newerRules, readArchive } from "../support/alfworld_archive.js";
 
-const MIN_STEPS_PER_SECOND = 1000;
+const MIN_STEPS_PER_SECOND = 2000;
+/** Milliseconds of CPU time, garbage collection and compiling in other threads included. */
+const MAX_PLANNING = 50;
 
 test.runIf(hasArchive)(
   "real games play thousands of steps a second, lists of commands included",
@@ -48,3 +51,27 @@ test.runIf(hasArchive)(
     expect(median(resetting)).toBeLessThan(100);
   },
 );
+
+test.runIf(hasArchive)("the expert plans in a fraction of a game's loading time", () => {
+  const games = readArchive().filter((game) => game.solvable);
+  const sample = Random.of(0, "planning").shuffle(games).slice(0, 40);
+  for (const rules of [{}, newerRules()]) {
+    const entries = sample.map((game) => ({
+      taskId: game.path,
+      split: game.split,
+      type: game.type,
+      load: game.text,
+    }));
+    const world = new AlfworldWorld(entries, rules);
+    const spent = entries.map(({ taskId }) => {
+      const game = world.game(taskId);
+      const before = process.cpuUsage();
+      expect(planFromStart(game)).not.toBeNull();
+      const { user, system } = process.cpuUsage(before);
+      return (user + system) / 1000;
+    });
+    const mean = spent.reduce((sum, milliseconds) => sum + milliseconds, 0) / spent.length;
+    console.log(`expert: ${mean.toFixed(1)} ms a game, ${Math.max(...spent).toFixed(1)} ms at most`);
+    expect(mean).toBeLessThan(MAX_PLANNING);
+  }
+});

@@ -1,6 +1,7 @@
 /** The generated household games: playable, solvable, disjoint by split, the same every time, and short of words. */
 import { describe, expect, test } from "vitest";
 import { ArgumentError, ConfigError } from "../../src/core/errors.js";
+import { Random } from "../../src/core/random.js";
 import { TASK_TYPES } from "../../src/env/alfworld/game.js";
 import { generateHouseholdGame } from "../../src/env/household/generate.js";
 import {
@@ -97,6 +98,24 @@ test("a game depends on its request alone, and another seed gives other games", 
     difficulty: difficulties.normal,
   });
   expect(other.text).not.toBe(draw("in_domain", 5).text);
+});
+
+test("states have one key each, and restored states their own", () => {
+  const world = householdWorld({ seed: 5, difficulty: "easy", sizes: { train: 1 } });
+  const game = world.game(world.tasks("train")[0].id);
+  const random = Random.of(0, "keys");
+  const play = game.start();
+  const keys = new Map<string, string>();
+  for (let step = 0; step < 1500; step++) {
+    const truths = play.snapshot().map((_, atom) => Number(play.isTrue(atom)));
+    const known = keys.get(truths.join(""));
+    if (known !== undefined) expect(play.stateKey).toBe(known);
+    keys.set(truths.join(""), play.stateKey);
+    expect(game.start(play.snapshot()).stateKey).toBe(play.stateKey);
+    play.step(random.pick(play.admissibleCommands));
+  }
+  expect(keys.size).toBeGreaterThan(100);
+  expect(new Set(keys.values()).size).toBe(keys.size);
 });
 
 test("sample texts have every word of every split, and fewer than 120 words in all", async () => {

@@ -1,8 +1,16 @@
 /** Run folders: what is written, what a resumed run finds, and that nothing is ever overwritten. */
-import { execFileSync } from "node:child_process";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { execFileSync, spawnSync } from "node:child_process";
+import {
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { appendFile, mkdir } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import type { Logger } from "../../src/core/logger.js";
@@ -83,6 +91,15 @@ const rolloutRow = { step: 1, kind: "policy", group: 0 } as RolloutRow;
 const at = (...names: string[]) => join(root, "runs", "first", ...names);
 const text = (...names: string[]) => readFileSync(at(...names), "utf8");
 
+/** Lock files of the first run. */
+const locks = () => readdirSync(at()).filter((file) => file.startsWith("run.lock"));
+
+/** Leaves the run as a killed process does: its lock names a process that is no more. */
+function kill(): void {
+  const { pid } = spawnSync(process.execPath, ["-e", ""]);
+  for (const file of locks()) renameSync(at(file), at(`run.lock.${encodeURIComponent(hostname())}.${pid}.0`));
+}
+
 /** What training would write for updates `from` to `to`, a checkpoint after every second one. */
 async function train(folder: RunFolder, from: number, to: number): Promise<void> {
   for (let step = from; step <= to; step++) {
@@ -153,6 +170,7 @@ test("a killed run that is resumed ends with the files of a run that was not", a
   await appendFile(at("metrics.jsonl"), '{"step":6,"sta');
   await appendFile(at("rollouts", ".step_000006.jsonl.some-id.partial"), "{");
   await mkdir(at("checkpoints", ".step_000006.some-id.partial"));
+  kill();
 
   const { folder, checkpoint: loaded } = await RunFolder.resume(at(), options());
   expect(loaded).toMatchObject({ step: 4, stage: "grpo", state: { random: [1, 4] } });
@@ -191,7 +209,7 @@ test("a run killed before its first checkpoint starts again", async () => {
 
 test("the latest run is the one that was started or resumed last", async () => {
   expect(await findLatestRun(join(root, "runs"))).toBeUndefined();
-  await create();
+  await (await RunFolder.create(options())).finish("stopped");
   await create({ name: "second" });
   writeFileSync(join(root, "runs", "notes.txt"), "");
   await mkdir(join(root, "runs", "no-run"));
@@ -200,11 +218,30 @@ test("the latest run is the one that was started or resumed last", async () => {
   expect(await findLatestRun(join(root, "runs"))).toBe(join(root, "runs", "first"));
 });
 
+test("a run is open once: others are refused, and change nothing", async () => {
+  const folder = await create();
+  await train(folder, 1, 3);
+  const before = text("run.json");
+  await expect(RunFolder.resume(at(), options({ config: "seed: 4\n" }))).rejects.toThrow(
+    /first\] run folder is in use: got process \d+ on /,
+  );
+  expect([text("run.json"), text("config.yaml")]).toEqual([before, "seed: 3\n"]);
+  expect((await readJsonLines(at("metrics.jsonl"))).length).toBe(3);
+});
+
+test("a run that cannot be resumed is not locked", async () => {
+  await (await RunFolder.create(options())).finish("stopped");
+  writeFileSync(at("metrics.jsonl"), "nonsense\n");
+  await expect(RunFolder.resume(at(), options())).rejects.toThrow(/not JSON/);
+  expect(locks()).toEqual([]);
+});
+
 test("a folder that is no run is named", async () => {
   await mkdir(at(), { recursive: true });
   await expect(RunFolder.resume(at(), options())).rejects.toThrow(/run\.json\] file cannot be read/);
   writeFileSync(at("run.json"), '{"recordVersion":2}');
   await expect(RunFolder.resume(at(), options())).rejects.toThrow(/malformed.*recordVersion/);
+  expect(readdirSync(at())).toEqual(["run.json"]);
 });
 
 test("a broken line is named", async () => {

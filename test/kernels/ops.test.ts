@@ -6,6 +6,9 @@ import { testRuntime } from "../support/runtime.js";
 
 const adapterFamily = new Launcher(await testRuntime());
 const gpuFamily = new Launcher(await testRuntime({ isSoftware: false }));
+const withoutSubgroups = new Launcher(
+  await testRuntime({ isSoftware: true, subgroupMinSize: 0, subgroupMaxSize: 0 }),
+);
 // UNCOUPLE_OPS=name,name limits a run to some ops while working on them
 const only = process.env.UNCOUPLE_OPS?.split(",");
 
@@ -35,8 +38,10 @@ for (const row of opCases.filter(({ op }) => !only || only.includes(op.name))) {
       for (const [family, launcher] of [
         ["adapter's own", adapterFamily],
         ["GPU", gpuFamily],
+        ["subgroupless", withoutSubgroups],
       ] as const) {
         if (row.ownFamilyOnly && launcher === gpuFamily) continue;
+        if (!row.withoutSubgroups && launcher === withoutSubgroups) continue;
         test(`${label}, ${family} family`, async () => {
           const live = launcher.runtime.buffers.liveBytes;
           const first = await runOp(launcher, row, variation);

@@ -118,7 +118,8 @@ export class AlfworldEnvironment implements Environment {
 
   #info(): Info {
     const { game, play } = this.#current();
-    return { admissibleCommands: play.admissibleCommands, won: play.won, taskId: game.taskId };
+    const { admissibleCommands, won, stateKey } = play;
+    return { admissibleCommands, won, taskId: game.taskId, stateKey };
   }
 }
 

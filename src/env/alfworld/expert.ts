@@ -2,7 +2,7 @@
 import { planErrands } from "./expert_errands.js";
 import { searchPlan } from "./expert_search.js";
 import type { AlfworldGame } from "./game.js";
-import { PlayState } from "./play_state.js";
+import type { AlfworldPlay } from "./play.js";
 
 export interface ExpertOptions {
   /** States to look at when a goal is of no known shape; each costs about a millisecond in a large game. Default 2000. */
@@ -15,7 +15,7 @@ export interface ExpertOptions {
  * @throws DataError when the goal has too many alternatives
  */
 export function planFromStart(game: AlfworldGame, options: ExpertOptions = {}): readonly string[] | null {
-  return planFromState(game, game.start().snapshot(), options);
+  return plan(game, game.start(), options);
 }
 
 /**
@@ -29,32 +29,25 @@ export function planFromState(
   state: Uint8Array,
   options: ExpertOptions = {},
 ): readonly string[] | null {
-  const start = new PlayState(game.watchers);
-  start.restore(state);
-  if (start.goalHolds()) return [];
-  const isTrue = (atom: number): boolean => start.isTrue(atom);
-  return (
-    played(game, state, planErrands(game.model, isTrue)) ??
-    played(game, state, searchPlan(game.model, isTrue, options.maxStates ?? 2000))
-  );
+  return plan(game, game.start(state), options);
+}
+
+/** @param play at the state to plan from; it is played on */
+function plan({ model }: AlfworldGame, play: AlfworldPlay, options: ExpertOptions): readonly string[] | null {
+  if (play.won) return [];
+  const isTrue = (atom: number): boolean => play.isTrue(atom);
+  const state = play.snapshot();
+  const errands = played(play, planErrands(model, isTrue));
+  if (errands !== null) return errands;
+  play.restore(state);
+  return played(play, searchPlan(model, isTrue, options.maxStates ?? 2000));
 }
 
 /** The commands of a plan up to the win, or null when it does not win in the engine. */
-function played(
-  game: AlfworldGame,
-  state: Uint8Array,
-  plan: readonly number[] | undefined,
-): readonly string[] | null {
-  if (plan === undefined) return null;
-  const play = game.start();
-  play.restore(state);
+function played(play: AlfworldPlay, actions: readonly number[] | undefined): readonly string[] | null {
   const commands: string[] = [];
-  for (const actionNumber of plan) {
-    const { action, args } = game.model.actions[actionNumber];
-    const command = game.commandText(
-      action.name,
-      args.map((object) => game.model.objects.ids[object]),
-    );
+  for (const action of actions ?? []) {
+    const command = play.commandOf(action);
     if (!play.admissibleCommands.includes(command)) return null;
     play.step(command);
     commands.push(command);

@@ -31,11 +31,16 @@ type Errand = readonly number[];
  */
 export function planErrands(model: GroundModel, isTrue: Truth): readonly number[] | undefined {
   const table = operatorsOf(model);
+  const start = Uint8Array.from({ length: model.atoms.size }, (_, atom) => Number(isTrue(atom)));
+  const tried = new Set<string>();
   let best: readonly number[] | undefined;
   for (const goal of table.goals) {
     const { errands, places } = errandsOf(model, goal);
+    const key = keyOf(errands, places, goal);
+    if (tried.has(key)) continue;
+    tried.add(key);
     for (const order of ordersOf(errands)) {
-      const walk = new Walk(model, table, isTrue, best?.length ?? Number.POSITIVE_INFINITY);
+      const walk = new Walk(model, table, start, best?.length ?? Number.POSITIVE_INFINITY);
       if (walk.runAll(order, places) && walk.satisfies(goal)) best = walk.actions;
     }
   }
@@ -63,6 +68,13 @@ function errandsOf(model: GroundModel, goal: Conjunction): { errands: Errand[]; 
   return { errands: [...byThing.values()], places };
 }
 
+/** Equal for goals of which every order of errands is the same: two of a kind are wanted in either role. */
+function keyOf(errands: readonly Errand[], places: readonly number[], goal: Conjunction): string {
+  const lists = errands.map((errand) => errand.join());
+  if (errands.length <= MAX_PERMUTED) lists.sort();
+  return [...lists, places.join(), goal.negative.join()].join(";");
+}
+
 function ordersOf<T>(items: readonly T[]): readonly (readonly T[])[] {
   if (items.length < 2 || items.length > MAX_PERMUTED) return [items];
   return items.flatMap((first, index) => {
@@ -71,20 +83,23 @@ function ordersOf<T>(items: readonly T[]): readonly (readonly T[])[] {
   });
 }
 
-/** One attempt: the actions so far, and the state as differences from the start. Methods answer false to give up. */
+/** One attempt: the actions so far, and the state after them. Methods answer false to give up. */
 class Walk {
   readonly actions: number[] = [];
-  readonly #changed = new Map<number, boolean>();
+  /** 1 for true atoms. */
+  readonly #truths: Uint8Array;
   readonly #model: GroundModel;
   readonly #table: OperatorTable;
-  readonly #start: Truth;
   readonly #limit: number;
 
-  /** @param limit give up when the plan would not be shorter than this */
-  constructor(model: GroundModel, table: OperatorTable, start: Truth, limit: number) {
+  /**
+   * @param start 1 for true atoms, by atom
+   * @param limit give up when the plan would not be shorter than this
+   */
+  constructor(model: GroundModel, table: OperatorTable, start: Uint8Array, limit: number) {
     this.#model = model;
     this.#table = table;
-    this.#start = start;
+    this.#truths = start.slice();
     this.#limit = limit;
   }
 
@@ -101,7 +116,7 @@ class Walk {
   }
 
   #isTrue(atom: number): boolean {
-    return this.#changed.get(atom) ?? this.#start(atom);
+    return this.#truths[atom] === 1;
   }
 
   #is(atom: number, predicate: string): boolean {
@@ -111,12 +126,12 @@ class Walk {
   /** @param next an atom that is wanted soon: its place costs nothing extra */
   #makeTrue(atom: number, next: number | undefined, depth: number): boolean {
     if (this.#isTrue(atom)) return true;
-    const achievers = this.#table.achievers.get(atom);
-    if (achievers === undefined || depth > MAX_DEPTH) return false;
+    const achievers = this.#table.achieversOf(atom);
+    if (achievers.length === 0 || depth > MAX_DEPTH) return false;
     // with the thing in hand first, ways to go on are compared from where the agent then is
     const inHand = achievers[0].positive.find((need) => this.#is(need, HOLDS));
     if (inHand !== undefined && !this.#makeTrue(inHand, atom, depth + 1)) return false;
-    const nextPlace = next === undefined ? undefined : this.#table.achievers.get(next)?.[0].place;
+    const nextPlace = next === undefined ? undefined : this.#table.achieversOf(next).at(0)?.place;
     const operator = this.#cheapest(achievers, nextPlace);
     return operator !== undefined && this.#perform(operator, depth);
   }
@@ -133,7 +148,7 @@ class Walk {
   #goFor(place: number, purpose: Operator): boolean {
     let best: Operator | undefined;
     let bestShared = -1;
-    for (const way of this.#table.achievers.get(place) ?? []) {
+    for (const way of this.#table.achieversOf(place)) {
       if (!this.#applies(way)) continue;
       const shared = way.args.filter((object) => purpose.args.includes(object)).length;
       if (shared > bestShared) [best, bestShared] = [way, shared];
@@ -144,8 +159,9 @@ class Walk {
   /** Puts down whatever is held: here, where the agent goes next, or elsewhere. */
   #emptyHand(nextPlace: number | undefined, depth: number): boolean {
     if (depth > MAX_DEPTH) return false;
-    for (const [atom, removers] of this.#table.removers) {
-      if (!this.#is(atom, HOLDS) || !this.#isTrue(atom)) continue;
+    for (const atom of this.#model.atoms.ofPredicate(HOLDS)) {
+      const removers = this.#isTrue(atom) ? this.#table.removersOf(atom) : [];
+      if (removers.length === 0) continue;
       const operator = this.#cheapest(removers, nextPlace);
       return operator !== undefined && this.#perform(operator, depth);
     }
@@ -165,6 +181,7 @@ class Walk {
           cost += this.#is(atom, INSIDE) || this.#is(atom, HOLDS) ? Number.POSITIVE_INFINITY : 1;
         // a way that is walked anyway is free, but a tie goes to what can be done here
         else cost += place === nextPlace ? 0.25 : 1;
+        if (cost >= bestCost) break;
       }
       if (cost < bestCost) [best, bestCost] = [operator, cost];
     }
@@ -177,8 +194,8 @@ class Walk {
 
   #run(operator: Operator): boolean {
     if (this.actions.length + 1 >= this.#limit || !this.#applies(operator)) return false;
-    for (const atom of operator.deletes) this.#changed.set(atom, false);
-    for (const atom of operator.adds) this.#changed.set(atom, true);
+    for (const atom of operator.deletes) this.#truths[atom] = 0;
+    for (const atom of operator.adds) this.#truths[atom] = 1;
     this.actions.push(operator.action);
     return true;
   }

@@ -34,7 +34,7 @@ export function searchPlan(
     const node = open.take();
     if (node === undefined) return undefined;
     if (holds(model.goal, (atom) => node.truths.has(atom))) return actionsOf(node);
-    for (const operator of table.operators) {
+    for (const operator of table.relevant) {
       if (!operator.positive.every((atom) => node.truths.has(atom))) continue;
       if (operator.negative.some((atom) => node.truths.has(atom))) continue;
       const next = new Set(node.truths);
@@ -79,7 +79,7 @@ function estimate(model: GroundModel, table: OperatorTable, truths: ReadonlySet<
   }
   for (let changed = true; changed; ) {
     changed = false;
-    for (const { positive, negative, adds, deletes } of table.operators) {
+    for (const { positive, negative, adds, deletes } of table.relevant) {
       let cost = 1;
       for (const atom of positive) cost += toTrue[atom];
       for (const atom of negative) cost += toFalse[atom];

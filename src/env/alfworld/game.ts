@@ -113,9 +113,9 @@ export class AlfworldGame {
     this.#commands = new CommandBook(this.model, this.#narrator);
   }
 
-  /** A new play at the game's start. */
-  start(): AlfworldPlay {
-    return new AlfworldPlay(this.watchers, this.#narrator, this.#commands);
+  /** A new play. @param snapshot where it starts, from another play of this game; default: the game's start */
+  start(snapshot?: Uint8Array): AlfworldPlay {
+    return new AlfworldPlay(this.watchers, this.#narrator, this.#commands, snapshot);
   }
 
   /** Every literal text of the grammar, and every display name of the game. */

@@ -45,11 +45,12 @@ export class AlfworldPlay {
     | { readonly commands: readonly string[]; readonly actions: ReadonlyMap<string, number> }
     | undefined;
 
-  constructor(watchers: Watchers, narrator: Narrator, commands: CommandBook) {
+  /** @param snapshot where to start; default: the game's start */
+  constructor(watchers: Watchers, narrator: Narrator, commands: CommandBook, snapshot?: Uint8Array) {
     this.#model = watchers.model;
     this.#narrator = narrator;
     this.#commands = commands;
-    this.#state = new PlayState(watchers);
+    this.#state = new PlayState(watchers, snapshot);
   }
 
   /** The first text of a game: room and task. */
@@ -65,6 +66,21 @@ export class AlfworldPlay {
   /** Whether the goal is true now. */
   get won(): boolean {
     return this.#state.goalHolds();
+  }
+
+  /** Equal for states of this game with the same true atoms, and for no others; 16 hexadecimal digits. */
+  get stateKey(): string {
+    return this.#state.key;
+  }
+
+  /** Truth of an atom, by its number in the model. */
+  isTrue(atom: number): boolean {
+    return this.#state.isTrue(atom);
+  }
+
+  /** The command that an action of the model is played with now, whether it applies or not. */
+  commandOf(actionNumber: number): string {
+    return this.#commands.text(actionNumber, this.#state);
   }
 
   /** Facts that texts are written from, unordered; `not_name(...)` for what an action took away. */

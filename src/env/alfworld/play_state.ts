@@ -5,7 +5,9 @@
  */
 import { holds } from "./ground_condition.js";
 import type { Alternative, GroundModel } from "./grounding.js";
+import { Lists } from "./lists.js";
 import type { Atom } from "./pddl.js";
+import { atomCodes, StateKey } from "./state_key.js";
 
 /** Bits of an atom's entry in the state. */
 const TRUE = 1;
@@ -14,19 +16,24 @@ const VIEW = 2;
 /** The fact view has `not_p`, which only a delete writes. */
 const VIEW_NOT = 4;
 
-/** Who waits for an atom's truth: alternative numbers, by atom. Shared by all states of a game. */
+/** Who waits for an atom's truth: alternative numbers, by atom; and what states are keyed by. Shared by all states of a game. */
 export class Watchers {
   /** The action that each alternative belongs to. */
   readonly owner: Int32Array;
   readonly alternatives: readonly Alternative[];
+  /** How many atoms each alternative wants true. */
+  readonly demands: Int32Array;
   readonly wantTrue: Lists;
   readonly wantFalse: Lists;
+  readonly codes: Uint32Array;
 
   constructor(readonly model: GroundModel) {
+    this.codes = atomCodes(model.atoms.size);
     this.alternatives = model.actions.flatMap((action) => action.alternatives);
     this.owner = Int32Array.from(
       model.actions.flatMap((action, number) => action.alternatives.map(() => number)),
     );
+    this.demands = Int32Array.from(this.alternatives, ({ positive }) => positive.length);
     this.wantTrue = new Lists(
       model.atoms.size,
       this.alternatives.map((alternative) => alternative.positive),
@@ -35,29 +42,6 @@ export class Watchers {
       model.atoms.size,
       this.alternatives.map((alternative) => alternative.negative),
     );
-  }
-}
-
-/** For each of `size` values, the numbers of the rows that contain it, all in one array. */
-class Lists {
-  readonly #ends: Int32Array;
-  readonly #items: Int32Array;
-
-  constructor(size: number, rows: readonly (readonly number[])[]) {
-    const ends = new Int32Array(size + 1);
-    for (const row of rows) for (const value of row) ends[value + 1]++;
-    for (let value = 0; value < size; value++) ends[value + 1] += ends[value];
-    this.#items = new Int32Array(ends[size]);
-    const next = ends.slice();
-    rows.forEach((row, number) => {
-      for (const value of row) this.#items[next[value]++] = number;
-    });
-    this.#ends = ends;
-  }
-
-  /** Rows that contain a value, ascending. */
-  of(value: number): Int32Array {
-    return this.#items.subarray(this.#ends[value], this.#ends[value + 1]);
   }
 }
 
@@ -70,14 +54,15 @@ export class PlayState {
   readonly #missing: Int32Array;
   /** Alternatives of which every literal holds. */
   readonly #ready = new Set<number>();
+  readonly #key: StateKey;
 
-  /** Starts at the problem's start. */
-  constructor(watchers: Watchers) {
+  /** @param snapshot of a play of the same game; default: the problem's start */
+  constructor(watchers: Watchers, snapshot?: Uint8Array) {
     this.#watchers = watchers;
     this.#model = watchers.model;
-    this.#bits = new Uint8Array(this.#model.atoms.size);
-    for (const atom of this.#model.initial) this.#bits[atom] = TRUE | VIEW;
+    this.#bits = snapshot?.slice() ?? startOf(this.#model);
     this.#missing = new Int32Array(watchers.alternatives.length);
+    this.#key = new StateKey(watchers.codes);
     this.#recount();
   }
 
@@ -95,6 +80,11 @@ export class PlayState {
 
   isTrue(atom: number): boolean {
     return (this.#bits[atom] & TRUE) !== 0;
+  }
+
+  /** Equal for states of a game with the same true atoms, and for no others. */
+  get key(): string {
+    return this.#key.toString();
   }
 
   /** Whether the goal is true now. */
@@ -150,6 +140,7 @@ export class PlayState {
   #setTrue(atom: number, value: boolean): void {
     if (this.isTrue(atom) === value) return;
     this.#bits[atom] = this.#bits[atom] ^ TRUE;
+    this.#key.flip(atom);
     const { wantTrue, wantFalse } = this.#watchers;
     for (const alternative of (value ? wantTrue : wantFalse).of(atom)) {
       const missing = this.#missing[alternative] - 1;
@@ -164,13 +155,25 @@ export class PlayState {
   }
 
   #recount(): void {
+    const { demands, wantTrue, wantFalse } = this.#watchers;
+    const missing = this.#missing;
+    missing.set(demands);
+    this.#key.clear();
+    for (let atom = 0; atom < this.#bits.length; atom++) {
+      if (!this.isTrue(atom)) continue;
+      this.#key.flip(atom);
+      wantTrue.shift(missing, atom, -1);
+      wantFalse.shift(missing, atom, 1);
+    }
     this.#ready.clear();
-    this.#watchers.alternatives.forEach(({ positive, negative }, number) => {
-      let missing = 0;
-      for (const atom of positive) if (!this.isTrue(atom)) missing++;
-      for (const atom of negative) if (this.isTrue(atom)) missing++;
-      this.#missing[number] = missing;
-      if (missing === 0) this.#ready.add(number);
-    });
+    for (let number = 0; number < missing.length; number++)
+      if (missing[number] === 0) this.#ready.add(number);
   }
+}
+
+/** Bits of the problem's start. */
+function startOf({ atoms, initial }: GroundModel): Uint8Array {
+  const bits = new Uint8Array(atoms.size);
+  for (const atom of initial) bits[atom] = TRUE | VIEW;
+  return bits;
 }

@@ -1,0 +1,47 @@
+/**
+ * Short keys of game states. Every atom has a random code of 64 bits, and a state's key is the exclusive or over its true
+ * atoms: each change of an atom costs one step, and two different states of a game share a key once in 2^64 pairs.
+ * @source Zobrist 1970, "A new hashing method with application for game playing"
+ */
+import { Random } from "../../core/random.js";
+
+const WORD = 2 ** 32;
+
+/** Two words for each atom, the same ones in every process: keys are comparable within a game and its copies. */
+export function atomCodes(atomCount: number): Uint32Array {
+  const random = Random.of(0, "state key");
+  return Uint32Array.from({ length: 2 * atomCount }, () => random.integer(WORD));
+}
+
+/** Key of a changing state; it starts without true atoms. */
+export class StateKey {
+  readonly #codes: Uint32Array;
+  #high = 0;
+  #low = 0;
+
+  /** @param codes of `atomCodes` */
+  constructor(codes: Uint32Array) {
+    this.#codes = codes;
+  }
+
+  /** An atom becomes true, or is no longer. */
+  flip(atom: number): void {
+    this.#high ^= this.#codes[2 * atom];
+    this.#low ^= this.#codes[2 * atom + 1];
+  }
+
+  /** No atom is true. */
+  clear(): void {
+    this.#high = 0;
+    this.#low = 0;
+  }
+
+  /** 16 hexadecimal digits. */
+  toString(): string {
+    return hexadecimal(this.#high) + hexadecimal(this.#low);
+  }
+}
+
+function hexadecimal(word: number): string {
+  return (word >>> 0).toString(16).padStart(8, "0");
+}

@@ -1,0 +1,75 @@
+/** Opening a device with all that is useful of its adapter, and the facts that kernels choose variants by. */
+import { DeviceError } from "../core/errors.js";
+
+/** Facts about the adapter that kernels choose variants by. */
+export interface DeviceFacts {
+  readonly vendor: string;
+  readonly architecture: string;
+  readonly device: string;
+  readonly description: string;
+  /** Runs on the CPU (lavapipe, SwiftShader): kernels use register tiles and no barriers. */
+  readonly isSoftware: boolean;
+  readonly subgroupMinSize: number;
+  readonly subgroupMaxSize: number;
+  readonly features: ReadonlySet<string>;
+  readonly maxBindingBytes: number;
+  readonly maxWorkgroupInvocations: number;
+  readonly maxWorkgroupBytes: number;
+  readonly maxStorageBuffers: number;
+  readonly storageOffsetAlignment: number;
+}
+
+const WANTED_FEATURES: readonly string[] = [
+  "shader-f16",
+  "subgroups",
+  "subgroup-size-control",
+  "timestamp-query",
+  "chromium-experimental-subgroup-matrix",
+];
+const WANTED_LIMITS = [
+  "maxBufferSize",
+  "maxStorageBufferBindingSize",
+  "maxStorageBuffersPerShaderStage",
+  "maxComputeWorkgroupStorageSize",
+  "maxComputeInvocationsPerWorkgroup",
+  "maxComputeWorkgroupSizeX",
+  "maxComputeWorkgroupSizeY",
+] as const;
+
+/**
+ * A device with every useful feature and limit that the adapter offers.
+ * @throws DeviceError when the adapter refuses
+ */
+export async function openDevice(adapter: GPUAdapter): Promise<GPUDevice> {
+  const requiredFeatures = WANTED_FEATURES.filter((name) => adapter.features.has(name)) as GPUFeatureName[];
+  const requiredLimits: Record<string, number> = {};
+  for (const name of WANTED_LIMITS) requiredLimits[name] = adapter.limits[name];
+  try {
+    return await adapter.requestDevice({ requiredFeatures, requiredLimits, label: "uncouple" });
+  } catch (error) {
+    throw new DeviceError(
+      `[device] the adapter refused a device: ${(error as Error).message}. Run \`uncouple doctor\`.`,
+    );
+  }
+}
+
+/** Facts of a device that was opened on an adapter. */
+export function deviceFacts(adapter: GPUAdapter, device: GPUDevice): DeviceFacts {
+  const info = adapter.info as GPUAdapterInfo & { subgroupMinSize: number; subgroupMaxSize: number };
+  const text = `${info.vendor} ${info.architecture} ${info.device} ${info.description}`.toLowerCase();
+  return {
+    vendor: info.vendor,
+    architecture: info.architecture,
+    device: info.device,
+    description: info.description,
+    isSoftware: /llvmpipe|lavapipe|swiftshader|basic render|warp/.test(text),
+    subgroupMinSize: device.features.has("subgroups") ? info.subgroupMinSize : 0,
+    subgroupMaxSize: device.features.has("subgroups") ? info.subgroupMaxSize : 0,
+    features: new Set(device.features as unknown as Iterable<string>),
+    maxBindingBytes: Math.min(device.limits.maxStorageBufferBindingSize, device.limits.maxBufferSize),
+    maxWorkgroupInvocations: device.limits.maxComputeInvocationsPerWorkgroup,
+    maxWorkgroupBytes: device.limits.maxComputeWorkgroupStorageSize,
+    maxStorageBuffers: device.limits.maxStorageBuffersPerShaderStage,
+    storageOffsetAlignment: device.limits.minStorageBufferOffsetAlignment,
+  };
+}
