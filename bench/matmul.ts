@@ -3,10 +3,13 @@ import { Random } from "../src/core/random.js";
 import type { Launcher } from "../src/kernels/launch.js";
 import { matmul } from "../src/kernels/matmul.js";
 import type { OpDefinition } from "../src/kernels/op.js";
-import { type Effort, measure, type Work } from "./measure.js";
-import { type OpenOp, openOp } from "./ops.js";
-import type { MissingPeer, Peer, PeerWork } from "./peers.js";
-import { type BenchRow, figures } from "./row.js";
+import type { BenchRow } from "../src/report/bench_rows.js";
+import type { Effort } from "./measure.js";
+import { benchDimensions, type ShapeScale } from "./op_shapes.js";
+import { normals, type OpenOp, openOp } from "./open_op.js";
+import { launchFigures } from "./ops.js";
+import { type AnyPeer, peerEntries } from "./peers.js";
+import { type Contestant, race } from "./race.js";
 
 /** y [M, N] = op(a) op(b), K terms a sum. */
 export interface ProductCase {
@@ -26,7 +29,7 @@ const product = (M: number, N: number, K: number, layout: "nn" | "nt" | "tn" = "
 });
 
 /** Squares; then a layer's forward (nt), input gradient (nn) and weight gradient (tn); then decoding of 8 sequences. */
-export const PRODUCTS: readonly ProductCase[] = [
+const PRODUCTS: readonly ProductCase[] = [
   product(256, 256, 256),
   product(512, 512, 512),
   product(1024, 1024, 1024),
@@ -38,7 +41,24 @@ export const PRODUCTS: readonly ProductCase[] = [
   product(768, 256, 1024, "tn"),
   product(8, 192, 64, "nt"),
 ];
-export const QUICK_PRODUCTS: readonly ProductCase[] = [product(256, 256, 256), product(1024, 192, 64, "nt")];
+const QUICK_PRODUCTS: readonly ProductCase[] = [product(256, 256, 256), product(1024, 192, 64, "nt")];
+/** Squares that only a GPU finishes in good time. */
+const LARGE_PRODUCTS: readonly ProductCase[] = [
+  product(2048, 2048, 2048),
+  product(4096, 4096, 4096),
+  product(8192, 8192, 8192),
+];
+
+/** Products to measure: the fixed ones, and the MLP of the published models, forward (nt) and weight gradient (tn). */
+export function productsFor(scale: ShapeScale): ProductCase[] {
+  if (scale.quick) return [...QUICK_PRODUCTS];
+  const { isSoftware, maxBindingBytes } = scale.facts;
+  const ofModels = benchDimensions(scale)
+    .filter(({ name }) => name.startsWith("qwen"))
+    .flatMap(({ N, C, F }) => [product(N, F, C, "nt"), product(F, C, N, "tn")]);
+  const all = [...PRODUCTS, ...(isSoftware ? [] : LARGE_PRODUCTS), ...ofModels];
+  return all.filter(({ M, N, K }) => 4 * Math.max(M * N, M * K, K * N) <= maxBindingBytes);
+}
 
 /** MxNxK and the layout, as rows name it. */
 export function productLabel({ M, N, K, transposeA, transposeB }: ProductCase): string {
@@ -51,78 +71,67 @@ const CHECKED = 256;
 export interface MatmulBench {
   readonly launcher: Launcher;
   readonly adapter: string;
-  readonly peers: readonly (Peer | MissingPeer)[];
+  readonly peers: readonly AnyPeer[];
   readonly effort: Effort;
 }
 
 /** Rows of one product: ours forward, every peer's forward, ours backward. */
 export async function benchProduct(bench: MatmulBench, sizes: ProductCase): Promise<BenchRow[]> {
+  const { launcher, adapter, effort } = bench;
   const { M, N, K } = sizes;
-  const random = Random.of(3, "bench", M, N, K);
-  const a = Float32Array.from({ length: M * K }, () => random.normal());
-  const b = Float32Array.from({ length: K * N }, () => random.normal());
-  const row = {
-    op: "matmul",
-    direction: "forward" as const,
-    shape: productLabel(sizes),
-    dtype: "f32" as const,
-    adapter: bench.adapter,
-  };
-  const contestants: { name: string; version?: string; work?: PeerWork; error?: string }[] = [];
-  const enter = async (name: string, version: string | undefined, open: () => Promise<PeerWork>) => {
-    try {
-      const work = await open();
-      const error = productMismatch(sizes, a, b, await work.result());
-      contestants.push(error ? { name, version, error } : { name, version, work });
-    } catch (error) {
-      contestants.push({ name, version, error: error instanceof Error ? error.message : String(error) });
-    }
-  };
-  const own = openProduct(bench.launcher, sizes, a, b);
-  await enter("uncouple", undefined, async () => own.work);
-  for (const peer of bench.peers) {
-    if ("error" in peer) contestants.push(peer);
-    else await enter(peer.name, peer.version, () => peer.matmul({ ...sizes, a, b }));
-  }
-  const running = contestants.filter((contestant) => contestant.work);
-  const works = running.map(({ work }) => work as Work);
-  const timings = await measure(works, bench.effort);
-  const { forward, backward } = matmul.cost({ B: 1, M, N, K });
-  const rows: BenchRow[] = contestants.map((contestant) => {
-    const { name: implementation, version, error } = contestant;
-    if (error) return { ...row, implementation, version, error };
-    return { ...row, implementation, version, ...figures(timings[running.indexOf(contestant)], forward) };
+  const a = Float32Array.from(normals(`bench a ${M} ${K}`, M * K));
+  const b = Float32Array.from(normals(`bench b ${K} ${N}`, K * N));
+  const head = { op: "matmul", shape: productLabel(sizes), dtype: "f32", adapter };
+  const open = openProduct(launcher, sizes, a, b);
+  const own = async (): Promise<Contestant> => ({
+    work: open.forward,
+    check: async () => {
+      await open.forward.run(1);
+      return productMismatch(sizes, a, b, (await open.read("y")) ?? []);
+    },
+    figures: () => launchFigures(launcher, open.forward),
+    release: () => {},
   });
-  if (own.open.backward && backward) {
-    const head = { ...row, direction: "backward" as const, implementation: "uncouple" };
-    await own.open.backward.run(1);
-    const error = await gradientMismatch(sizes, own.open);
-    if (error) rows.push({ ...head, error });
-    else rows.push({ ...head, ...figures((await measure([own.open.backward], bench.effort))[0], backward) });
+  const rivals = peerEntries(bench.peers, async (peer) => {
+    const work = await peer.matmul({ ...sizes, a, b });
+    return {
+      work,
+      check: async () => productMismatch(sizes, a, b, await work.result()),
+      release: () => work.release(),
+    };
+  });
+  const { forward, backward } = matmul.cost({ B: 1, M, N, K });
+  try {
+    const entries = [{ implementation: "uncouple", open: own }, ...rivals];
+    const rows = await race({ ...head, direction: "forward" }, entries, forward, effort);
+    const work = open.backward;
+    if (!work || !backward) return rows;
+    const ownBackward = async (): Promise<Contestant> => ({
+      work,
+      check: async () => {
+        await work.run(1);
+        return gradientMismatch(sizes, open);
+      },
+      figures: () => launchFigures(launcher, work),
+      release: () => {},
+    });
+    const entry = { implementation: "uncouple", open: ownBackward };
+    return [...rows, ...(await race({ ...head, direction: "backward" }, [entry], backward, effort))];
+  } finally {
+    open.release();
   }
-  for (const { work } of running) work?.release();
-  return rows;
 }
 
-function openProduct(launcher: Launcher, sizes: ProductCase, a: Float32Array, b: Float32Array) {
+function openProduct(launcher: Launcher, sizes: ProductCase, a: Float32Array, b: Float32Array): OpenOp {
   const { M, N, K, transposeA, transposeB } = sizes;
   const [A1, A2] = transposeA ? [K, M] : [M, K];
   const [B1, B2] = transposeB ? [N, K] : [K, N];
-  const open = openOp(launcher, matmul as unknown as OpDefinition, {
+  return openOp(launcher, matmul as unknown as OpDefinition, {
     arrays: { a: Float64Array.from(a), b: Float64Array.from(b) },
     sizes: { B: 1, A1, A2, B1, B2 },
     params: { transpose_a: Number(transposeA), transpose_b: Number(transposeB) },
     constant: [],
   });
-  const work: PeerWork = {
-    run: open.forward.run,
-    async result() {
-      await open.forward.run(1);
-      return (await open.read("y")) ?? [];
-    },
-    release: open.release,
-  };
-  return { open, work };
 }
 
 /** Both gradients are products too: of the upstream gradient [M, N] with one operand. */

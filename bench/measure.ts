@@ -2,60 +2,121 @@
 
 import { Bench } from "tinybench";
 import { quantile } from "../src/core/statistics.js";
+import type { Runtime } from "../src/gpu/runtime.js";
+import type { BenchRow } from "../src/report/bench_rows.js";
 
 /** Something that can be run several times and waited for. */
 export interface Work {
   /** Runs `calls` times; resolves when all of it has been executed. */
   run(calls: number): Promise<void>;
+  /** GPU milliseconds of single calls by the GPU's own clock; undefined where there is none. */
+  gpuTimes?(calls: number): Promise<readonly number[] | undefined>;
 }
 
-export interface Timing {
-  readonly medianMs: number;
-  readonly p10Ms: number;
-  readonly p90Ms: number;
-  /** Samples taken, each of `calls` runs. */
-  readonly repeats: number;
-  readonly calls: number;
-}
+/** The fields of a row that a timing fills. */
+export type Timing = Pick<Required<BenchRow>, "medianMs" | "p10Ms" | "p90Ms" | "repeats" | "calls"> &
+  Pick<BenchRow, "gpuMs" | "gpuP10Ms" | "gpuP90Ms">;
 
 export interface Effort {
   readonly repeats: number;
   /** Milliseconds that one sample should last, so that waiting for the GPU does not count. */
   readonly sampleMs: number;
+  /** Milliseconds after which a slow work takes no further samples, once it has three. */
+  readonly budgetMs: number;
 }
 
 const MOST_CALLS = 200;
+const FEWEST_SAMPLES = 3;
+const GPU_SAMPLES = 15;
+/** Launches in one profile, with room below the profiler's own 2,048. */
+const PROFILED_LAUNCHES = 2000;
 
 /** Times of one call, in the order of the works. Each work runs twice before, compilation included. */
-export async function measure(works: readonly Work[], { repeats, sampleMs }: Effort): Promise<Timing[]> {
-  const calls: number[] = [];
+export async function measure(works: readonly Work[], effort: Effort): Promise<Timing[]> {
+  const plans: { readonly calls: number; readonly repeats: number }[] = [];
   for (const work of works) {
     await work.run(1);
-    const elapsed = await clock(() => work.run(1));
-    calls.push(Math.max(1, Math.min(MOST_CALLS, Math.round(sampleMs / elapsed))));
+    const elapsed = await wallTime(() => work.run(1));
+    const calls = Math.max(1, Math.min(MOST_CALLS, Math.round(effort.sampleMs / elapsed)));
+    const affordable = Math.floor(effort.budgetMs / (calls * elapsed));
+    const repeats = Math.min(effort.repeats, Math.max(FEWEST_SAMPLES, affordable));
+    plans.push({ calls, repeats });
   }
   const samples: number[][] = works.map(() => []);
-  for (let round = 0; round < repeats; round++) {
-    const bench = new Bench({ iterations: 1, time: 0, warmup: false, throws: true });
-    works.forEach((work, index) => {
-      bench.add(String(index), () => work.run(calls[index]));
-    });
-    await bench.run();
-    bench.tasks.forEach(({ result }, index) => {
-      if ("latency" in result) samples[index].push(result.latency.mean / calls[index]);
-    });
+  for (let round = 0; round < effort.repeats; round++) {
+    for (const [index, work] of works.entries()) {
+      const { calls, repeats } = plans[index];
+      if (round < repeats) samples[index].push((await wallTime(() => work.run(calls))) / calls);
+    }
   }
-  return samples.map((times, index) => ({
-    medianMs: quantile(times, 0.5),
-    p10Ms: quantile(times, 0.1),
-    p90Ms: quantile(times, 0.9),
-    repeats,
-    calls: calls[index],
-  }));
+  const timings: Timing[] = [];
+  for (const [index, work] of works.entries()) {
+    const gpu = await work.gpuTimes?.(Math.min(plans[index].calls * plans[index].repeats, GPU_SAMPLES));
+    timings.push({ ...spread(samples[index]), calls: plans[index].calls, ...(gpu && gpuSpread(gpu)) });
+  }
+  return timings;
 }
 
-async function clock(run: () => Promise<void>): Promise<number> {
-  const start = performance.now();
-  await run();
-  return performance.now() - start;
+/** Median and the tenth and ninetieth percentile. */
+export function spread(samples: readonly number[]) {
+  return {
+    medianMs: quantile(samples, 0.5),
+    p10Ms: quantile(samples, 0.1),
+    p90Ms: quantile(samples, 0.9),
+    repeats: samples.length,
+  };
+}
+
+function gpuSpread(samples: readonly number[]) {
+  const { medianMs: gpuMs, p10Ms: gpuP10Ms, p90Ms: gpuP90Ms } = spread(samples);
+  return { gpuMs, gpuP10Ms, gpuP90Ms };
+}
+
+/** Milliseconds of one run, by tinybench's clock. */
+export async function wallTime(run: () => Promise<void>): Promise<number> {
+  const bench = new Bench({ iterations: 1, time: 0, warmup: false, throws: true });
+  bench.add("sample", run);
+  await bench.run();
+  const [{ result }] = bench.tasks;
+  return "latency" in result ? result.latency.mean : Number.NaN;
+}
+
+/**
+ * GPU time of each call of a work whose calls all launch the same kernels: sums over its kernels, gaps between them left
+ * out. Undefined without timestamps, or when more kernels were launched than the profiler holds.
+ */
+export async function gpuTimes(
+  runtime: Runtime,
+  work: Work,
+  calls: number,
+): Promise<readonly number[] | undefined> {
+  if (!runtime.profiler.available) return undefined;
+  await runtime.finish();
+  const [single, each] = await profiled(runtime, work, 1);
+  if (!single || each === 0 || each > PROFILED_LAUNCHES) return undefined;
+  const batch = Math.max(FEWEST_SAMPLES, Math.min(calls, Math.floor(PROFILED_LAUNCHES / each)));
+  const samples = [];
+  while (samples.length < batch) {
+    // as many in one go as the profiler holds, so that the GPU does not fall idle between them
+    const [kernels] = await profiled(runtime, work, Math.min(batch, Math.floor(PROFILED_LAUNCHES / each)));
+    if (!kernels || kernels.length % each !== 0) return undefined;
+    for (let start = 0; start < kernels.length; start += each) {
+      samples.push(kernels.slice(start, start + each).reduce((sum, time) => sum + time / 1e6, 0));
+    }
+  }
+  return samples;
+}
+
+/** Nanoseconds of every kernel of some calls, or undefined when some were left out, and how many were launched. */
+async function profiled(
+  runtime: Runtime,
+  work: Work,
+  calls: number,
+): Promise<[readonly number[] | undefined, number]> {
+  const before = runtime.counters.dispatches;
+  runtime.profiler.start();
+  await work.run(calls);
+  const kernels = await runtime.profiler.stop();
+  const launched = runtime.counters.dispatches - before;
+  return [kernels.length === launched ? kernels.map(({ nanoseconds }) => nanoseconds) : undefined, launched];
 }

@@ -1,102 +1,196 @@
-/** Sizes at which each op is measured: one update of a small policy, 1024 tokens of 8 sequences, width 256. */
+/** Sizes at which each op is measured: those of one update of a small policy and of the published Qwen2.5 models. */
 import type { Random } from "../src/core/random.js";
+import type { DeviceFacts } from "../src/gpu/runtime.js";
 import { embeddingSegments, ropeTable } from "../src/kernels/index.js";
-import type { ReferenceArrays, Scalars } from "../src/kernels/op.js";
+import type { Cost, OpDefinition, ReferenceArrays, Scalars } from "../src/kernels/op.js";
+import { presetConfig } from "../src/model/config.js";
 
 export type BenchDraw = (random: Random, sizes: Scalars, drawn: ReferenceArrays) => ArrayLike<number>;
 
 export interface OpShape {
-  /** Sizes of the input axes, for a full and for a quick run. */
+  /** Sizes of the input axes. */
   readonly sizes: Scalars;
-  readonly quick: Scalars;
   readonly params?: Scalars;
   /** Inputs that are not standard normal numbers. */
   readonly draw?: Readonly<Record<string, BenchDraw>>;
   readonly without?: readonly string[];
   /** Inputs that take no gradient. */
   readonly constant?: readonly string[];
+  /** Entries of axis N do not depend on each other, so that a few of them can be checked alone. */
+  readonly rowsApart?: true;
+  /** N is cut into sequences of this many tokens that do not depend on each other. */
+  readonly sequence?: number;
+  /** Where cost depends on the contents of the inputs. */
+  readonly cost?: { readonly forward: Cost; readonly backward?: Cost };
 }
 
-const N = 1024;
+/** Widths of one model and how many tokens go through it. */
+export interface Dimensions {
+  readonly name: string;
+  /** Packed tokens, in sequences of T. */
+  readonly N: number;
+  readonly T: number;
+  readonly C: number;
+  readonly H: number;
+  readonly Kv: number;
+  readonly D: number;
+  readonly F: number;
+  /** Rows of the embedding, as many as the adapter is asked to hold. */
+  readonly V: number;
+}
+
+export interface ShapeScale {
+  readonly facts: DeviceFacts;
+  readonly quick: boolean;
+}
+
+/** Vocabulary rows of the published models on software adapters: they hold little, and take their time. */
+const SOFTWARE_VOCABULARY = 4096;
+
+/** Models whose widths are measured: one for a quick run, else our `small` and Qwen2.5-0.5B and 1.5B. */
+export function benchDimensions({ facts, quick }: ShapeScale): Dimensions[] {
+  if (quick) return [dimensionsOf("nano", 128, 64, 512)];
+  const tokens = facts.isSoftware ? 64 : 2048;
+  return [
+    dimensionsOf("small", 1024, 128, 2048),
+    ...["qwen2.5-0.5b", "qwen2.5-1.5b"].map((name) => {
+      const { hidden_size, vocab_size } = presetConfig(name);
+      // the embedding must fit one binding with its gradient beside it
+      const rows = Math.floor(facts.maxBindingBytes / (4 * hidden_size));
+      const most = facts.isSoftware ? SOFTWARE_VOCABULARY : rows;
+      return dimensionsOf(name, tokens, Math.min(256, tokens), Math.min(vocab_size, rows, most));
+    }),
+  ];
+}
+
+function dimensionsOf(name: string, N: number, T: number, V: number): Dimensions {
+  const config = presetConfig(name, V);
+  const { hidden_size: C, num_attention_heads: H, num_key_value_heads: Kv, intermediate_size: F } = config;
+  return { name, N, T, C, H, Kv, D: C / H, F, V };
+}
+
 const fill = (count: number, value: (index: number) => number) =>
   Array.from({ length: count }, (_, i) => value(i));
 const logProb: BenchDraw = (random, sizes) => fill(sizes.N, () => -2 * random.uniform());
-const sequence = ({ T }: Scalars, n: number) => n - (n % T);
 
-/** By op name. `matmul` has shapes of its own, see matmul.ts. */
-export const OP_SHAPES: Readonly<Record<string, OpShape>> = {
-  add: { sizes: { N, C: 256 }, quick: { N: 128, C: 64 } },
-  attention: {
-    sizes: { N, Q: 256, KV: 128, T: 128 },
-    quick: { N: 128, Q: 64, KV: 32, T: 64 },
-    params: { heads: 4, kv_heads: 2 },
+/** Rows of the embedding that its gradient is measured with; a full vocabulary only takes longer to check. */
+const EMBEDDING_ROWS = 32_768;
+/** Rows scored against the vocabulary at once. */
+const HEAD_ROWS = 512;
+
+/** By op name. `matmul` has shapes of its own, see matmul.ts; ops that are not here and take floats only are measured too. */
+const SHAPES: Readonly<Record<string, (model: Dimensions) => OpShape | readonly OpShape[]>> = {
+  attention: ({ N, T, H, Kv, D }) => ({
+    sizes: { N, Q: H * D, KV: Kv * D },
+    params: { heads: H, kv_heads: Kv },
+    sequence: T,
     draw: {
-      sequence_start: (_random, sizes) => fill(sizes.N, (n) => sequence(sizes, n)),
-      sequence_end: (_random, sizes) => fill(sizes.N, (n) => Math.min(sizes.N, sequence(sizes, n) + sizes.T)),
+      sequence_start: () => fill(N, (n) => n - (n % T)),
+      sequence_end: () => fill(N, (n) => Math.min(N, n - (n % T) + T)),
     },
+    // every token looks at half its sequence on average
+    cost: {
+      forward: { flops: 2 * N * T * H * D, bytes: 8 * N * (H + Kv) * D },
+      backward: { flops: 7 * N * T * H * D, bytes: 24 * N * (H + Kv) * D },
+    },
+  }),
+  attention_decode: ({ T, H, Kv, D }) =>
+    [8, 64].map((B) => ({
+      sizes: { B, S: B, T: 2 * T, Q: H * D, KV: Kv * D },
+      params: { heads: H, kv_heads: Kv },
+      draw: { slot: () => fill(B, (b) => b), length: () => fill(B, () => 2 * T) },
+    })),
+  cross_entropy: ({ N }) => ({ sizes: { N: 4 * N }, draw: { log_prob: logProb } }),
+  embedding: ({ N, C, V }) => {
+    const rows = Math.min(V, EMBEDDING_ROWS);
+    const U = Math.min(N, rows) / 2;
+    return {
+      sizes: { N, V: rows, C, U, U1: U + 1 },
+      draw: {
+        // exactly U distinct ids
+        token: (random) => fill(N, (n) => 2 * (n < U ? n : random.integer(U))),
+        order: (_random, _sizes, { token }) => embeddingSegments(token).order,
+        id: (_random, _sizes, { token }) => embeddingSegments(token).ids,
+        segment_start: (_random, _sizes, { token }) => embeddingSegments(token).starts,
+      },
+    };
   },
-  attention_decode: {
-    sizes: { B: 8, S: 8, T: 256, Q: 256, KV: 128 },
-    quick: { B: 2, S: 2, T: 64, Q: 64, KV: 32 },
-    params: { heads: 4, kv_heads: 2 },
+  gather_rows: ({ N, C }) => ({
+    sizes: { N, C, R: N / 2 },
+    draw: { index: () => fill(N / 2, (r) => 2 * r) },
+  }),
+  linear: ({ N, C, F, Kv, D }) => [
+    { sizes: { N, I: C, O: C }, rowsApart: true },
+    { sizes: { N, I: C, O: Kv * D }, rowsApart: true },
+    { sizes: { N, I: C, O: F }, rowsApart: true },
+    { sizes: { N, I: F, O: C }, rowsApart: true },
+  ],
+  linear_log_prob: ({ N, C, V }) => ({
+    sizes: { N: Math.min(N, HEAD_ROWS), C, V },
+    rowsApart: true,
     draw: {
-      slot: (_random, { B }) => fill(B, (b) => b),
-      length: (_random, { B, T }) => fill(B, () => T),
+      hidden: (random, sizes) => fill(sizes.N * C, () => random.normal() / Math.sqrt(C)),
+      target: (random, sizes) => fill(sizes.N, () => random.integer(V)),
     },
-  },
-  cross_entropy: { sizes: { N: 4096 }, quick: { N: 512 }, draw: { log_prob: logProb } },
-  embedding: {
-    sizes: { N, V: 2048, C: 256, U: 512, U1: 513 },
-    quick: { N: 128, V: 256, C: 64, U: 64, U1: 65 },
-    draw: {
-      // exactly U distinct ids
-      token: (random, { N, U }) => fill(N, (n) => 2 * (n < U ? n : random.integer(U))),
-      order: (_random, _sizes, { token }) => embeddingSegments(token).order,
-      id: (_random, _sizes, { token }) => embeddingSegments(token).ids,
-      segment_start: (_random, _sizes, { token }) => embeddingSegments(token).starts,
-    },
-  },
-  gather_rows: {
-    sizes: { N, C: 256, R: 512 },
-    quick: { N: 128, C: 64, R: 64 },
-    draw: { index: (_random, { R }) => fill(R, (r) => 2 * r) },
-  },
-  linear: { sizes: { N, I: 256, O: 256 }, quick: { N: 128, I: 64, O: 64 } },
-  linear_log_prob: {
-    sizes: { N: 512, C: 128, V: 1024 },
-    quick: { N: 64, C: 64, V: 256 },
-    draw: {
-      hidden: (random, { N, C }) => fill(N * C, () => 0.1 * random.normal()),
-      target: (random, { N, V }) => fill(N, () => random.integer(V)),
-    },
-  },
-  policy_loss: {
-    sizes: { N: 4096 },
-    quick: { N: 512 },
+  }),
+  policy_loss: ({ N }) => ({
+    sizes: { N: 4 * N },
     params: { beta: 0.1 },
     draw: {
       log_prob: logProb,
       old_log_prob: logProb,
       reference_log_prob: logProb,
-      weight: (_random, { N }) => fill(N, () => 1),
+      weight: () => fill(4 * N, () => 1),
     },
     without: ["stream"],
-  },
-  rms_norm: { sizes: { N, C: 256 }, quick: { N: 128, C: 64 } },
-  rope: {
-    sizes: { N, W: 256, P: 128, D: 64 },
-    quick: { N: 128, W: 64, P: 64, D: 16 },
-    params: { heads: 4 },
+  }),
+  rms_norm: ({ N, C }) => ({ sizes: { N, C } }),
+  rope: ({ N, T, H, D }) => ({
+    sizes: { N, W: H * D, P: T, D },
+    params: { heads: H },
     draw: {
-      position: (_random, sizes) => fill(sizes.N, (n) => n % sizes.P),
-      table: (_random, { P, D }) => ropeTable(P, D, 10_000),
+      position: () => fill(N, (n) => n % T),
+      table: () => ropeTable(T, D, 10_000),
     },
     constant: ["table"],
-  },
-  sample: {
-    sizes: { B: 8, V: 2048 },
-    quick: { B: 2, V: 256 },
-    draw: { stream: (_random, { B }) => fill(B, (b) => b), counter: (_random, { B }) => fill(B, () => 0) },
-  },
-  swiglu: { sizes: { N, F: 768 }, quick: { N: 128, F: 192 } },
+  }),
+  sample: ({ V }) =>
+    [8, 64].map((B) => ({
+      sizes: { B, V },
+      draw: { stream: () => fill(B, (b) => b), counter: () => fill(B, () => 0) },
+    })),
+  swiglu: ({ N, F }) => ({ sizes: { N, F } }),
 };
+
+/**
+ * Shapes to measure an op at, each once. An op without an entry is measured by its declaration when it takes floats only:
+ * axes with the project's letters get the model's sizes, other axes its width.
+ * @returns none for an op with integer inputs that has no entry
+ */
+export function opShapes(op: OpDefinition, scale: ShapeScale): OpShape[] {
+  const shapes = benchDimensions(scale).flatMap(
+    (model) => SHAPES[op.name]?.(model) ?? declaredShape(op, model),
+  );
+  const seen = new Set<string>();
+  return shapes.filter((shape) => {
+    const label = shapeLabel(shape);
+    return !seen.has(label) && seen.add(label);
+  });
+}
+
+function declaredShape(op: OpDefinition, model: Dimensions): OpShape[] {
+  const specs = Object.values(op.inputs);
+  if (specs.some(({ dtype }) => dtype === "u32")) return [];
+  const { N, T, C, F, V, D, H, Kv } = model;
+  const known: Scalars = { N, T, C, F, V, D, H, B: N / T, Q: H * D, KV: Kv * D, Hkv: Kv };
+  const axes = specs.flatMap((spec) => spec.axes).filter((axis) => Number.isNaN(Number(axis)));
+  return [{ sizes: Object.fromEntries(axes.map((axis) => [axis, known[axis] ?? C])) }];
+}
+
+/** Sizes as rows name them: `N1024 C256`, with the length of sequences where they matter. */
+export function shapeLabel({ sizes, sequence }: OpShape): string {
+  const all = { ...sizes, ...(sequence && { T: sequence }) };
+  return Object.entries(all)
+    .map(([axis, size]) => `${axis}${size}`)
+    .join(" ");
+}

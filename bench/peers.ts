@@ -5,20 +5,43 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import type { ProductCase } from "./matmul.js";
 import type { Work } from "./measure.js";
+import type { Contestant, Entry } from "./race.js";
+import type { TrainingProblem } from "./workloads.js";
 
-/** An open peer. */
+/** Causal attention of B sequences of T tokens. q and y are [B T, H D], k and v [B T, Kv D]; heads share keys in order. */
+export interface AttentionProblem {
+  readonly B: number;
+  readonly T: number;
+  readonly H: number;
+  readonly Kv: number;
+  readonly D: number;
+  readonly q: Float32Array;
+  readonly k: Float32Array;
+  readonly v: Float32Array;
+}
+
+/** An open peer. Each operation uploads its inputs; what a library does not have throws. */
 export interface Peer {
   readonly name: string;
   readonly version: string;
-  /** Uploads the operands; both matrices row-major. */
+  /** y [M, N]; both matrices row-major. */
   matmul(product: ProductCase & { readonly a: Float32Array; readonly b: Float32Array }): Promise<PeerWork>;
+  attention(problem: AttentionProblem): Promise<PeerWork>;
+  trainingStep(problem: TrainingProblem): Promise<PeerTraining>;
   close(): Promise<void>;
 }
 
 export interface PeerWork extends Work {
-  /** The product, [M, N]. */
+  /** Row-major values of the result. */
   result(): Promise<ArrayLike<number>>;
-  release(): void;
+  release(): void | Promise<void>;
+}
+
+/** A model with its optimiser; `run` takes training steps. */
+export interface PeerTraining extends Work {
+  /** Takes training steps. @returns the loss before each */
+  losses(steps: number): Promise<readonly number[]>;
+  release(): void | Promise<void>;
 }
 
 /** A peer that could not be opened, and why. */
@@ -27,37 +50,64 @@ export interface MissingPeer {
   readonly error: string;
 }
 
-interface PeerModule {
-  readonly packages: readonly string[];
-  open(): Promise<Omit<Peer, "version">>;
+export type AnyPeer = Peer | MissingPeer;
+
+/** What a peer's module gets. */
+interface PeerOptions {
+  readonly variant: string;
+  /** Driver manifest that libraries with a Vulkan loader of their own must be given to reach the same adapter. */
+  readonly driver?: string;
 }
 
-/** File names in bench/peers. */
-export const PEERS = ["tfjs", "jax"] as const;
+interface PeerModule {
+  /** npm packages; the version of the first one is shown. */
+  readonly packages: readonly string[];
+  open(options: PeerOptions): Promise<Omit<Peer, "version"> & { readonly version?: string }>;
+}
 
-/**
- * Opens every peer on the adapter.
- * @param folder bench/peers of the checkout
- * @param openAdapter opens the adapter anew: an adapter makes one device
- */
-export async function openPeers(
-  folder: string,
-  openAdapter: () => Promise<GPUAdapter>,
-): Promise<(Peer | MissingPeer)[]> {
-  const peers: (Peer | MissingPeer)[] = [];
-  for (const name of PEERS) {
+/** File in bench/peers, what of it to open, and the name that rows carry when it cannot be opened. */
+const PEERS = [
+  { file: "tfjs.js", variant: "webgpu", name: "tfjs-webgpu" },
+  { file: "jax.js", variant: "webgpu", name: "jax-js-webgpu" },
+  { file: "jax.js", variant: "wasm", name: "jax-js-wasm" },
+  { file: "onnx.js", variant: "webgpu", name: "onnxruntime-webgpu" },
+  { file: "torch.js", variant: "eager", name: "torch-eager" },
+  { file: "torch.js", variant: "compiled", name: "torch-compiled" },
+] as const;
+
+/** Names of all peers, as rows carry them. */
+export const PEER_NAMES: readonly string[] = PEERS.map(({ name }) => name);
+
+export interface OpenPeersOptions {
+  /** bench/peers of the checkout */
+  readonly folder: string;
+  /** Peers to open, by name. */
+  readonly names: readonly string[];
+  /** Opens the adapter anew: an adapter makes one device. */
+  readonly openAdapter: () => Promise<GPUAdapter>;
+  readonly driver?: string;
+}
+
+/** Opens peers on the adapter; one that fails is there with its reason. */
+export async function openPeers(options: OpenPeersOptions): Promise<AnyPeer[]> {
+  const peers: AnyPeer[] = [];
+  for (const spec of PEERS.filter(({ name }) => options.names.includes(name))) {
     try {
-      peers.push(await openPeer(folder, name, openAdapter));
+      peers.push(await openPeer(spec, options));
     } catch (error) {
       const reason = error instanceof Error ? error.message.split("\n")[0] : String(error);
-      peers.push({ name, error: reason });
+      peers.push({ name: spec.name, error: reason });
     }
   }
   return peers;
 }
 
-async function openPeer(folder: string, name: string, openAdapter: () => Promise<GPUAdapter>): Promise<Peer> {
-  if (!existsSync(join(folder, "node_modules"))) {
+async function openPeer(
+  { file, variant, name }: (typeof PEERS)[number],
+  { folder, openAdapter, driver }: OpenPeersOptions,
+): Promise<Peer> {
+  // torch is no npm package
+  if (file !== "torch.js" && !existsSync(join(folder, "node_modules"))) {
     throw new Error(
       `[${name}] not installed: got no ${join(folder, "node_modules")}. Run \`npm --prefix bench/peers ci\` in the checkout.`,
     );
@@ -65,8 +115,26 @@ async function openPeer(folder: string, name: string, openAdapter: () => Promise
   // browsers' libraries look for the GPU here; node 20 has no navigator, later ones have one without a GPU
   const gpu = { requestAdapter: openAdapter, getPreferredCanvasFormat: () => "bgra8unorm" };
   Object.defineProperty(globalThis, "navigator", { value: { gpu, userAgent: "node" }, configurable: true });
-  const module = (await import(pathToFileURL(join(folder, `${name}.js`)).href)) as PeerModule;
-  const opened = await module.open();
-  const manifest = await readFile(join(folder, "node_modules", module.packages[0], "package.json"), "utf8");
-  return { ...opened, version: String(JSON.parse(manifest).version) };
+  const module = (await import(pathToFileURL(join(folder, file)).href)) as PeerModule;
+  const opened = await module.open({ variant, driver });
+  const version = opened.version ?? (await packageVersion(folder, module.packages[0]));
+  return { ...opened, version };
+}
+
+async function packageVersion(folder: string, name: string): Promise<string> {
+  const manifest = await readFile(join(folder, "node_modules", name, "package.json"), "utf8");
+  return String(JSON.parse(manifest).version);
+}
+
+/** An entry for each peer, the missing ones too; `open` gets those that are there. */
+export function peerEntries(peers: readonly AnyPeer[], open: (peer: Peer) => Promise<Contestant>): Entry[] {
+  return peers.map((peer) => {
+    if ("error" in peer) {
+      const missing = async () => {
+        throw new Error(peer.error);
+      };
+      return { implementation: peer.name, open: missing };
+    }
+    return { implementation: peer.name, version: peer.version, open: () => open(peer) };
+  });
 }

@@ -1,57 +1,71 @@
-/** `uncouple bench`: correctness and speed of every kernel, beside other libraries where they have the same operation. */
-import { writeFile } from "node:fs/promises";
-import { join } from "node:path";
+/** `uncouple bench`: correctness and speed of every kernel and of whole steps, beside other libraries. */
 import { Option } from "@commander-js/extra-typings";
-import Table from "cli-table3";
-import { benchProduct, PRODUCTS, productLabel, QUICK_PRODUCTS } from "../../bench/matmul.js";
 import type { Effort } from "../../bench/measure.js";
-import { benchOp } from "../../bench/ops.js";
-import { type MissingPeer, openPeers, type Peer } from "../../bench/peers.js";
-import type { BenchRow } from "../../bench/row.js";
+import type { MatrixConfig } from "../../bench/peaks.js";
+import { PEER_NAMES } from "../../bench/peers.js";
+import { benchNames, runSuite } from "../../bench/suite.js";
 import { CheckError, ConfigError } from "../core/errors.js";
-import { type OpenGpu, openGpu } from "../host/drivers.js";
-import { readGitState } from "../host/git.js";
-import { findOwnPackage } from "../host/packages.js";
-import { allOps, Launcher } from "../kernels/index.js";
+import { selfTest } from "../gpu/self_test.js";
+import { readJsonFile } from "../host/json_file.js";
+import { Launcher } from "../kernels/index.js";
+import { compareWithBaseline, describeSlower, parsePercentage } from "../report/bench_baseline.js";
+import { type BenchReport, type BenchRow, parseBenchReport, rowKey } from "../report/bench_rows.js";
+import { type OutputOptions, printRows, saveReport, writeReport } from "./bench_output.js";
+import { benchPassport } from "./bench_passport.js";
+import { openBenchPeers } from "./bench_peers.js";
 import { type CliContext, gpuCommand, type Register } from "./options.js";
 import { type GpuOptions, type GpuSession, withGpu } from "./session.js";
 
-interface BenchOptions extends GpuOptions {
+export interface BenchOptions extends GpuOptions, OutputOptions {
   readonly filter?: string;
   readonly shape?: RegExp;
   readonly peers?: true;
+  readonly peer?: readonly string[];
   readonly quick?: true;
-  readonly json?: true;
-  readonly save?: string;
   readonly repeats?: number;
+  readonly from?: readonly string[];
+  readonly baseline?: string;
+  readonly failAbove: number;
 }
 
 export const register: Register = (program, context) => {
   gpuCommand(program, "bench", "Check every kernel against its reference and measure it.")
-    .argument("[op]", "only ops whose name contains this")
+    .argument(
+      "[op]",
+      "only ops whose name contains this, or one of several: matmul,attention; also training_step, rollout",
+    )
     .option("--filter <text>", "the same as [op]")
     .addOption(
-      new Option("--shape <pattern>", "only matmul shapes that match, as 512x512 or tn").argParser(
-        (text) => new RegExp(text),
+      new Option("--shape <pattern>", "only shapes that match, as 512x512, nano or N1024").argParser(
+        readPattern,
       ),
     )
     .option("--peers", "measure other libraries too (first: npm --prefix bench/peers ci)")
+    .addOption(
+      new Option("--peer <names...>", "only these of them").choices(PEER_NAMES).implies({ peers: true }),
+    )
     .option("--quick", "small shapes and few repeats")
     .addOption(new Option("--repeats <count>", "samples of each row").argParser(readCount))
     .option("--json", "print the rows as one JSON array")
-    .option("--save <file>", "write rows, adapter, commit and command to a JSON file")
+    .addOption(new Option("--csv", "print the rows as CSV").conflicts("json"))
+    .addOption(new Option("--markdown", "print the rows as a Markdown table").conflicts(["json", "csv"]))
+    .option("--save [path]", "write rows and passport as JSON; default: bench/results/, by adapter")
+    .option("--svg <path>", "write a page of results as SVG")
+    .option("--roofline <path>", "write the roofline picture as SVG")
+    .addOption(
+      new Option(
+        "--from <file>",
+        "take the rows of a saved benchmark, measure nothing (repeatable)",
+      ).argParser((file, before: string[] | undefined) => [...(before ?? []), file]),
+    )
+    .option("--baseline <file>", "compare with a saved benchmark; exit with 5 when a row is slower")
+    .addOption(
+      new Option("--fail-above <percent>", "by how much a row may be slower than the baseline")
+        .argParser((text) => parsePercentage(text, "--fail-above"))
+        .default(0.1, "10%"),
+    )
     .action(async (op, options) => {
-      const rows = await withGpu(options, context, (session) =>
-        bench(session, { ...options, filter: op ?? options.filter }, context),
-      );
-      if (options.json) context.terminal.printJson(rows);
-      else context.terminal.print(renderRows(rows));
-      const wrong = rows.find((row) => row.implementation === "uncouple" && row.error?.includes("wrong "));
-      if (wrong) {
-        throw new CheckError(
-          `[bench] ${wrong.op} ${wrong.direction} at ${wrong.shape}: ${wrong.error}. Report this with the output of \`uncouple doctor\`.`,
-        );
-      }
+      await bench({ ...options, filter: op ?? options.filter }, context);
     });
 };
 
@@ -61,111 +75,139 @@ function readCount(text: string): number {
   throw new ConfigError(`[bench] --repeats is wrong: got ${text}, expected a positive integer. Correct it.`);
 }
 
-async function bench(session: GpuSession, options: BenchOptions, context: CliContext): Promise<BenchRow[]> {
-  const { terminal, env } = context;
-  const launcher = new Launcher(session.runtime);
-  const adapter = session.choice.driver || session.choice.device;
-  const effort: Effort = {
-    repeats: options.repeats ?? (options.quick ? 5 : 15),
-    sampleMs: options.quick ? 10 : 50,
-  };
-  const ops = allOps().filter(({ name }) => name.includes(options.filter ?? ""));
-  if (ops.length === 0) {
+function readPattern(text: string): RegExp {
+  try {
+    return new RegExp(text);
+  } catch (error) {
     throw new ConfigError(
-      `[bench] no op of this name: got "${options.filter}", expected a part of one of ${allOps()
-        .map(({ name }) => name)
-        .join(", ")}. Correct the filter.`,
+      `[bench] --shape is wrong: got "${text}", expected a regular expression (${(error as Error).message}). Correct it.`,
+      { cause: error },
     );
   }
-  const { peers, close } = options.peers ? await openAllPeers(options, context) : NO_PEERS;
-  const rows: BenchRow[] = [];
-  for (const op of ops) {
-    if (op.name !== "matmul") {
-      terminal.info(`measuring ${op.name}`);
-      rows.push(...(await benchOp({ launcher, adapter, effort, quick: options.quick === true }, op)));
-      continue;
-    }
-    for (const product of options.quick ? QUICK_PRODUCTS : PRODUCTS) {
-      const label = productLabel(product);
-      if (options.shape && !options.shape.test(label)) continue;
-      terminal.info(`measuring matmul ${label}`);
-      rows.push(...(await benchProduct({ launcher, adapter, peers, effort }, product)));
-    }
+}
+
+async function bench(options: BenchOptions, context: CliContext): Promise<void> {
+  const { terminal } = context;
+  // wrong names and files that cannot be read are known before minutes of measuring
+  if (options.from === undefined) nameFilter(options, benchNames());
+  const baseline = options.baseline === undefined ? undefined : await readReport(options.baseline);
+  let report =
+    options.from === undefined
+      ? await withGpu(options, context, (session) => measureAll(session, options, context))
+      : chosenRows(await readReports(options.from), options);
+  const comparison = baseline && compareWithBaseline(report.rows, baseline.rows, options.failAbove);
+  if (comparison) report = { ...report, rows: [...comparison.rows] };
+  printRows(report.rows, options, terminal);
+  await writeReport(report, options, terminal);
+  failOnWrongResults(report.rows);
+  if (!comparison) return;
+  terminal.info(`${comparison.compared} rows compared with ${options.baseline}`);
+  if (comparison.slower.length > 0) {
+    const list = comparison.slower.map(describeSlower).join("; ");
+    throw new CheckError(
+      `[bench] slower than the baseline: got ${list}, expected at most ${Number((100 * options.failAbove).toPrecision(6))} % more. Find the change that did it, or save a new baseline.`,
+    );
   }
-  await close();
-  if (options.save) await save(options.save, rows, session, options, env);
-  return rows;
 }
 
-interface OpenPeers {
-  readonly peers: readonly (Peer | MissingPeer)[];
-  readonly close: () => Promise<void>;
+async function readReport(file: string): Promise<BenchReport> {
+  return parseBenchReport(await readJsonFile(file), file);
 }
 
-const NO_PEERS: OpenPeers = { peers: [], close: async () => {} };
-
-async function openAllPeers(options: GpuOptions, { env, terminal }: CliContext): Promise<OpenPeers> {
-  const folder = join((await findOwnPackage())?.folder ?? ".", "bench", "peers");
-  const { adapter, preset, cacheDir: cacheFolder } = options;
-  // Dawn crashes when a GPU object is collected before its devices: `close` keeps them until then
-  const opened: OpenGpu[] = [];
-  const peers = await openPeers(folder, async () => {
-    const open = await openGpu({ adapter, preset, env, cacheFolder, logger: terminal });
-    opened.push(open);
-    return open.adapter;
-  });
-  const close = async () => {
-    for (const peer of peers) if (!("error" in peer)) await peer.close();
-    opened.length = 0;
-  };
-  return { peers, close };
+/** Several files as one report; a measurement that two of them have is taken from the first, as is the passport. */
+async function readReports(files: readonly string[]): Promise<BenchReport> {
+  const reports = await Promise.all(files.map(readReport));
+  const rows = new Map<string, BenchRow>();
+  for (const row of reports.flatMap((report) => report.rows)) {
+    if (!rows.has(rowKey(row))) rows.set(rowKey(row), row);
+  }
+  return { ...reports[0], rows: [...rows.values()] };
 }
 
-/** Rows with everything needed to repeat them. */
-async function save(
-  file: string,
-  rows: readonly BenchRow[],
-  { choice }: GpuSession,
+function chosenRows(report: BenchReport, options: BenchOptions): BenchReport {
+  const wants = rowFilter(options, [...new Set(report.rows.map(({ op }) => op))]);
+  return { ...report, rows: report.rows.filter(wants) };
+}
+
+/** Peaks always stay: shares and pictures need them. */
+function rowFilter(options: BenchOptions, names: readonly string[]) {
+  const wantsOp = nameFilter(options, names);
+  const { shape } = options;
+  return (row: BenchRow) => row.op === "peak" || (wantsOp(row.op) && (!shape || shape.test(row.shape)));
+}
+
+/** @throws ConfigError when nothing has such a name */
+function nameFilter({ filter = "" }: BenchOptions, names: readonly string[]): (name: string) => boolean {
+  const parts = filter.split(",").map((part) => part.trim());
+  const unknown = parts.find((part) => !names.some((name) => name.includes(part)));
+  if (unknown !== undefined) {
+    throw new ConfigError(
+      `[bench] no op of this name: got "${unknown}", expected a part of one of ${names.join(", ")}. Correct the filter.`,
+    );
+  }
+  return (name) => parts.some((part) => name.includes(part));
+}
+
+async function measureAll(
+  session: GpuSession,
   options: BenchOptions,
-  env: CliContext["env"],
-): Promise<void> {
-  const own = await findOwnPackage();
-  const git = own && (await readGitState(own.folder, env));
-  const { filter, peers, quick } = options;
-  const command = [
-    "uncouple bench",
-    filter,
-    options.shape && `--shape "${options.shape.source}"`,
-    peers && "--peers",
-    quick && "--quick",
-    options.repeats && `--repeats ${options.repeats}`,
-    `--adapter ${options.adapter}`,
-  ];
-  const passport = {
-    command: [...command, `--preset ${options.preset}`].filter(Boolean).join(" "),
-    uncouple: own?.version,
-    commit: git?.commit ?? null,
-    dirty: git?.dirty ?? null,
-    node: process.version,
-    adapter: choice.device,
-    driver: choice.driver,
-    backend: choice.backend,
-    preset: options.preset,
-    date: new Date().toISOString(),
+  context: CliContext,
+): Promise<BenchReport> {
+  const { terminal } = context;
+  const launcher = new Launcher(session.runtime);
+  const wantsOp = nameFilter(options, benchNames());
+  const { clock } = await selfTest(session.runtime.device);
+  terminal.info(
+    clock
+      ? `GPU clock: steps of ${clock.step} ns, smallest difference seen ${clock.smallest} ns`
+      : "no GPU clock: times are wall clock only",
+  );
+  const quick = options.quick === true;
+  const effort: Effort = {
+    repeats: options.repeats ?? (quick ? 5 : 15),
+    sampleMs: quick ? 10 : 50,
+    budgetMs: quick ? 2000 : 10_000,
   };
-  await writeFile(file, `${JSON.stringify({ passport, rows }, null, 2)}\n`);
+  const passport = await benchPassport(session, options, context, clock);
+  const { peers, close } = await openBenchPeers(session, options, context);
+  try {
+    const rows = await runSuite({
+      launcher,
+      adapter: session.choice.driver || session.choice.device,
+      matrixConfigs: matrixConfigs(session.adapter),
+      peers,
+      quick,
+      effort,
+      wantsOp,
+      wantsShape: (shape) => !options.shape || options.shape.test(shape),
+      onProgress: (what) => terminal.info(`measuring ${what}`),
+      // a run that is killed for its length leaves what it had
+      onRows: async (soFar) => void (await saveReport({ passport, rows: [...soFar] }, options)),
+    });
+    return { passport, rows };
+  } finally {
+    await close();
+  }
 }
 
-function renderRows(rows: readonly BenchRow[]): string {
-  const head = ["op", "direction", "shape", "implementation", "median ms", "p10", "p90", "GFLOP/s", "GB/s"];
-  const table = new Table({ head, style: { head: [], border: [], compact: true } });
-  for (const row of rows) {
-    const { op, direction, shape, implementation } = row;
-    const numbers = [row.medianMs, row.p10Ms, row.p90Ms, row.gflops, row.gbps];
-    const cells = row.error
-      ? [{ content: row.error, colSpan: numbers.length }]
-      : numbers.map((value) => value?.toPrecision(4) ?? "");
-    table.push([op, direction, shape, implementation, ...cells]);
-  }
-  return table.toString();
+/** What the adapter multiplies in hardware; Dawn lists it beside the standard's own fields. */
+function matrixConfigs({ info }: GPUAdapter): MatrixConfig[] {
+  const { subgroupMatrixConfigs } = info as GPUAdapterInfo & {
+    subgroupMatrixConfigs?: Iterable<MatrixConfig>;
+  };
+  return [...(subgroupMatrixConfigs ?? [])].map(({ componentType, resultComponentType, M, N, K }) => ({
+    componentType,
+    resultComponentType,
+    M,
+    N,
+    K,
+  }));
+}
+
+function failOnWrongResults(rows: readonly BenchRow[]): void {
+  const wrong = rows.find((row) => row.implementation === "uncouple" && row.error?.includes("wrong "));
+  if (!wrong) return;
+  throw new CheckError(
+    `[bench] ${wrong.op} ${wrong.direction} at ${wrong.shape}: ${wrong.error}. Report this with the output of \`uncouple doctor\`.`,
+  );
 }

@@ -8,7 +8,7 @@ export const LAYERS: Readonly<Record<string, { readonly rank: number; readonly a
     rank: 1,
     about: "text worlds: the interface, ALFWorld, our own household games, the expert planner",
   },
-  report: { rank: 1, about: "run records to tables" },
+  report: { rank: 1, about: "run records and benchmarks to tables and SVG" },
   shaders: { rank: 1, about: "WGSL text, one file per op" },
   kernels: { rank: 2, about: "one file per op: contract, launch, float64 reference, cost" },
   autograd: { rank: 3, about: "tensor, tape, flat parameters" },

@@ -1,0 +1,97 @@
+/** The decoder's forward pass for one sequence in float64, from the ops' own references. */
+import type { DeviceFacts } from "../src/gpu/runtime.js";
+import {
+  add,
+  attention,
+  embedding,
+  linear,
+  linearLogProb,
+  type OpDefinition,
+  rmsNorm,
+  rope,
+  ropeTable,
+  swiglu,
+} from "../src/kernels/index.js";
+import type { Qwen2Config } from "../src/model/config.js";
+import { inputScalars } from "./open_op.js";
+import type { TrainingProblem } from "./workloads.js";
+
+interface Value {
+  readonly values: Float64Array;
+  readonly shape: readonly number[];
+}
+
+/** Log-probabilities of the first sequence's targets, [T]. */
+export function referenceLogProbs(
+  facts: DeviceFacts,
+  config: Qwen2Config,
+  { T, tokens, targets, weights }: TrainingProblem,
+): Float64Array {
+  const { hidden_size: C, num_attention_heads: heads, num_key_value_heads: kv_heads } = config;
+  const D = C / heads;
+  const named = new Map(
+    weights.map(({ name, shape, data }) => [name, { values: Float64Array.from(data), shape }]),
+  );
+  const get = (name: string) => named.get(name) as Value;
+  const perToken = (value: (t: number) => number): Value => ({
+    values: Float64Array.from({ length: T }, (_, t) => value(t)),
+    shape: [T],
+  });
+  const apply = (
+    op: unknown,
+    inputs: Record<string, Value>,
+    shape: number[],
+    params = {},
+    output = "y",
+  ): Value => {
+    const values = referenceOutput(op as OpDefinition, inputs, params, facts, output);
+    return { values, shape };
+  };
+  const norm = (x: Value, name: string) =>
+    apply(rmsNorm, { x, gain: get(name) }, [T, C], { eps: config.rms_norm_eps });
+  const project = (x: Value, name: string, hasBias = false): Value => {
+    const weight = get(`${name}.weight`);
+    const bias = hasBias && { bias: get(`${name}.bias`) };
+    return apply(linear, { x, weight, ...bias }, [T, weight.shape[0]]);
+  };
+  const table = { values: Float64Array.from(ropeTable(T, D, config.rope_theta)), shape: [T, D] };
+  const rotate = (x: Value, count: number) =>
+    apply(rope, { x, position: perToken((t) => t), table }, [...x.shape], { heads: count });
+  const weight = get("model.embed_tokens.weight");
+  let x = apply(embedding, { token: perToken((t) => tokens[t]), weight }, [T, C]);
+  for (let layer = 0; layer < config.num_hidden_layers; layer++) {
+    const name = (part: string) => `model.layers.${layer}.${part}`;
+    const normed = norm(x, name("input_layernorm.weight"));
+    const q = rotate(project(normed, name("self_attn.q_proj"), true), heads);
+    const k = rotate(project(normed, name("self_attn.k_proj"), true), kv_heads);
+    const v = project(normed, name("self_attn.v_proj"), true);
+    const sequence = { sequence_start: perToken(() => 0), sequence_end: perToken(() => T) };
+    const attended = apply(attention, { q, k, v, ...sequence }, [T, C], { heads, kv_heads });
+    const middle = apply(add, { a: x, b: project(attended, name("self_attn.o_proj")) }, [T, C]);
+    const wide = norm(middle, name("post_attention_layernorm.weight"));
+    const gate = project(wide, name("mlp.gate_proj"));
+    const inner = apply(swiglu, { gate, up: project(wide, name("mlp.up_proj")) }, [...gate.shape]);
+    x = apply(add, { a: middle, b: project(inner, name("mlp.down_proj")) }, [T, C]);
+  }
+  const hidden = norm(x, "model.norm.weight");
+  const target = perToken((t) => targets[t]);
+  return apply(linearLogProb, { hidden, weight, target }, [T], {}, "log_prob").values;
+}
+
+function referenceOutput(
+  op: OpDefinition,
+  inputs: Readonly<Record<string, Value>>,
+  params: Readonly<Record<string, number>>,
+  facts: DeviceFacts,
+  output: string,
+): Float64Array {
+  const arrays: Record<string, Float64Array> = {};
+  const sizes: Record<string, number> = {};
+  for (const [name, { values, shape }] of Object.entries(inputs)) {
+    arrays[name] = values;
+    op.inputs[name].axes.forEach((axis, index) => {
+      sizes[axis] = shape[index];
+    });
+  }
+  return op.reference(arrays, inputScalars(op, { arrays, sizes, params }, facts))[output];
+}

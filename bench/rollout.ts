@@ -1,0 +1,143 @@
+/** Generation: milliseconds of one decode step of a batch, prompts left out, by the difference of two lengths. */
+import { FlatParameters } from "../src/autograd/flat_parameters.js";
+import { Tape } from "../src/autograd/tape.js";
+import type { Runtime } from "../src/gpu/runtime.js";
+import type { Launcher } from "../src/kernels/launch.js";
+import { type Generation, type GenerationRequest, Generator } from "../src/model/generate.js";
+import { packSequences } from "../src/model/packing.js";
+import { parameterShapes } from "../src/model/parameters.js";
+import { Qwen2Model } from "../src/model/qwen2.js";
+import type { BenchRow } from "../src/report/bench_rows.js";
+import { type Effort, spread, wallTime } from "./measure.js";
+import { trainingProblem, type Workload } from "./workloads.js";
+
+export interface RolloutBench {
+  readonly launcher: Launcher;
+  readonly adapter: string;
+  readonly effort: Effort;
+  readonly quick: boolean;
+}
+
+/** Nats by which a sampled token's log-probability may differ from the full pass over its sequence. */
+const ALLOWED = 2e-3;
+
+/** Sequences decoded side by side. */
+export function rolloutBatches(quick: boolean, isSoftware: boolean): readonly number[] {
+  if (quick) return [2];
+  return isSoftware ? [1, 8, 32] : [1, 8, 64, 256];
+}
+
+interface RolloutCase {
+  readonly batch: number;
+  readonly prompt: number;
+  readonly steps: number;
+}
+
+/** `nano B8 prompt64 new32`, as rows name it. */
+export function rolloutLabel({ name }: Workload, { batch, prompt, steps }: RolloutCase): string {
+  return `${name} B${batch} prompt${prompt} new${steps}`;
+}
+
+/** The cases of one workload. */
+export function rolloutCases(quick: boolean, isSoftware: boolean): RolloutCase[] {
+  const [prompt, steps] = quick ? [8, 4] : [64, 32];
+  return rolloutBatches(quick, isSoftware).map((batch) => ({ batch, prompt, steps }));
+}
+
+/** One row: the batch decodes `steps` tokens for each sequence after a prompt. */
+export async function benchRollout(
+  { launcher, adapter, effort, quick }: RolloutBench,
+  workload: Workload,
+  one: RolloutCase,
+): Promise<BenchRow> {
+  const { batch, prompt, steps } = one;
+  const { config } = workload;
+  const { runtime } = launcher;
+  const row = {
+    op: "rollout",
+    direction: "decode" as const,
+    shape: rolloutLabel(workload, one),
+    implementation: "uncouple",
+    dtype: "f32",
+    adapter,
+  };
+  const problem = trainingProblem(workload);
+  const parameters = new FlatParameters(runtime, parameterShapes(config), { requiresGrad: false });
+  for (const { name, data } of problem.weights) parameters.load(name, data);
+  const model = new Qwen2Model(launcher, config, parameters);
+  const generator = new Generator(model);
+  const requests = Array.from({ length: batch }, (_, b) => ({
+    stream: b,
+    prompt: Array.from({ length: prompt }, (_, t) => problem.tokens[(b * 7 + t) % problem.tokens.length]),
+  }));
+  const generate = (maxNewTokens: number) =>
+    generator.generate(requests, { temperature: 1, maxNewTokens, endTokens: [], seed: 5 });
+  try {
+    const generations = await generate(1 + steps);
+    const error = await mismatch(model, requests, generations);
+    if (error) return { ...row, error };
+    const rounds = quick ? 3 : Math.min(effort.repeats, 9);
+    const samples = await decodeSamples(generate, steps, rounds);
+    const timing = spread(samples);
+    runtime.buffers.resetPeak();
+    const dispatches =
+      (await launches(runtime, () => generate(1 + steps))) - (await launches(runtime, () => generate(1)));
+    return {
+      ...row,
+      ...timing,
+      calls: steps,
+      tokensPerSecond: (1000 * batch) / timing.medianMs,
+      dispatches: dispatches / steps,
+      bytesLive: runtime.buffers.liveBytes,
+      bytesPeak: runtime.buffers.peakBytes,
+    };
+  } finally {
+    generator.release();
+    model.release();
+    parameters.release();
+  }
+}
+
+/** Milliseconds of one step, round by round: what `steps` tokens take beyond the first, which prefill gives. */
+async function decodeSamples(
+  generate: (maxNewTokens: number) => Promise<unknown>,
+  steps: number,
+  rounds: number,
+): Promise<number[]> {
+  const samples: number[] = [];
+  for (let round = 0; round < rounds; round++) {
+    const short = await wallTime(async () => void (await generate(1)));
+    const long = await wallTime(async () => void (await generate(1 + steps)));
+    samples.push(Math.max(0, long - short) / steps);
+  }
+  return samples;
+}
+
+/** Kernels launched by a run. */
+async function launches(runtime: Runtime, run: () => Promise<unknown>): Promise<number> {
+  const before = runtime.counters.dispatches;
+  await run();
+  return runtime.counters.dispatches - before;
+}
+
+/** Log-probabilities recorded while decoding against those of one full pass over prompt and answer. */
+async function mismatch(
+  model: Qwen2Model,
+  requests: readonly GenerationRequest[],
+  generations: readonly Generation[],
+): Promise<string | undefined> {
+  const [request] = requests;
+  const [{ tokens, logProbs }] = generations;
+  const sequence = [...request.prompt, ...tokens.slice(0, -1)];
+  const tape = new Tape(model.launcher, { record: false });
+  const hidden = model.hidden(tape, model.batch(tape, packSequences([sequence])));
+  const places = Uint32Array.from(tokens, (_, t) => request.prompt.length - 1 + t);
+  const { log_prob } = model.score(tape, hidden, places, Uint32Array.from(tokens));
+  const expected = await log_prob.read();
+  tape.release();
+  for (let t = 0; t < tokens.length; t++) {
+    if (!(Math.abs(logProbs[t] - expected[t]) <= ALLOWED))
+      return `wrong log-probability of token ${t}: got ${logProbs[t]}, expected ${expected[t]} as in one full pass`;
+  }
+  return undefined;
+}

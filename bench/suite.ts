@@ -1,0 +1,113 @@
+/** The whole benchmark in its order: peaks, every op, training steps, generation. */
+import { DeviceError } from "../src/core/errors.js";
+import type { Launcher } from "../src/kernels/index.js";
+import { allOps, type OpDefinition } from "../src/kernels/index.js";
+import { type BenchRow, withShares } from "../src/report/bench_rows.js";
+import { attentionRivals } from "./attention.js";
+import { benchProduct, productLabel, productsFor } from "./matmul.js";
+import type { Effort } from "./measure.js";
+import { benchOp } from "./ops.js";
+import { benchHalfPeaks, benchPeaks, type MatrixConfig } from "./peaks.js";
+import type { AnyPeer } from "./peers.js";
+import { benchRollout, rolloutCases, rolloutLabel } from "./rollout.js";
+import { benchTrainingStep } from "./training_step.js";
+import { benchWorkloads, workloadLabel } from "./workloads.js";
+
+export interface Suite {
+  readonly launcher: Launcher;
+  /** Name of the adapter in rows. */
+  readonly adapter: string;
+  readonly matrixConfigs: readonly MatrixConfig[];
+  readonly peers: readonly AnyPeer[];
+  readonly quick: boolean;
+  readonly effort: Effort;
+  /** Whether rows of this op, or of this shape, are wanted. */
+  readonly wantsOp: (name: string) => boolean;
+  readonly wantsShape: (shape: string) => boolean;
+  /** Told before each measurement. */
+  readonly onProgress: (what: string) => void;
+  /** Given all rows so far after each measurement. */
+  readonly onRows?: (rows: readonly BenchRow[]) => Promise<void>;
+}
+
+/** Everything that a filter can choose: ops by name, and the measurements of whole programs. */
+export function benchNames(): string[] {
+  return ["peak", ...allOps().map(({ name }) => name), "training_step", "rollout"];
+}
+
+/** All rows that are wanted, and the peaks. @throws DeviceError when the device is lost */
+export async function runSuite(suite: Suite): Promise<BenchRow[]> {
+  const rows: BenchRow[] = [];
+  for await (const more of measurements(suite)) {
+    rows.push(...more);
+    await suite.onRows?.(withShares(rows));
+  }
+  return withShares(rows);
+}
+
+async function* measurements(suite: Suite): AsyncGenerator<readonly BenchRow[]> {
+  const { wantsOp, onProgress } = suite;
+  onProgress("peaks of the adapter");
+  yield await benchPeaks(suite);
+  for (const op of allOps().filter(({ name }) => wantsOp(name))) {
+    if (op.name === "matmul") yield* products(suite);
+    else yield await opRows(suite, op);
+  }
+  if (wantsOp("training_step")) yield* trainingSteps(suite);
+  if (wantsOp("rollout")) yield* rollouts(suite);
+  yield await halfPeaks(suite);
+}
+
+async function* products(suite: Suite): AsyncGenerator<readonly BenchRow[]> {
+  const scale = { facts: suite.launcher.facts, quick: suite.quick };
+  for (const product of productsFor(scale)) {
+    const label = productLabel(product);
+    if (!suite.wantsShape(label)) continue;
+    suite.onProgress(`matmul ${label}`);
+    yield await benchProduct(suite, product);
+  }
+}
+
+function opRows(suite: Suite, op: OpDefinition): Promise<BenchRow[]> {
+  const { launcher, quick, peers, wantsShape, onProgress } = suite;
+  onProgress(op.name);
+  const rivals = op.name === "attention" ? attentionRivals(peers) : undefined;
+  return benchOp({ ...suite, scale: { facts: launcher.facts, quick }, wants: wantsShape }, op, rivals);
+}
+
+async function* trainingSteps(suite: Suite): AsyncGenerator<readonly BenchRow[]> {
+  for (const workload of benchWorkloads(suite.quick)) {
+    if (!suite.wantsShape(workloadLabel(workload))) continue;
+    suite.onProgress(`training step ${workloadLabel(workload)}`);
+    yield await benchTrainingStep(suite, workload);
+  }
+}
+
+async function* rollouts(suite: Suite): AsyncGenerator<readonly BenchRow[]> {
+  for (const workload of benchWorkloads(suite.quick)) {
+    for (const one of rolloutCases(suite.quick, suite.launcher.facts.isSoftware)) {
+      const label = rolloutLabel(workload, one);
+      if (!suite.wantsShape(label)) continue;
+      suite.onProgress(`rollout ${label}`);
+      yield [await benchRollout(suite, workload, one)];
+    }
+  }
+}
+
+/** Last, because a driver that claims too much may take the device with it: a row that says so loses nothing else. */
+async function halfPeaks(suite: Suite): Promise<BenchRow[]> {
+  suite.onProgress("peaks of half precision");
+  try {
+    return await benchHalfPeaks(suite);
+  } catch (error) {
+    if (!(error instanceof DeviceError)) throw error;
+    const row = {
+      op: "peak",
+      direction: "forward" as const,
+      shape: "fma",
+      dtype: "f16",
+      adapter: suite.adapter,
+    };
+    return [{ ...row, implementation: "uncouple", error: error.message }];
+  }
+}

@@ -1,0 +1,53 @@
+/** Everything that is needed to repeat a benchmark, and to judge it. */
+import { cpus, loadavg } from "node:os";
+import type { ClockResolution } from "../gpu/self_test.js";
+import { readGitState } from "../host/git.js";
+import { findOwnPackage } from "../host/packages.js";
+import type { BenchReport } from "../report/bench_rows.js";
+import type { BenchOptions } from "./bench.js";
+import type { CliContext } from "./options.js";
+import type { GpuSession } from "./session.js";
+
+/** The passport of a run on an open GPU. */
+export async function benchPassport(
+  { choice, runtime }: GpuSession,
+  options: BenchOptions,
+  { env }: CliContext,
+  clock: ClockResolution | undefined,
+): Promise<BenchReport["passport"]> {
+  const own = await findOwnPackage();
+  const git = own && (await readGitState(own.folder, env));
+  const { features, ...facts } = runtime.facts;
+  const processors = cpus();
+  return {
+    command: commandLine(options),
+    uncouple: own?.version,
+    commit: git?.commit ?? null,
+    dirty: git?.dirty ?? null,
+    node: process.version,
+    adapter: choice.device,
+    kind: choice.kind,
+    driver: choice.driver,
+    backend: choice.backend,
+    preset: options.preset,
+    facts: { ...facts, features: [...features].sort() },
+    clock: clock ? { stepNs: clock.step, smallestNs: clock.smallest } : null,
+    cpu: `${processors.length} x ${processors[0]?.model ?? "unknown"}`,
+    loadAverage: loadavg()[0],
+    date: new Date().toISOString(),
+  };
+}
+
+function commandLine({ filter, shape, peers, peer, quick, repeats, adapter, preset }: BenchOptions): string {
+  const words = [
+    "uncouple bench",
+    filter,
+    shape && `--shape "${shape.source}"`,
+    peer ? `--peer ${peer.join(" ")}` : peers && "--peers",
+    quick && "--quick",
+    repeats && `--repeats ${repeats}`,
+    `--adapter ${adapter}`,
+    `--preset ${preset}`,
+  ];
+  return words.filter(Boolean).join(" ");
+}

@@ -1,0 +1,136 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, expect, test } from "vitest";
+import { runCli } from "../../src/cli/program.js";
+import { type BenchReport, type BenchRow, parseBenchReport } from "../../src/report/bench_rows.js";
+import { TextStream } from "../support/streams.js";
+
+const folder = mkdtempSync(join(tmpdir(), "uncouple-bench-"));
+afterAll(() => rmSync(folder, { recursive: true }));
+const file = (name: string) => join(folder, name);
+
+async function bench(...args: string[]) {
+  const stdout = new TextStream();
+  const stderr = new TextStream();
+  const code = await runCli(["bench", ...args], { stdout, stderr, env: process.env });
+  return { code, stdout: stdout.text, stderr: stderr.text };
+}
+
+const QUICK = ["add", "--quick", "--repeats", "3"];
+
+test("a quick run prints one array of rows, checked and timed, and saves it with its passport", async () => {
+  const saved = file("add.json");
+  const { code, stdout, stderr } = await bench(
+    ...QUICK,
+    "--json",
+    "--save",
+    saved,
+    "--svg",
+    file("page.svg"),
+  );
+  expect(code).toBe(0);
+  const rows: BenchRow[] = JSON.parse(stdout);
+  const [row] = rows.filter(({ op }) => op === "add");
+  expect(row).toMatchObject({ op: "add", direction: "forward", implementation: "uncouple", dtype: "f32" });
+  for (const name of ["medianMs", "p10Ms", "p90Ms", "gflops", "gbps", "fmaShare", "copyShare"] as const)
+    expect(row[name]).toBeGreaterThan(0);
+  expect(row).toMatchObject({
+    repeats: 3,
+    dispatches: 1,
+    adapter: expect.any(String),
+    shape: expect.any(String),
+  });
+  const peaks = rows.filter(({ op }) => op === "peak");
+  expect(peaks.map(({ shape, dtype }) => `${shape.split(" ")[0]} ${dtype}`)).toEqual(
+    expect.arrayContaining(["copy f32", "fma f32"]),
+  );
+  expect(peaks.filter(({ error }) => error)).toEqual([]);
+  expect(stderr).toMatch(/GPU clock: steps of \d+ ns|no GPU clock/);
+  const report: BenchReport = parseBenchReport(JSON.parse(readFileSync(saved, "utf8")), saved);
+  expect(report.rows).toEqual(rows);
+  expect(report.passport).toMatchObject({
+    command: expect.stringContaining("bench add --quick"),
+    preset: process.env.UNCOUPLE_PRESET ?? "checked",
+  });
+  expect(readFileSync(file("page.svg"), "utf8")).toMatch(/^<svg .*<\/svg>\n$/s);
+});
+
+test("training and generation are measured end to end, the training step beside peers that are not installed", async () => {
+  const { code, stdout } = await bench("training_step,rollout", "--quick", "--json", "--peer", "torch-eager");
+  expect(code).toBe(0);
+  const rows: BenchRow[] = JSON.parse(stdout);
+  const find = (op: string, implementation = "uncouple") =>
+    rows.find((row) => row.op === op && row.implementation.startsWith(implementation));
+  const step = find("training_step");
+  expect(step?.error).toBeUndefined();
+  expect(step?.firstLosses?.[0]).toBeCloseTo(Math.log(64), 0);
+  for (const name of [
+    "tokensPerSecond",
+    "dispatches",
+    "encodeMs",
+    "bytesLive",
+    "bytesPeak",
+    "gflops",
+  ] as const)
+    expect(step?.[name]).toBeGreaterThan(0);
+  expect(find("rollout")).toMatchObject({ direction: "decode", tokensPerSecond: expect.any(Number) });
+  const torch = find("training_step", "torch");
+  expect(torch?.medianMs ?? torch?.error).toBeDefined();
+});
+
+const slow = (factor: number) => {
+  const row = { direction: "forward", implementation: "uncouple", shape: "N1", dtype: "f32", adapter: "A" };
+  return [
+    { ...row, op: "add", medianMs: factor, gflops: 1, gbps: 2 },
+    { ...row, op: "rope", medianMs: 1, gflops: 1, gbps: 2 },
+  ];
+};
+
+function write(name: string, rows: unknown): string {
+  writeFileSync(file(name), JSON.stringify(rows));
+  return file(name);
+}
+
+test("a row slower than the baseline allows ends with exit code 5, after the rows were printed", async () => {
+  const now = write("now.json", slow(1.3));
+  const before = write("before.json", { passport: {}, rows: slow(1) });
+  const failed = await bench("--from", now, "--baseline", before, "--json");
+  expect(failed.code).toBe(5);
+  expect(JSON.parse(failed.stdout)[0]).toMatchObject({ op: "add", baselineMs: 1 });
+  expect(failed.stderr).toMatch(/\[bench\] slower than the baseline: got add forward at N1.*30\.0 % slower/);
+  expect((await bench("--from", now, "--baseline", before, "--fail-above", "35%")).code).toBe(0);
+  expect((await bench("rope", "--from", now, "--baseline", before)).code).toBe(0);
+});
+
+test("saved rows are printed as CSV and Markdown; the first of two files wins", async () => {
+  const [first, second] = [write("first.json", slow(1)), write("second.json", slow(2))];
+  const csv = await bench("add", "--from", first, "--from", second, "--csv");
+  expect(csv.stdout.trim().split("\r\n")).toHaveLength(2);
+  expect(csv.stdout).toContain("add,forward,uncouple,,N1,f32,A,1,");
+  const markdown = await bench("--from", first, "--markdown", "--roofline", file("roof.svg"));
+  expect(markdown.stdout).toMatch(/^\| op \| direction \|.*\n\| ---/);
+  expect(readFileSync(file("roof.svg"), "utf8")).toContain("Roofline, A");
+});
+
+test.each([
+  ["an unknown op", ["nonsense"], /no op of this name: got "nonsense", expected .*training_step/],
+  ["one unknown op of two", ["add,nonsense"], /got "nonsense"/],
+  ["a bad pattern", ["--shape", "("], /--shape is wrong: got "\("/],
+  ["a bad count", ["--repeats", "0"], /--repeats is wrong: got 0/],
+  ["a bad percentage", ["--fail-above", "much"], /--fail-above is wrong: got "much"/],
+  ["two forms of output", ["--json", "--csv"], /cannot be used with/],
+  ["an unknown peer", ["--peer", "numpy"], /'numpy' is invalid/],
+])("%s is a usage error", async (_, args, message) => {
+  const { code, stdout, stderr } = await bench(...args);
+  expect(code).toBe(2);
+  expect(stdout).toBe("");
+  expect(stderr).toMatch(message);
+});
+
+test("files that are no benchmark are named", async () => {
+  const missing = await bench("--baseline", file("nowhere.json"));
+  expect(missing).toMatchObject({ code: 1, stderr: expect.stringContaining("nowhere.json") });
+  const wrong = await bench("--from", write("wrong.json", { rows: [{ op: 1 }] }));
+  expect(wrong).toMatchObject({ code: 1, stderr: expect.stringContaining("rows.0.op") });
+});
