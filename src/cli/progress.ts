@@ -57,14 +57,19 @@ export function figures(row: Metrics): string {
     .join(", ");
 }
 
+/** Updates over which the speed is measured. */
+const SPEED_WINDOW = 20;
+
 /** Shows the progress of one run. */
 export class Progress {
   readonly #bar: SingleBar | undefined;
-  readonly #start: number;
+  /** Times of the last updates of the current stage, and before them that of its beginning. */
+  #marks: { readonly step: number; readonly time: number }[];
+  #stage: unknown;
   #lastLine: number | undefined;
 
   constructor(private readonly options: ProgressOptions) {
-    this.#start = options.clock();
+    this.#marks = [{ step: options.done, time: options.clock() }];
     if (!options.isLive) return;
     this.#bar = new SingleBar(
       {
@@ -83,10 +88,9 @@ export class Progress {
 
   /** Shows a row of metrics. */
   update(row: Metrics): void {
-    const { total, done, clock, print, seconds = 10 } = this.options;
+    const { total, clock, print, seconds = 10 } = this.options;
     const now = clock();
-    const perUpdate = (now - this.#start) / 1000 / (row.step - done);
-    const remaining = durationText(perUpdate * (total - row.step));
+    const remaining = durationText(this.#secondsAnUpdate(row, now) * (total - row.step));
     const numbers = figures(row);
     const tail = numbers ? `, ${numbers}` : "";
     if (this.#bar) {
@@ -97,6 +101,15 @@ export class Progress {
     if (!isDue && row.step < total) return;
     this.#lastLine = now;
     print(`${row.stage} ${row.step}/${total}, ${remaining} left${tail}`);
+  }
+
+  /** Over the last updates of the stage: updates of another stage take another time. */
+  #secondsAnUpdate({ stage, step }: Metrics, time: number): number {
+    if (stage !== this.#stage) this.#marks = this.#marks.slice(-1);
+    this.#stage = stage;
+    this.#marks = [...this.#marks.slice(-SPEED_WINDOW), { step, time }];
+    const first = this.#marks[0];
+    return (time - first.time) / 1000 / (step - first.step);
   }
 
   /** A logger whose lines appear above the bar instead of in it. */

@@ -98,3 +98,28 @@ test("on a terminal: a bar that messages appear above", async () => {
   expect(stream.text).toMatch(/grpo .*1\/4, 3s left, success 43\.8%/);
   expect(stream.text).not.toContain("line\n");
 });
+
+test("time left goes by the pace of the current stage", () => {
+  const lines: string[] = [];
+  let now = 0;
+  const progress = new Progress({
+    stream: new TextStream(),
+    isLive: false,
+    total: 60,
+    done: 0,
+    clock: () => now,
+    print: (line) => lines.push(line),
+    seconds: 0,
+  });
+  for (let step = 1; step <= 40; step++) {
+    now += 100;
+    progress.update({ step, stage: "imitation" });
+  }
+  for (let step = 41; step <= 42; step++) {
+    now += 5000;
+    progress.update({ step, stage: "grpo" });
+  }
+  progress.stop();
+  expect(lines.at(39)).toBe("imitation 40/60, 2s left");
+  expect(lines.at(41)).toBe("grpo 42/60, 1m30s left");
+});
