@@ -7,20 +7,10 @@ import type { BenchRow } from "../src/report/bench_rows.js";
 import { type Effort, gpuTimes, type Work } from "./measure.js";
 import { race } from "./race.js";
 
-/** A matrix shape that the adapter multiplies in hardware, from `GPUAdapterInfo.subgroupMatrixConfigs`. */
-export interface MatrixConfig {
-  readonly componentType: string;
-  readonly resultComponentType: string;
-  readonly M: number;
-  readonly N: number;
-  readonly K: number;
-}
-
 export interface PeakBench {
   readonly launcher: Launcher;
   readonly adapter: string;
   readonly effort: Effort;
-  readonly matrixConfigs: readonly MatrixConfig[];
 }
 
 interface Peak {
@@ -48,7 +38,7 @@ export function benchHalfPeaks(bench: PeakBench): Promise<BenchRow[]> {
   if (!facts.features.has("shader-f16")) return Promise.resolve([]);
   return bestOf(bench, [
     ACCUMULATORS.map((count) => fmaPeak(facts, "f16", count)),
-    ...matrixPeaks(facts, bench.matrixConfigs).map((peak) => [peak]),
+    ...matrixPeaks(facts).map((peak) => [peak]),
   ]);
 }
 
@@ -184,9 +174,9 @@ const MATRIX_RESULTS = 4;
 const MATRIX_STEPS = 2048;
 
 /** Chains of products of f16 matrices held in registers, one chain for each result matrix. */
-function matrixPeaks(facts: DeviceFacts, configs: readonly MatrixConfig[]): Peak[] {
-  if (!facts.features.has("chromium-experimental-subgroup-matrix") || facts.subgroupMaxSize === 0) return [];
-  const useful = configs.filter(({ componentType }) => componentType === "f16");
+function matrixPeaks(facts: DeviceFacts): Peak[] {
+  if (facts.subgroupMaxSize === 0) return [];
+  const useful = facts.matrixConfigs.filter(({ componentType }) => componentType === "f16");
   return useful.map(({ M, N, K, resultComponentType: result }) => {
     const workgroups = 2048;
     const invocations = MATRIX_SUBGROUPS * facts.subgroupMaxSize;

@@ -7,7 +7,7 @@ import { attentionRivals } from "./attention.js";
 import { benchProduct, productLabel, productsFor } from "./matmul.js";
 import type { Effort } from "./measure.js";
 import { benchOp } from "./ops.js";
-import { benchHalfPeaks, benchPeaks, type MatrixConfig } from "./peaks.js";
+import { benchHalfPeaks, benchPeaks } from "./peaks.js";
 import type { AnyPeer } from "./peers.js";
 import { benchRollout, rolloutCases, rolloutLabel } from "./rollout.js";
 import { benchTrainingStep } from "./training_step.js";
@@ -17,7 +17,6 @@ export interface Suite {
   readonly launcher: Launcher;
   /** Name of the adapter in rows. */
   readonly adapter: string;
-  readonly matrixConfigs: readonly MatrixConfig[];
   readonly peers: readonly AnyPeer[];
   readonly quick: boolean;
   readonly effort: Effort;

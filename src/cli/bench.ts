@@ -1,7 +1,6 @@
 /** `uncouple bench`: correctness and speed of every kernel and of whole steps, beside other libraries. */
 import { Option } from "@commander-js/extra-typings";
 import type { Effort } from "../../bench/measure.js";
-import type { MatrixConfig } from "../../bench/peaks.js";
 import { PEER_NAMES } from "../../bench/peers.js";
 import { benchNames, runSuite } from "../../bench/suite.js";
 import { CheckError, ConfigError } from "../core/errors.js";
@@ -174,7 +173,6 @@ async function measureAll(
     const rows = await runSuite({
       launcher,
       adapter: session.choice.driver || session.choice.device,
-      matrixConfigs: matrixConfigs(session.adapter),
       peers,
       quick,
       effort,
@@ -188,20 +186,6 @@ async function measureAll(
   } finally {
     await close();
   }
-}
-
-/** What the adapter multiplies in hardware; Dawn lists it beside the standard's own fields. */
-function matrixConfigs({ info }: GPUAdapter): MatrixConfig[] {
-  const { subgroupMatrixConfigs } = info as GPUAdapterInfo & {
-    subgroupMatrixConfigs?: Iterable<MatrixConfig>;
-  };
-  return [...(subgroupMatrixConfigs ?? [])].map(({ componentType, resultComponentType, M, N, K }) => ({
-    componentType,
-    resultComponentType,
-    M,
-    N,
-    K,
-  }));
 }
 
 function failOnWrongResults(rows: readonly BenchRow[]): void {

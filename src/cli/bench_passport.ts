@@ -38,7 +38,8 @@ export async function benchPassport(
   };
 }
 
-function commandLine({ filter, shape, peers, peer, quick, repeats, adapter, preset }: BenchOptions): string {
+function commandLine(options: BenchOptions): string {
+  const { filter, shape, peers, peer, quick, repeats, adapter, preset, matmul } = options;
   const words = [
     "uncouple bench",
     filter,
@@ -48,6 +49,7 @@ function commandLine({ filter, shape, peers, peer, quick, repeats, adapter, pres
     repeats && `--repeats ${repeats}`,
     `--adapter ${adapter}`,
     `--preset ${preset}`,
+    matmul && matmul !== "f32" && `--matmul ${matmul}`,
   ];
   return words.filter(Boolean).join(" ");
 }

@@ -38,6 +38,7 @@ export interface LoadedConfig {
 const VARIABLES: readonly (readonly [variable: string, path: Path])[] = [
   ["UNCOUPLE_ADAPTER", ["device", "adapter"]],
   ["UNCOUPLE_PRESET", ["device", "preset"]],
+  ["UNCOUPLE_MATMUL", ["device", "matmul"]],
   ["UNCOUPLE_RUNS_DIR", ["out"]],
 ];
 

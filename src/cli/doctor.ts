@@ -1,8 +1,10 @@
 /** `uncouple doctor`: which adapter is used, why, what it can do, and what is missing. */
 import { DeviceError, UncoupleError } from "../core/errors.js";
+import { matrixConfigsOf } from "../gpu/device_facts.js";
 import { selfTest } from "../gpu/self_test.js";
 import { findDriverTraces } from "../host/diagnosis.js";
 import { listAdapters } from "../host/drivers.js";
+import { checkMatrixProducts } from "../host/matrix_check.js";
 import { findOwnPackage, findPackage } from "../host/packages.js";
 import { findSwiftShaderArchive } from "../host/swiftshader.js";
 import { advise } from "./doctor_advice.js";
@@ -49,7 +51,9 @@ async function examine(
       env: context.env,
       logger: context.terminal,
     });
-    findings.adapter = await withGpu(options, context, examineAdapter);
+    findings.adapter = await withGpu(options, context, (session) =>
+      examineAdapter(session, options, context),
+    );
     if (!findings.adapter.computes) {
       throw new DeviceError(
         "[doctor] the adapter computes wrong results: got wrong sums from a small kernel, expected the right ones. " +
@@ -64,7 +68,11 @@ async function examine(
   return { report: { ...findings, advice: advise(findings) }, failure };
 }
 
-async function examineAdapter({ adapter, choice, runtime }: GpuSession): Promise<AdapterReport> {
+async function examineAdapter(
+  { adapter, choice, runtime }: GpuSession,
+  options: GpuOptions,
+  context: CliContext,
+): Promise<AdapterReport> {
   const { computes, clock } = await selfTest(runtime.device);
   await runtime.finish();
   const limits: Record<string, number> = {};
@@ -77,21 +85,26 @@ async function examineAdapter({ adapter, choice, runtime }: GpuSession): Promise
     choice,
     computes,
     subgroupSizes: subgroupMinSize > 0 ? { min: subgroupMinSize, max: subgroupMaxSize } : undefined,
-    subgroupMatrices: readSubgroupMatrices(adapter.info),
+    matrixProducts: await examineProducts({ adapter, choice }, options, context),
+    subgroupMatrices: matrixConfigsOf(adapter.info).map(
+      ({ componentType, resultComponentType, M, N, K }) =>
+        `${componentType} -> ${resultComponentType} ${M}x${N}x${K}`,
+    ),
     clock,
     features: [...adapter.features].sort(),
     limits,
   };
 }
 
-/** Dawn's own addition to WebGPU: the matrix shapes that subgroups multiply in hardware. */
-function readSubgroupMatrices(info: GPUAdapterInfo): string[] {
-  const configs: unknown = Reflect.get(info, "subgroupMatrixConfigs");
-  if (!Array.isArray(configs)) return [];
-  return configs.map(
-    ({ componentType, resultComponentType, M, N, K }) =>
-      `${componentType} -> ${resultComponentType} ${M}x${N}x${K}`,
-  );
+/** Whether each precision that needs matrix hardware may be asked for. */
+async function examineProducts(
+  opened: Pick<GpuSession, "adapter" | "choice">,
+  { cacheDir: cacheFolder }: GpuOptions,
+  { env, terminal: logger }: CliContext,
+): Promise<AdapterReport["matrixProducts"]> {
+  const check = (precision: "f16" | "split_f16") =>
+    checkMatrixProducts(precision, opened, { env, cacheFolder, logger });
+  return { f16: await check("f16"), split_f16: await check("split_f16") };
 }
 
 function pickRelevant({ env }: CliContext): Record<string, string> {

@@ -3,6 +3,7 @@ import Table from "cli-table3";
 import type { ClockResolution } from "../gpu/self_test.js";
 import type { DriverTraces } from "../host/diagnosis.js";
 import type { AdapterChoice } from "../host/drivers.js";
+import type { MatrixVerdict } from "../host/matrix_check.js";
 import type { Terminal } from "./terminal.js";
 
 /** The adapter in use. */
@@ -14,6 +15,8 @@ export interface AdapterReport {
   subgroupSizes?: { min: number; max: number };
   /** `input -> result MxNxK` of every shape that subgroups multiply in hardware */
   subgroupMatrices: string[];
+  /** whether `--matmul` may ask for these, and why */
+  matrixProducts: { f16: MatrixVerdict; split_f16: MatrixVerdict };
   /** nanoseconds; absent without timestamps */
   clock?: ClockResolution;
   features: string[];
@@ -95,6 +98,9 @@ function adapterRows(adapter: AdapterReport, colors: Terminal["colors"]): Row[] 
       subgroupSizes ? `${subgroupSizes.min} to ${subgroupSizes.max} invocations` : colors.yellow("no"),
     ],
     ["subgroup matrices", adapter.subgroupMatrices.join("\n") || "no"],
+    ...Object.entries(adapter.matrixProducts).map(
+      ([name, { usable, reason }]): Row => [`matmul ${name}`, `${usable ? "yes" : "no"}, ${reason}`],
+    ),
     [
       "timestamps",
       clock ? `step ${clock.step} ns, smallest difference ${clock.smallest} ns` : colors.yellow("no"),

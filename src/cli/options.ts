@@ -1,5 +1,6 @@
 /** Options that every command takes, and their UNCOUPLE_ environment variables. */
 import { type Command, Option } from "@commander-js/extra-typings";
+import { MATMUL_PRECISIONS, type MatmulPrecision } from "../gpu/device_facts.js";
 import type { Environment } from "../host/folders.js";
 import type { Terminal } from "./terminal.js";
 
@@ -27,6 +28,12 @@ export function gpuCommand(program: Command, name: string, description: string) 
         .choices(["checked", "fast"] as const)
         .env("UNCOUPLE_PRESET")
         .default("checked" as const),
+    )
+    .addOption(
+      new Option("--matmul <precision>", "factors of matrix products; f16 and split_f16 by matrix hardware")
+        .choices(MATMUL_PRECISIONS)
+        .env("UNCOUPLE_MATMUL")
+        .default<MatmulPrecision>("f32"),
     )
     .addOption(
       new Option("--cache-dir <folder>", "where the software driver is unpacked").env("UNCOUPLE_CACHE_DIR"),

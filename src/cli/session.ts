@@ -1,8 +1,9 @@
 /** The one place where a command opens the GPU and where it is closed again. */
 
 import type { Preset } from "../gpu/presets.js";
-import { Runtime } from "../gpu/runtime.js";
+import { type MatmulPrecision, Runtime } from "../gpu/runtime.js";
 import { type OpenGpu, openGpu } from "../host/drivers.js";
+import { checkedPrecision } from "../host/matrix_check.js";
 import type { CliContext } from "./options.js";
 
 /** The options that `gpuCommand` gives. */
@@ -10,6 +11,8 @@ export interface GpuOptions {
   adapter: string;
   preset: Preset;
   cacheDir?: string;
+  /** of matrix products; default f32 */
+  matmul?: MatmulPrecision;
 }
 
 /** An open GPU, for the length of one command. */
@@ -25,14 +28,15 @@ export async function withGpu<T>(
   { env, terminal }: CliContext,
   action: (session: GpuSession) => Promise<T>,
 ): Promise<T> {
-  const { adapter, preset, cacheDir: cacheFolder } = options;
+  const { adapter, preset, cacheDir: cacheFolder, matmul = "f32" } = options;
   const opened = await openGpu({ adapter, preset, env, cacheFolder, logger: terminal });
   const { choice } = opened;
   terminal.info(`adapter: ${choice.driver || choice.device} on ${choice.backend} (${choice.reason})`);
   for (const message of choice.messages) terminal.detail(`driver: ${message}`);
+  const matmulPrecision = await checkedPrecision(matmul, opened, { env, cacheFolder, logger: terminal });
   const session: GpuSession = {
     ...opened,
-    runtime: await Runtime.create(opened, { logger: terminal }),
+    runtime: await Runtime.create(opened, { logger: terminal, matmulPrecision }),
   };
   let result: T;
   try {

@@ -93,6 +93,7 @@ async function train(
   const gpu = {
     adapter: config.device.adapter ?? "auto",
     preset: config.device.preset,
+    matmul: config.device.matmul,
     cacheDir: options.cacheDir,
   };
   return withGpu(gpu, context, async (session) => {

@@ -1,6 +1,25 @@
 /** Opening a device with all that is useful of its adapter, and the facts that kernels choose variants by. */
 import { DeviceError } from "../core/errors.js";
 
+/** A matrix shape that subgroups multiply in hardware: [M, K] x [K, N] -> [M, N]. Dawn's own addition to WebGPU. */
+export interface MatrixConfig {
+  /** Of both factors: f16, f32, u8 or i8. */
+  readonly componentType: string;
+  readonly resultComponentType: string;
+  readonly M: number;
+  readonly N: number;
+  readonly K: number;
+}
+
+/**
+ * How matrix products may treat their f32 operands; sums are f32 in all of them. `f32`: as they are. `split_f16`: as the sum
+ * of two f16 (22 bits), by matrix hardware. `f16`: rounded to f16 (11 bits), by matrix hardware. Products for which the
+ * adapter has no fitting matrix shape are computed as in `f32`.
+ */
+export type MatmulPrecision = "f32" | "split_f16" | "f16";
+
+export const MATMUL_PRECISIONS: readonly MatmulPrecision[] = ["f32", "split_f16", "f16"];
+
 /** Facts about the adapter that kernels choose variants by. */
 export interface DeviceFacts {
   readonly vendor: string;
@@ -17,14 +36,20 @@ export interface DeviceFacts {
   readonly maxWorkgroupBytes: number;
   readonly maxStorageBuffers: number;
   readonly storageOffsetAlignment: number;
+  /** Empty on adapters without matrix hardware, or whose driver does not show it. */
+  readonly matrixConfigs: readonly MatrixConfig[];
+  /** `f32` unless the caller asked for another. */
+  readonly matmulPrecision: MatmulPrecision;
 }
+
+const MATRIX_FEATURE = "chromium-experimental-subgroup-matrix";
 
 const WANTED_FEATURES: readonly string[] = [
   "shader-f16",
   "subgroups",
   "subgroup-size-control",
   "timestamp-query",
-  "chromium-experimental-subgroup-matrix",
+  MATRIX_FEATURE,
 ];
 const WANTED_LIMITS = [
   "maxBufferSize",
@@ -71,5 +96,21 @@ export function deviceFacts(adapter: GPUAdapter, device: GPUDevice): DeviceFacts
     maxWorkgroupBytes: device.limits.maxComputeWorkgroupStorageSize,
     maxStorageBuffers: device.limits.maxStorageBuffersPerShaderStage,
     storageOffsetAlignment: device.limits.minStorageBufferOffsetAlignment,
+    matrixConfigs: device.features.has(MATRIX_FEATURE) ? matrixConfigsOf(info) : [],
+    matmulPrecision: "f32",
   };
+}
+
+/** The matrix shapes that an adapter lists. */
+export function matrixConfigsOf(info: GPUAdapterInfo): MatrixConfig[] {
+  const { subgroupMatrixConfigs } = info as GPUAdapterInfo & {
+    subgroupMatrixConfigs?: Iterable<MatrixConfig>;
+  };
+  return [...(subgroupMatrixConfigs ?? [])].map(({ componentType, resultComponentType, M, N, K }) => ({
+    componentType,
+    resultComponentType,
+    M,
+    N,
+    K,
+  }));
 }

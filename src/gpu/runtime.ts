@@ -3,13 +3,15 @@ import { ArgumentError, DeviceError } from "../core/errors.js";
 import type { Logger } from "../core/logger.js";
 import { BufferPool, type BufferRange } from "./buffers.js";
 import { CommandList, type Dispatch, SCALAR_BYTES } from "./command_list.js";
-import { type DeviceFacts, deviceFacts, openDevice } from "./device_facts.js";
+import { type DeviceFacts, deviceFacts, type MatmulPrecision, openDevice } from "./device_facts.js";
 import { type Access, PipelineCache, type PipelineEntry } from "./pipelines.js";
 import { Profiler } from "./profiler.js";
 import { Readback } from "./readback.js";
 
 export interface RuntimeOptions {
   readonly logger?: Logger;
+  /** Default `f32`. Drivers may compute wrong products by matrix hardware: ask `checkedPrecision` (host) first. */
+  readonly matmulPrecision?: MatmulPrecision;
   /** Overrides for tests, for example to run the GPU kernel family on a software adapter. */
   readonly facts?: Partial<DeviceFacts>;
 }
@@ -56,7 +58,12 @@ export class Runtime {
     options: RuntimeOptions = {},
   ): Promise<Runtime> {
     const device = await openDevice(adapter);
-    return new Runtime(gpu, device, { ...deviceFacts(adapter, device), ...options.facts }, options.logger);
+    const facts = {
+      ...deviceFacts(adapter, device),
+      ...(options.matmulPrecision && { matmulPrecision: options.matmulPrecision }),
+      ...options.facts,
+    };
+    return new Runtime(gpu, device, facts, options.logger);
   }
 
   /** Counters for tests and the progress line. */
@@ -172,5 +179,5 @@ export class Runtime {
   }
 }
 
-export type { Access, BufferRange, DeviceFacts, Dispatch, PipelineEntry };
+export type { Access, BufferRange, DeviceFacts, Dispatch, MatmulPrecision, PipelineEntry };
 export { SCALAR_BYTES };

@@ -1,11 +1,12 @@
 /** Matrix products: `matmulInto` for the plans of other ops, and the op `matmul`. */
 import { type MatmulText, matmulLanes } from "../../shaders/matmul_lanes.js";
+import { matmulMatrix } from "../../shaders/matmul_matrix.js";
 import { matmulSum } from "../../shaders/matmul_sum.js";
 import { matmulTiles } from "../../shaders/matmul_tiles.js";
 import { ArgumentError } from "../core/errors.js";
 import type { DeviceFacts } from "../gpu/runtime.js";
 import { columnSumInto } from "./column_sum.js";
-import { isLaneTile, type MatmulPlan, planMatmul } from "./matmul_plan.js";
+import { isLaneTile, isMatrixTile, type MatmulPlan, type MatmulTile, planMatmul } from "./matmul_plan.js";
 import {
   type ArrayView,
   defineOp,
@@ -54,15 +55,17 @@ export interface Matmul {
 const units = new Map<string, KernelUnit>();
 
 /**
- * Launches one matrix product, in f32 with f32 sums.
+ * Launches one matrix product with f32 sums, of f32 factors unless the runtime was opened with another `matmulPrecision`.
+ * @param tile for tests of one kernel; default: the one that fits sizes and adapter
  * @remarks the order of every sum depends on sizes and adapter only
  */
-export function matmulInto(runner: KernelRunner, product: Matmul): void {
+export function matmulInto(runner: KernelRunner, product: Matmul, tile?: MatmulTile): void {
   const { a, b, y, M, N, K, batch = 1, transposeA = false, transposeB = false, bias } = product;
   const plan = planMatmul(
     { M, N, K, batch, transposeA, transposeB },
     runner.facts,
     runner.scratch !== undefined,
+    tile,
   );
   const { parts: P, partK: R, tiles } = plan;
   const scalars = { B: batch, M, N, K, P, R, T: tiles };
@@ -93,7 +96,8 @@ function productUnit({ tile, layout }: MatmulPlan, output: MatmulText["output"])
     entry: `${layout.transposeA ? "t" : "n"}${layout.transposeB ? "t" : "n"}`,
     shader: ({ has }) => {
       const text = { ...layout, output, bias: has("bias") };
-      return isLaneTile(tile) ? matmulLanes(tile, text) : matmulTiles(tile, text);
+      if (isLaneTile(tile)) return matmulLanes(tile, text);
+      return isMatrixTile(tile) ? matmulMatrix(tile, text) : matmulTiles(tile, text);
     },
     reads: ["a", "b", "bias"],
     writes: [output === "partial" ? "partial" : "y"],

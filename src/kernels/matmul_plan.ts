@@ -1,7 +1,9 @@
 /** Which kernel computes a matrix product: a pure function of its sizes and the adapter's facts. */
 import type { LaneTile, MatmulLayout } from "../../shaders/matmul_lanes.js";
+import type { MatrixTile } from "../../shaders/matmul_matrix.js";
 import type { SharedTile } from "../../shaders/matmul_tiles.js";
 import type { DeviceFacts } from "../gpu/runtime.js";
+import { chooseMatrixTile } from "./matrix_plan.js";
 
 export interface MatmulShape {
   readonly M: number;
@@ -12,9 +14,11 @@ export interface MatmulShape {
   readonly transposeB: boolean;
 }
 
+/** A LaneTile on CPU adapters, a SharedTile on GPUs, a MatrixTile on GPUs where matrix hardware is asked for. */
+export type MatmulTile = LaneTile | SharedTile | MatrixTile;
+
 export interface MatmulPlan {
-  /** A LaneTile on CPU adapters, a SharedTile on GPUs. */
-  readonly tile: LaneTile | SharedTile;
+  readonly tile: MatmulTile;
   readonly layout: MatmulLayout;
   /** Tiles of all batches. */
   readonly tiles: number;
@@ -30,10 +34,17 @@ const ENOUGH = { software: 8, gpu: 256 } as const;
 const LEAST_PART = { software: 128, gpu: 256 } as const;
 const MOST_PARTS = 16;
 
-/** @param canSplit whether scratch memory for partial sums is at hand */
-export function planMatmul(shape: MatmulShape, facts: DeviceFacts, canSplit: boolean): MatmulPlan {
+/**
+ * @param canSplit whether scratch memory for partial sums is at hand
+ * @param tile for tests of one kernel; default: the one that fits sizes and adapter
+ */
+export function planMatmul(
+  shape: MatmulShape,
+  facts: DeviceFacts,
+  canSplit: boolean,
+  tile: MatmulTile = chooseTile(shape, facts),
+): MatmulPlan {
   const { M, N, K, batch, transposeA, transposeB } = shape;
-  const tile = facts.isSoftware ? laneTile(shape, facts) : sharedTile(shape, facts);
   const [rows, columns] = isLaneTile(tile)
     ? [tile.rows, tile.lanes * tile.groups * 4]
     : [tile.tileM, tile.tileN];
@@ -58,7 +69,14 @@ export function planMatmul(shape: MatmulShape, facts: DeviceFacts, canSplit: boo
   };
 }
 
-export const isLaneTile = (tile: LaneTile | SharedTile): tile is LaneTile => "lanes" in tile;
+export const isLaneTile = (tile: MatmulTile): tile is LaneTile => "lanes" in tile;
+export const isMatrixTile = (tile: MatmulTile): tile is MatrixTile => "matrix" in tile;
+
+function chooseTile(shape: MatmulShape, facts: DeviceFacts): MatmulTile {
+  return (
+    chooseMatrixTile(shape, facts) ?? (facts.isSoftware ? laneTile(shape, facts) : sharedTile(shape, facts))
+  );
+}
 
 function laneTile(shape: MatmulShape, facts: DeviceFacts): LaneTile {
   const { M, transposeA } = shape;

@@ -2,6 +2,7 @@
 import { z } from "zod";
 import { TASK_TYPES } from "../env/alfworld/game.js";
 import { difficulties } from "../env/household/house.js";
+import { MATMUL_PRECISIONS } from "../gpu/device_facts.js";
 import { PRESETS } from "../gpu/presets.js";
 import { PRESET_NAMES } from "../model/config.js";
 import {
@@ -25,6 +26,11 @@ export const deviceSection = section({
   preset: choice(PRESETS as ["checked", "fast"])
     .default("checked")
     .describe("Dawn toggles: with its guards (checked) or without (fast)"),
+  matmul: choice(MATMUL_PRECISIONS as ["f32", "split_f16", "f16"])
+    .default("f32")
+    .describe(
+      "factors of matrix products: f32, or f16 (two of them: split_f16) where matrix hardware is right",
+    ),
 });
 
 const DIFFICULTIES = Object.keys(difficulties) as ["easy", "normal", "hard"];

@@ -25,6 +25,8 @@ const facts = (isSoftware: boolean, maxBindingBytes: number): DeviceFacts => ({
   maxWorkgroupBytes: 16_384,
   maxStorageBuffers: 8,
   storageOffsetAlignment: 256,
+  matrixConfigs: [],
+  matmulPrecision: "f32",
 });
 const scales: [string, ShapeScale][] = [
   ["quick", { quick: true, facts: facts(true, 2 ** 27) }],
