@@ -24,7 +24,7 @@ import {
 } from "./attention_tiles.js";
 
 /** Query heads are cut into this many parts, each a workgroup's share. */
-export function headParts(layout: TileLayout, { heads }: HeadShape): number {
+function headParts(layout: TileLayout, { heads }: HeadShape): number {
   return heads / layout.heads;
 }
 
@@ -34,7 +34,7 @@ export function headRow(token: string, heads: number, head: string, elements: nu
 }
 
 /** Declares for the tokens t of an invocation: `token_t` (clamped), `start_t` and `reach_t`, the number of earlier keys. */
-export function queryTokens({ tokens, lanes }: TileLayout): string {
+function queryTokens({ tokens, lanes }: TileLayout): string {
   return repeat(
     tokens,
     (t) => `  let token_${t} = min(row_start + ${t * lanes}u + lane, params.N - 1u);
@@ -49,33 +49,47 @@ export function queryRange({ tokens, lanes }: TileLayout): string {
   let last = min(row_start + ${tokens * lanes}u, params.N);`;
 }
 
-/** y and log_sum_exp. Scores are in units of log2: queries are multiplied by log2(e) / sqrt(D) once. */
-export function forward(layout: TileLayout, shape: HeadShape): string {
-  const { heads, kvHeads, headDim } = shape;
+/** The rows of a query tile, and the key and value arrays that they scan. */
+export function queryTile(layout: TileLayout, { heads, kvHeads, headDim }: HeadShape) {
   const elements = rowElements(headDim);
-  const element = elementType(headDim);
-  const rows = layout.tokens * layout.heads;
-  const group = heads / kvHeads;
-  const arrays: Scanned[] = ["k", "v"].map((name) => ({
-    name,
-    type: element,
-    elements,
-    start: (token) => headRow(token, kvHeads, "kv_head", elements),
-  }));
   const token = (row: number) => Math.floor(row / layout.heads);
   const head = (row: number) => `(head + ${row % layout.heads}u)`;
+  return {
+    elements,
+    element: elementType(headDim),
+    rows: layout.tokens * layout.heads,
+    arrays: ["k", "v"].map(
+      (name): Scanned => ({
+        name,
+        type: elementType(headDim),
+        elements,
+        start: (position) => headRow(position, kvHeads, "kv_head", elements),
+      }),
+    ),
+    /** Which of the invocation's tokens a row is of. */
+    token,
+    /** Index of a row's value in an array of one value a token and head. */
+    single: (row: number) => `token_${token(row)} * ${heads}u + ${head(row)}`,
+    /** Index of a row's first element in an array of head rows. */
+    at: (row: number) => headRow(`token_${token(row)}`, heads, head(row), elements),
+    start: `${tileEntry(layout, headParts(layout, { heads, kvHeads, headDim }))}
+  let head = part * ${layout.heads}u;
+  let kv_head = head / ${heads / kvHeads}u;
+${queryTokens(layout)}`,
+  };
+}
+
+/** y and log_sum_exp. Scores are in units of log2: queries are multiplied by log2(e) / sqrt(D) once. */
+export function forward(layout: TileLayout, shape: HeadShape): string {
+  const { headDim } = shape;
+  const { elements, element, rows, arrays, token, single, at, start } = queryTile(layout, shape);
   return wgsl`
 ${scanDeclarations(layout, arrays)}
-${tileEntry(layout, headParts(layout, shape))}
-  let head = part * ${layout.heads}u;
-  let kv_head = head / ${group}u;
-${queryTokens(layout)}
+${start}
 ${repeat(rows, (r) =>
   repeat(
     elements,
-    (
-      e,
-    ) => `  let q_${r}_${e} = q[${headRow(`token_${token(r)}`, heads, head(r), elements)} + ${e}u] * ${Math.LOG2E / Math.sqrt(headDim)};
+    (e) => `  let q_${r}_${e} = q[${at(r)} + ${e}u] * ${Math.LOG2E / Math.sqrt(headDim)};
   var sum_${r}_${e} = ${element}();`,
   ),
 )}
@@ -86,8 +100,8 @@ ${repeat(
   rows,
   (r) => `  if (row_start + ${token(r) * layout.lanes}u + lane < params.N) {
     let scale = 1.0 / total_${r};
-${repeat(elements, (e) => `    y[${headRow(`token_${token(r)}`, heads, head(r), elements)} + ${e}u] = sum_${r}_${e} * scale;`)}
-    log_sum_exp[token_${token(r)} * ${heads}u + ${head(r)}] = (top_${r} + log2(total_${r})) * ${Math.LN2};
+${repeat(elements, (e) => `    y[${at(r)} + ${e}u] = sum_${r}_${e} * scale;`)}
+    log_sum_exp[${single(r)}] = (top_${r} + log2(total_${r})) * ${Math.LN2};
   }`,
 )}
 }`;

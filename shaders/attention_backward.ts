@@ -5,7 +5,7 @@
  * With P = exp(s - log_sum_exp), dP = d_y v^T, r = sum over D of d_y y:  dS = P (dP - r).
  */
 import { wgsl } from "wgsl-preprocessor/wgsl-preprocessor.js";
-import { headParts, headRow, queryRange, queryTokens } from "./attention.js";
+import { headRow, queryRange, queryTile } from "./attention.js";
 import {
   dotText,
   elementType,
@@ -23,25 +23,11 @@ import {
 
 /** d_q = sum over keys of dS k / sqrt(D), and row_dot = r for the other kernel. Rows are queries, as in forward. */
 export function backwardQuery(layout: TileLayout, shape: HeadShape): string {
-  const { heads, kvHeads, headDim } = shape;
-  const elements = rowElements(headDim);
-  const element = elementType(headDim);
-  const rows = layout.tokens * layout.heads;
-  const arrays: Scanned[] = ["k", "v"].map((name) => ({
-    name,
-    type: element,
-    elements,
-    start: (token) => headRow(token, kvHeads, "kv_head", elements),
-  }));
-  const token = (row: number) => Math.floor(row / layout.heads);
-  const head = (row: number) => `(head + ${row % layout.heads}u)`;
-  const at = (row: number) => headRow(`token_${token(row)}`, heads, head(row), elements);
+  const { headDim } = shape;
+  const { elements, element, rows, arrays, token, single, at, start } = queryTile(layout, shape);
   return wgsl`
 ${scanDeclarations(layout, arrays)}
-${tileEntry(layout, headParts(layout, shape))}
-  let head = part * ${layout.heads}u;
-  let kv_head = head / ${heads / kvHeads}u;
-${queryTokens(layout)}
+${start}
 ${repeat(
   rows,
   (r) => `${repeat(
@@ -52,7 +38,7 @@ ${repeat(
   )}
   var r_${r} = 0.0;
 ${repeat(elements, (e) => `  r_${r} += ${dotText(headDim, `g_${r}_${e}`, `y[${at(r)} + ${e}u]`)};`)}
-  let log_sum_${r} = log_sum_exp[token_${token(r)} * ${heads}u + ${head(r)}] * ${Math.LOG2E};`,
+  let log_sum_${r} = log_sum_exp[${single(r)}] * ${Math.LOG2E};`,
 )}
 ${queryRange(layout)}
 ${scan(layout, arrays, (fetch) => queryBlock(layout, headDim, fetch, token))}
@@ -60,7 +46,7 @@ ${repeat(
   rows,
   (r) => `  if (row_start + ${token(r) * layout.lanes}u + lane < params.N) {
 ${repeat(elements, (e) => `    d_q[${at(r)} + ${e}u] = sum_${r}_${e} * ${1 / Math.sqrt(headDim)};`)}
-    row_dot[token_${token(r)} * ${heads}u + ${head(r)}] = r_${r};
+    row_dot[${single(r)}] = r_${r};
   }`,
 )}
 }`;
