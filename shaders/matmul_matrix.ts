@@ -20,6 +20,7 @@
  */
 import { wgsl } from "wgsl-preprocessor/wgsl-preprocessor.js";
 import { type MatmulText, storeText } from "./matmul_lanes.js";
+import { tileStart } from "./matmul_tiles.js";
 
 export interface MatrixTile {
   readonly tileM: number;
@@ -109,21 +110,7 @@ diagnostic(off, chromium.subgroup_matrix_uniformity);
 ${operands.map(({ name, elements }) => `var<workgroup> tile_${name}: array<f16, ${parts * elements}>;`).join("\n")}
 var<workgroup> results: array<f32, ${parts * subgroupsM * subgroupsN * resultElements(tile)}>;
 
-@compute @workgroup_size(${invocations})
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
-        @builtin(local_invocation_index) local: u32) {
-  let column_tiles = (params.N + ${tileN - 1}u) / ${tileN}u;
-  let tiles = column_tiles * ((params.M + ${tileM - 1}u) / ${tileM}u);
-  let index = workgroup_index(group, groups);
-  let tile = index % tiles;
-  let part = index / tiles;
-  if (part >= params.B * params.P) { return; }
-  let k_start = (part % params.P) * params.R;
-  let k_end = min(params.K, k_start + params.R);
-  let row = tile / column_tiles * ${tileM}u;
-  let column = tile % column_tiles * ${tileN}u;
-  let a_start = part / params.P * params.M * params.K;
-  let b_start = part / params.P * params.K * params.N;
+${tileStart(tile, invocations)}
   let subgroup = local / ${subgroupSize}u;
   let lane = local % ${subgroupSize}u;
   let own_row = subgroup / ${subgroupsN}u * ${tileM / subgroupsM}u;

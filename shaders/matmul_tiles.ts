@@ -38,6 +38,28 @@ interface Operand {
   readonly vector: boolean;
 }
 
+/** Opens the kernel of a workgroup: which tile of which product, and which part of its K range, is its own. */
+export function tileStart(
+  { tileM, tileN }: Pick<SharedTile, "tileM" | "tileN">,
+  invocations: number,
+): string {
+  return `@compute @workgroup_size(${invocations})
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+        @builtin(local_invocation_index) local: u32) {
+  let column_tiles = (params.N + ${tileN - 1}u) / ${tileN}u;
+  let tiles = column_tiles * ((params.M + ${tileM - 1}u) / ${tileM}u);
+  let index = workgroup_index(group, groups);
+  let tile = index % tiles;
+  let part = index / tiles;
+  if (part >= params.B * params.P) { return; }
+  let k_start = (part % params.P) * params.R;
+  let k_end = min(params.K, k_start + params.R);
+  let row = tile / column_tiles * ${tileM}u;
+  let column = tile % column_tiles * ${tileN}u;
+  let a_start = part / params.P * params.M * params.K;
+  let b_start = part / params.P * params.K * params.N;`;
+}
+
 export function matmulTiles(tile: SharedTile, text: MatmulText): string {
   const { tileM, tileN, tileK, ownM, ownN } = tile;
   const invocations = invocationsOf(tile);
@@ -63,21 +85,7 @@ export function matmulTiles(tile: SharedTile, text: MatmulText): string {
 var<workgroup> tile_a: array<f32, ${tileK * a.stride}>;
 var<workgroup> tile_b: array<f32, ${tileK * b.stride}>;
 
-@compute @workgroup_size(${invocations})
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
-        @builtin(local_invocation_index) local: u32) {
-  let column_tiles = (params.N + ${tileN - 1}u) / ${tileN}u;
-  let tiles = column_tiles * ((params.M + ${tileM - 1}u) / ${tileM}u);
-  let index = workgroup_index(group, groups);
-  let tile = index % tiles;
-  let part = index / tiles;
-  if (part >= params.B * params.P) { return; }
-  let k_start = (part % params.P) * params.R;
-  let k_end = min(params.K, k_start + params.R);
-  let row = tile / column_tiles * ${tileM}u;
-  let column = tile % column_tiles * ${tileN}u;
-  let a_start = part / params.P * params.M * params.K;
-  let b_start = part / params.P * params.K * params.N;
+${tileStart({ tileM, tileN }, invocations)}
   let own_row = local / ${tileN / ownN}u * ${ownM}u;
   let own_column = local % ${tileN / ownN}u * ${ownN}u;
 ${each(ownM, (m) => each(ownN / 4, (c) => `  var sum${m}_${c} = vec4<f32>();`))}
