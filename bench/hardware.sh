@@ -52,6 +52,8 @@ part doctor 30 node bin/uncouple.js doctor --json
 # the figures that matter most come first
 bench bench_training 60 training_step --preset fast
 bench bench_products 120 matmul,linear --preset fast
+bench bench_products_f16 40 matmul --preset fast --matmul f16
+bench bench_products_split 40 matmul --preset fast --matmul split_f16
 bench bench_attention 60 attention --preset fast
 bench bench_rollout 60 rollout --preset fast
 part tests_checked 180 env UNCOUPLE_PRESET=checked npx vitest run "${tests[@]}"
@@ -60,7 +62,7 @@ for op in training_step matmul attention; do
   bench "torch_$op" 60 "$op" --preset fast --repeats 7 --peer torch-eager torch-compiled
   bench "peers_$op" 45 "$op" --preset fast --repeats 7 --peer tfjs-webgpu jax-js-webgpu onnxruntime-webgpu
 done
-bench bench_checked 120 --preset checked --repeats 7
+bench bench_checked 60 --preset checked --repeats 7
 
 saved=()
 for file in "$out"/*_*.json; do [ -f "$file" ] && saved+=(--from "$file"); done

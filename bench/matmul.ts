@@ -2,6 +2,7 @@
 import { Random } from "../src/core/random.js";
 import type { Launcher } from "../src/kernels/launch.js";
 import { matmul } from "../src/kernels/matmul.js";
+import { chooseMatrixTile } from "../src/kernels/matrix_plan.js";
 import type { OpDefinition } from "../src/kernels/op.js";
 import type { BenchRow } from "../src/report/bench_rows.js";
 import type { Effort } from "./measure.js";
@@ -83,13 +84,16 @@ export async function benchProduct(bench: MatmulBench, sizes: ProductCase): Prom
   const b = Float32Array.from(normals(`bench b ${K} ${N}`, K * N));
   const head = { op: "matmul", shape: productLabel(sizes), dtype: "f32", adapter };
   const open = openProduct(launcher, sizes, a, b);
+  // what matrix hardware may be asked for; products that do not suit it stay f32
+  const { facts } = launcher;
+  const dtype = chooseMatrixTile({ ...sizes, batch: 1 }, facts) ? facts.matmulPrecision : "f32";
   const own = async (): Promise<Contestant> => ({
     work: open.forward,
     check: async () => {
       await open.forward.run(1);
-      return productMismatch(sizes, a, b, (await open.read("y")) ?? []);
+      return productMismatch(sizes, a, b, (await open.read("y")) ?? [], dtype);
     },
-    figures: () => launchFigures(launcher, open.forward),
+    figures: async () => ({ ...(await launchFigures(launcher, open.forward)), dtype }),
     release: () => {},
   });
   const rivals = peerEntries(bench.peers, async (peer) => {
@@ -110,9 +114,9 @@ export async function benchProduct(bench: MatmulBench, sizes: ProductCase): Prom
       work,
       check: async () => {
         await work.run(1);
-        return gradientMismatch(sizes, open);
+        return gradientMismatch(sizes, open, facts.matmulPrecision);
       },
-      figures: () => launchFigures(launcher, work),
+      figures: async () => ({ ...(await launchFigures(launcher, work)), dtype }),
       release: () => {},
     });
     const entry = { implementation: "uncouple", open: ownBackward };
@@ -135,7 +139,11 @@ function openProduct(launcher: Launcher, sizes: ProductCase, a: Float32Array, b:
 }
 
 /** Both gradients are products too: of the upstream gradient [M, N] with one operand. */
-async function gradientMismatch(sizes: ProductCase, open: OpenOp): Promise<string | undefined> {
+async function gradientMismatch(
+  sizes: ProductCase,
+  open: OpenOp,
+  precision: string,
+): Promise<string | undefined> {
   const { M, N, K, transposeA, transposeB } = sizes;
   const { a, b } = open.inputs;
   const up = open.upstream.y;
@@ -147,8 +155,8 @@ async function gradientMismatch(sizes: ProductCase, open: OpenOp): Promise<strin
   const ofB: ProductCase = transposeB
     ? { M: N, N: K, K: M, transposeA: true, transposeB: transposeA }
     : { M: K, N, K: M, transposeA: !transposeA, transposeB: false };
-  const wrongA = productMismatch(ofA, leftA, rightA, (await open.read("d_a")) ?? []);
-  const wrongB = productMismatch(ofB, leftB, rightB, (await open.read("d_b")) ?? []);
+  const wrongA = productMismatch(ofA, leftA, rightA, (await open.read("d_a")) ?? [], precision);
+  const wrongB = productMismatch(ofB, leftB, rightB, (await open.read("d_b")) ?? [], precision);
   return wrongA ? `d_a: ${wrongA}` : wrongB && `d_b: ${wrongB}`;
 }
 
@@ -158,11 +166,13 @@ export function productMismatch(
   a: ArrayLike<number>,
   b: ArrayLike<number>,
   y: ArrayLike<number>,
+  precision = "f32",
 ): string | undefined {
   if (y.length !== M * N) return `wrong result: got ${y.length} elements, expected ${M * N}`;
   const random = Random.of(5, "check", M, N, K);
-  // rounding of K products of unit variance, with room for any order of addition
-  const allowed = 1e-6 * K + 1e-4;
+  // rounding of K products of unit variance, with room for any order of addition; factors in f16 are off by up to 2^-11 each,
+  // and six standard deviations of the sum of K such errors are below this
+  const allowed = precision === "f16" ? 4e-3 * Math.sqrt(K) + 1e-4 : 1e-6 * K + 1e-4;
   for (let i = 0; i < CHECKED; i++) {
     const m = i === 0 ? M - 1 : random.integer(M);
     const n = i === 0 ? N - 1 : random.integer(N);
