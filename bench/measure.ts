@@ -75,7 +75,8 @@ function gpuSpread(samples: readonly number[]) {
 /** Milliseconds of one run, by tinybench's clock. */
 export async function wallTime(run: () => Promise<void>): Promise<number> {
   const bench = new Bench({ iterations: 1, time: 0, warmup: false, throws: true });
-  bench.add("sample", run);
+  // unless told, tinybench finds out by a call of its own that a function returns a promise, and does not wait for it
+  bench.add("sample", run, { async: true });
   await bench.run();
   const [{ result }] = bench.tasks;
   return "latency" in result ? result.latency.mean : Number.NaN;

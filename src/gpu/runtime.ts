@@ -7,6 +7,7 @@ import { type DeviceFacts, deviceFacts, type MatmulPrecision, openDevice } from 
 import { type Access, PipelineCache, type PipelineEntry } from "./pipelines.js";
 import { Profiler } from "./profiler.js";
 import { Readback } from "./readback.js";
+import { waitWithPauses } from "./waiting.js";
 
 export interface RuntimeOptions {
   readonly logger?: Logger;
@@ -113,7 +114,7 @@ export class Runtime {
    * @throws DeviceError for shader, validation, memory and device failures, naming op and entry
    */
   async flush(): Promise<void> {
-    await this.#commands.compile();
+    await this.#wait(this.#commands.compile());
     this.#throwIfFailed();
     this.#commands.submit();
   }
@@ -155,7 +156,7 @@ export class Runtime {
   /** Waits for a promise of the device. @throws DeviceError when it is rejected, or the device has failed by then */
   async #settle(work: Promise<unknown>): Promise<void> {
     try {
-      await work;
+      await this.#wait(work);
     } catch (error) {
       // a lost device rejects what was pending; its own reason arrives with device.lost
       await Promise.resolve();
@@ -164,6 +165,10 @@ export class Runtime {
       );
     }
     this.#throwIfFailed();
+  }
+
+  #wait<T>(work: Promise<T>): Promise<T> {
+    return this.facts.isSoftware ? waitWithPauses(work) : work;
   }
 
   #fail(message: string): void {
