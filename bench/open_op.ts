@@ -53,7 +53,7 @@ export function openOp(launcher: Launcher, op: OpDefinition, given: OpInputs): O
   const inputNames = Object.keys(tensors);
   const scalars = inputScalars(op, given, launcher.facts);
   const upstream: Record<string, Float64Array> = {};
-  const hasKernels = isDifferentiable(op) && op.backward !== "pass_through";
+  const hasKernels = isDifferentiable(op) && !op.passes;
   for (const [name, spec] of Object.entries({ ...op.outputs, ...op.saved })) {
     tensors[name] = Tensor.empty(runtime, shapeOf(op, name, spec, scalars), spec.dtype, name);
     if (!hasKernels || spec.dtype !== "f32" || !op.outputs[name]) continue;

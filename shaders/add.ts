@@ -11,13 +11,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 /** y = a + b. */
 export function forward(): string {
   return wgsl`${head}
-  for (var i = start; i < end; i++) { y[i] = a[i] + b[i]; }
+  for (var i = start; i < end; i++) { write_y(i, read_a(i) + read_b(i)); }
 }`;
 }
 
 /** sum += source. */
 export function accumulate(): string {
   return wgsl`${head}
-  for (var i = start; i < end; i++) { sum[i] += source[i]; }
+  for (var i = start; i < end; i++) { write_sum(i, read_sum(i) + read_source(i)); }
 }`;
 }

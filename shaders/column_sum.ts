@@ -6,7 +6,7 @@
 import { wgsl } from "wgsl-preprocessor/wgsl-preprocessor.js";
 
 /** @param term WGSL of what is added, over `row` and `c` */
-export function partial(term = "x[row * params.C + c]"): string {
+export function partial(term = "read_x(row * params.C + c)"): string {
   return wgsl`
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
@@ -26,10 +26,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 export function total(gradient = "d_y"): string {
   return wgsl`
 @compute @workgroup_size(64)
-fn main(@builtin(global_invocation_id) id: vec3<u32>) {
-  if (id.x >= params.C) { return; }
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+        @builtin(local_invocation_index) local: u32) {
+  let c = workgroup_index(group, groups) * 64u + local;
+  if (c >= params.C) { return; }
   var sum = 0.0;
-  for (var part = 0u; part < params.P; part++) { sum += partial[part * params.C + id.x]; }
-  store_${gradient}(id.x, sum);
+  for (var part = 0u; part < params.P; part++) { sum += partial[part * params.C + c]; }
+  store_${gradient}(c, sum);
 }`;
 }

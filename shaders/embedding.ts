@@ -18,7 +18,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 /** y[n] = weight[token[n]]. @param width elements of a row */
 export function forward(width: number): string {
   return wgsl`${head(width, "params.N")}
-  y[index] = weight[token[row] * ${width}u + column];
+  write_y(index, read_weight(token[row] * ${width}u + column));
 }`;
 }
 
@@ -26,7 +26,7 @@ export function forward(width: number): string {
 export function backward(element: string, width: number): string {
   return wgsl`${head(width, "params.U")}
   var sum = ${element}();
-  for (var at = segment_start[row]; at < segment_start[row + 1u]; at++) { sum += d_y[order[at] * ${width}u + column]; }
+  for (var at = segment_start[row]; at < segment_start[row + 1u]; at++) { sum += read_d_y(order[at] * ${width}u + column); }
   store_d_weight(id[row] * ${width}u + column, sum);
 }`;
 }

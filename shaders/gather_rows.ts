@@ -12,13 +12,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 /** y[r] = x[index[r]]. */
 export function forward(): string {
   return wgsl`${head}
-  y[element] = x[source];
+  write_y(element, read_x(source));
 }`;
 }
 
 /** d_x[index[r]] += d_y[r]; rows of d_x that nothing points to were cleared or hold earlier gradients. */
 export function scatter(): string {
   return wgsl`${head}
-  sum[source] += d_y[element];
+  write_sum(source, read_sum(source) + read_d_y(element));
 }`;
 }

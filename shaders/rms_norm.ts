@@ -12,9 +12,9 @@ ${rowSum(layout)}
 ${rowEntry(layout, "params.N")}
   let start = row * params.C;
   var squares = 0.0;
-  for (var c = lane; c < params.C; c += ${layout.lanes}u) { squares += x[start + c] * x[start + c]; }
+  for (var c = lane; c < params.C; c += ${layout.lanes}u) { let value = read_x(start + c); squares += value * value; }
   let scale = inverseSqrt(row_sum(squares, lane) / f32(params.C) + params.eps);
-  for (var c = lane; c < params.C; c += ${layout.lanes}u) { y[start + c] = x[start + c] * scale * gain[c]; }
+  for (var c = lane; c < params.C; c += ${layout.lanes}u) { write_y(start + c, read_x(start + c) * scale * gain[c]); }
   if (lane == 0u) { rstd[row] = scale; }
 }`;
 }
@@ -26,11 +26,11 @@ ${rowSum(layout)}
 ${rowEntry(layout, "params.N")}
   let start = row * params.C;
   var dot = 0.0;
-  for (var c = lane; c < params.C; c += ${layout.lanes}u) { dot += d_y[start + c] * gain[c] * x[start + c]; }
+  for (var c = lane; c < params.C; c += ${layout.lanes}u) { dot += read_d_y(start + c) * gain[c] * read_x(start + c); }
   let scale = rstd[row];
   let mean = row_sum(dot, lane) * scale * scale / f32(params.C);
   for (var c = lane; c < params.C; c += ${layout.lanes}u) {
-    store_d_x(start + c, scale * (d_y[start + c] * gain[c] - x[start + c] * mean));
+    store_d_x(start + c, scale * (read_d_y(start + c) * gain[c] - read_x(start + c) * mean));
   }
 }`;
 }

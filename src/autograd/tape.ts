@@ -27,6 +27,8 @@ interface Node {
 export interface TapeOptions {
   /** false: nothing is kept for backward and `scope` frees intermediates (generation, scoring). Default true. */
   readonly record?: boolean;
+  /** How outputs that may be f16 are stored, and with them the gradients of activations. Default f32. */
+  readonly activations?: "f32" | "f16";
 }
 
 /** Called in backward for each op just before its gradients are computed, with everything still in memory. */
@@ -43,6 +45,7 @@ export type BackwardListener = (
 export class Tape {
   readonly launcher: Launcher;
   readonly record: boolean;
+  readonly activations: "f32" | "f16";
   readonly #nodes: Node[] = [];
   readonly #owned = new Set<Tensor>();
   readonly #listeners: BackwardListener[] = [];
@@ -51,6 +54,7 @@ export class Tape {
   constructor(launcher: Launcher, options: TapeOptions = {}) {
     this.launcher = launcher;
     this.record = options.record ?? true;
+    this.activations = options.activations ?? "f32";
   }
 
   /** Hands a tensor to the tape, which will release it. Returns the tensor. */
@@ -98,7 +102,7 @@ export class Tape {
     const scalars = bindScalars(plain, given, params, this.launcher.facts);
     const leaves = Object.values(given).filter((tensor) => tensor.requiresGrad);
     const tracked = this.record && isDifferentiable(plain) && leaves.length > 0;
-    if (tracked && new Set(leaves).size < leaves.length && op.backward !== "pass_through") {
+    if (tracked && new Set(leaves).size < leaves.length && !op.passes) {
       throw new ArgumentError(
         `[${op.name}] one tensor was passed for two inputs. Its gradient would be written twice; copy it first.`,
       );
@@ -166,52 +170,50 @@ export class Tape {
 
   #reverse(node: Node): void {
     const { op, scalars, inputs, outputs, saved } = node;
-    if (op.backward === "pass_through") {
-      this.#passThrough(node);
-      return;
-    }
     const views: Record<string, ArrayView> = { ...inputs, ...outputs, ...saved };
     const borrowed: Tensor[] = [];
-    for (const [name, tensor] of Object.entries(outputs)) {
-      const gradient =
-        tensor.grad ?? Tensor.zeros(this.launcher.runtime, tensor.shape, `${op.name}.d_${name}`);
-      if (!tensor.grad) borrowed.push(gradient);
+    for (const [name, { grad, shape, dtype }] of Object.entries(outputs)) {
+      const gradient = grad ?? Tensor.zeros(this.launcher.runtime, shape, `${op.name}.d_${name}`, dtype);
+      if (!grad) borrowed.push(gradient);
       views[`d_${name}`] = gradient;
     }
     const accumulate = new Set<string>();
     for (const [name, tensor] of Object.entries(inputs)) {
-      if (!tensor.requiresGrad || tensor.dtype !== "f32") continue;
+      if (!tensor.requiresGrad || tensor.dtype === "u32" || op.passes?.[name]) continue;
+      const start = op.starts?.[name];
+      // shared by the output, whose gradient nobody needs after this op, and this input
+      const sharers = start && this.#pass(op.name, tensor, views[`d_${start}`] as Tensor) ? 2 : 1;
       if (tensor.grad) accumulate.add(`d_${name}`);
-      views[`d_${name}`] = this.#gradientOf(tensor, op.name);
+      views[`d_${name}`] = this.#gradientOf(tensor, op.name, sharers);
     }
     for (const listener of this.#listeners) listener(op, views, scalars);
-    this.launcher.runPlan(
-      op,
-      op.backward as Exclude<OpDefinition["backward"], "pass_through" | { none: string }>,
-      views,
-      scalars,
-      accumulate,
-    );
+    const plan = op.backward as Exclude<OpDefinition["backward"], { none: string }>;
+    this.launcher.runPlan(op, plan, views, scalars, accumulate);
+    for (const [name, output] of Object.entries(op.passes ?? {})) {
+      const tensor = inputs[name];
+      if (tensor?.requiresGrad) this.#pass(op.name, tensor, views[`d_${output}`] as Tensor);
+    }
     for (const tensor of borrowed) tensor.release();
   }
 
-  /** Sum-like ops: every input's gradient is the output's, shared rather than copied while it has one use. */
-  #passThrough({ op, inputs, outputs }: Node): void {
-    const upstream = (Object.values(outputs)[0] as Tensor).grad as Tensor;
-    for (const tensor of Object.values(inputs)) {
-      if (!tensor.requiresGrad) continue;
-      if (tensor.grad) addInto(this.launcher, this.#gradientOf(tensor, op.name), upstream);
-      else tensor.grad = upstream.view(tensor.shape);
+  /** Gives an upstream gradient to an input: shared rather than copied while it is the only one. @returns whether it is shared */
+  #pass(label: string, tensor: Tensor, upstream: Tensor): boolean {
+    if (tensor.grad) {
+      addInto(this.launcher, this.#gradientOf(tensor, label), upstream);
+      return false;
     }
+    tensor.grad = upstream.view(tensor.shape, 0, false);
+    return true;
   }
 
-  /** The tensor's own gradient memory; a gradient that is still shared is copied first, since it will be added to. */
-  #gradientOf(tensor: Tensor, label: string): Tensor {
+  /** The tensor's own gradient memory; one that more than `sharers` hold is copied first, since it will be added to. */
+  #gradientOf(tensor: Tensor, label: string, sharers = 1): Tensor {
     const current = tensor.grad;
     if (!current) {
-      tensor.grad = Tensor.empty(this.launcher.runtime, tensor.shape, "f32", `${label}.grad`);
-    } else if (current.storage.holders > 1 && !this.#isLeafSlot(tensor)) {
-      const copy = Tensor.empty(this.launcher.runtime, tensor.shape, "f32", `${label}.grad`);
+      const dtype = this.#isLeaf(tensor) ? "f32" : tensor.dtype;
+      tensor.grad = Tensor.empty(this.launcher.runtime, tensor.shape, dtype, `${label}.grad`);
+    } else if (current.storage.holders > sharers && !this.#isLeaf(tensor)) {
+      const copy = Tensor.empty(this.launcher.runtime, tensor.shape, current.dtype, `${label}.grad`);
       this.launcher.runtime.copy(current.range, copy.range);
       current.release();
       tensor.grad = copy;
@@ -219,8 +221,8 @@ export class Tape {
     return tensor.grad as Tensor;
   }
 
-  /** A leaf's gradient given by the caller is a slot in a larger buffer: it must be written in place. */
-  #isLeafSlot(tensor: Tensor): boolean {
+  /** A leaf's gradient given by the caller may be a slot in a larger buffer: it must be written in place. */
+  #isLeaf(tensor: Tensor): boolean {
     return !this.#owned.has(tensor);
   }
 
@@ -229,8 +231,9 @@ export class Tape {
     for (const [name, tensor] of Object.entries(specs)) {
       const shape = shapeOf(op, name, tensor, scalars);
       const needs = requiresGrad && tensor.dtype === "f32";
+      const dtype = tensor.mayBeHalf ? this.activations : tensor.dtype;
       tensors[name] = this.own(
-        Tensor.empty(this.launcher.runtime, shape, tensor.dtype, `${op.name}.${name}`, needs),
+        Tensor.empty(this.launcher.runtime, shape, dtype, `${op.name}.${name}`, needs),
       );
     }
     return tensors;

@@ -1,4 +1,5 @@
 /** A shaped array on the GPU with reference-counted storage. */
+import { Float16Array } from "@petamoriken/float16";
 import { ArgumentError } from "../core/errors.js";
 import type { GpuBuffer } from "../gpu/buffers.js";
 import type { BufferRange, Runtime } from "../gpu/runtime.js";
@@ -63,32 +64,35 @@ export class Tensor implements ArrayView {
     label = "tensor",
     requiresGrad = false,
   ): Tensor {
-    const bytes = byteLength(shape);
+    const bytes = byteLength(shape, dtype);
     const buffer = runtime.buffers.acquire(bytes, label);
     return new Tensor(new Storage(runtime, buffer), { buffer, offset: 0, bytes }, shape, dtype, requiresGrad);
   }
 
-  static zeros(runtime: Runtime, shape: readonly number[], label = "zeros"): Tensor {
-    const tensor = Tensor.empty(runtime, shape, "f32", label);
+  static zeros(runtime: Runtime, shape: readonly number[], label = "zeros", dtype: DType = "f32"): Tensor {
+    const tensor = Tensor.empty(runtime, shape, dtype, label);
     runtime.clear(tensor.range);
     return tensor;
   }
 
-  /** @param data Float32Array for f32, Uint32Array for u32, row-major, as many values as the shape holds */
+  /**
+   * @param data Float32Array for f32 and f16, Uint32Array for u32, row-major, as many values as the shape holds
+   * @param options `dtype`: f16 rounds to the nearest half; default by the data
+   */
   static from(
     runtime: Runtime,
     data: Float32Array | Uint32Array,
     shape: readonly number[] = [data.length],
-    options: { readonly label?: string; readonly requiresGrad?: boolean } = {},
+    options: { readonly label?: string; readonly requiresGrad?: boolean; readonly dtype?: "f16" } = {},
   ): Tensor {
-    const dtype = data instanceof Float32Array ? "f32" : "u32";
+    const dtype = options.dtype ?? (data instanceof Float32Array ? "f32" : "u32");
     if (byteLength(shape) !== data.byteLength) {
       throw new ArgumentError(
         `[tensor] data does not fit: got ${data.length} values, expected ${byteLength(shape) / 4} for shape [${shape}].`,
       );
     }
     const tensor = Tensor.empty(runtime, shape, dtype, options.label, options.requiresGrad);
-    if (data.length > 0) runtime.upload(tensor.range, data);
+    if (data.length > 0) tensor.upload(data);
     return tensor;
   }
 
@@ -96,27 +100,33 @@ export class Tensor implements ArrayView {
   view(shape: readonly number[], offset = 0, requiresGrad = this.requiresGrad): Tensor {
     if (this.#released)
       throw new ArgumentError("[tensor] view of a released tensor. Take it before the release.");
-    const bytes = byteLength(shape);
-    if (offset < 0 || offset * 4 + bytes > this.range.bytes) {
+    const bytes = byteLength(shape, this.dtype);
+    const elementBytes = byteLength([], this.dtype);
+    if (offset < 0 || offset * elementBytes + bytes > this.range.bytes) {
       throw new ArgumentError(
-        `[tensor] view [${shape}] at element ${offset} does not fit in ${this.range.bytes / 4} elements.`,
+        `[tensor] view [${shape}] at element ${offset} does not fit in ${this.range.bytes / elementBytes} elements.`,
       );
     }
-    const range = { buffer: this.range.buffer, offset: this.range.offset + 4 * offset, bytes };
+    const range = { buffer: this.range.buffer, offset: this.range.offset + elementBytes * offset, bytes };
     return new Tensor(this.storage.retain(), range, shape, this.dtype, requiresGrad);
   }
 
-  /** Values after all work appended so far. */
+  /** Values after all work appended so far; halves widened to f32. */
   async read(): Promise<Float32Array | Uint32Array> {
-    const [bytes] = await this.runtime.read([this.range]);
-    return this.dtype === "f32"
-      ? new Float32Array(bytes as ArrayBuffer)
-      : new Uint32Array(bytes as ArrayBuffer);
+    const [bytes] = (await this.runtime.read([this.range])) as [ArrayBuffer];
+    if (this.dtype === "u32") return new Uint32Array(bytes);
+    return this.dtype === "f32" ? new Float32Array(bytes) : Float32Array.from(new Float16Array(bytes));
   }
 
-  /** Overwrites the contents from the host. */
+  /** Overwrites the contents from the host; f16 rounds to the nearest half. An odd number of halves also clears the next. */
   upload(data: Float32Array | Uint32Array): void {
-    this.runtime.upload(this.range, data);
+    if (this.dtype !== "f16") {
+      this.runtime.upload(this.range, data);
+      return;
+    }
+    const halves = new Float16Array(2 * Math.ceil(data.length / 2));
+    halves.set(data);
+    this.runtime.upload({ ...this.range, bytes: halves.byteLength }, new Uint8Array(halves.buffer));
   }
 
   /** Gives the storage back; idempotent. */

@@ -1,5 +1,5 @@
 import * as shader from "../../shaders/add.js";
-import { type ArrayView, defineOp, f32, type KernelUnit, type PlanContext } from "./op.js";
+import { type ArrayView, defineOp, type KernelUnit, type PlanContext, real } from "./op.js";
 
 /** Elements one workgroup adds. */
 const ELEMENTS = 256;
@@ -7,8 +7,8 @@ const ELEMENTS = 256;
 /** Residual addition y = a + b. Both gradients are the upstream gradient itself, shared without a copy. */
 export const add = defineOp({
   name: "add",
-  inputs: { a: f32("N C"), b: f32("N C") },
-  outputs: { y: f32("N C") },
+  inputs: { a: real("N C"), b: real("N C") },
+  outputs: { y: real("N C") },
   derived: ["E"],
   derive: ({ N, C }) => ({ E: N * C }),
   forward: [
@@ -20,7 +20,8 @@ export const add = defineOp({
       workgroups: ({ E }) => Math.ceil(E / ELEMENTS),
     },
   ],
-  backward: "pass_through",
+  backward: [],
+  passes: { a: "y", b: "y" },
   reference: ({ a, b }) => ({ y: a.map((value, index) => value + b[index]) }),
   cost: ({ E }) => ({ forward: { flops: E, bytes: 12 * E }, backward: { flops: 0, bytes: 0 } }),
 });
@@ -39,5 +40,9 @@ const accumulateUnit: KernelUnit = {
 
 /** sum += source, elementwise over tensors of the same size. */
 export function addInto(launcher: Pick<PlanContext, "run">, sum: ArrayView, source: ArrayView): void {
-  launcher.run(accumulateUnit, { sum, source }, { E: sum.range.bytes / 4 });
+  launcher.run(
+    accumulateUnit,
+    { sum, source },
+    { E: sum.shape.reduce((product, size) => product * size, 1) },
+  );
 }

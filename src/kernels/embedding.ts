@@ -1,6 +1,6 @@
 import * as shader from "../../shaders/embedding.js";
 import { ArgumentError } from "../core/errors.js";
-import { defineOp, f32, type Kernel, type KernelUnit, optional, type ShaderInput, u32 } from "./op.js";
+import { defineOp, type Kernel, type KernelUnit, optional, real, type ShaderInput, u32 } from "./op.js";
 
 /** Floats of one element. */
 const vectorWidth = (C: number): 1 | 4 => (C % 4 === 0 ? 4 : 1);
@@ -42,12 +42,12 @@ export const embedding = defineOp({
   name: "embedding",
   inputs: {
     token: u32("N"),
-    weight: f32("V C"),
+    weight: real("V C"),
     order: optional(u32("N")),
     id: optional(u32("U")),
     segment_start: optional(u32("U1")),
   },
-  outputs: { y: f32("N C") },
+  outputs: { y: real("N C") },
   derive: ({ U, U1 }) => {
     if (U !== undefined && U1 !== U + 1) {
       throw new ArgumentError(

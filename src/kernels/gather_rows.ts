@@ -1,5 +1,5 @@
 import * as shader from "../../shaders/gather_rows.js";
-import { defineOp, f32, type KernelUnit, u32 } from "./op.js";
+import { defineOp, type KernelUnit, real, u32 } from "./op.js";
 
 const scatterUnit: KernelUnit = {
   op: "gather_rows",
@@ -19,8 +19,8 @@ const scatterUnit: KernelUnit = {
  */
 export const gatherRows = defineOp({
   name: "gather_rows",
-  inputs: { x: f32("N C"), index: u32("R") },
-  outputs: { y: f32("R C") },
+  inputs: { x: real("N C"), index: u32("R") },
+  outputs: { y: real("R C") },
   forward: [
     {
       entry: "forward",

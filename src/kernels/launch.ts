@@ -1,6 +1,6 @@
-/** Turns a kernel declaration into WGSL with generated bindings, a cached pipeline and a dispatch. */
+/** Turns kernel declarations into WGSL with generated bindings, cached pipelines and dispatches. */
 import { ArgumentError } from "../core/errors.js";
-import type { GpuBuffer } from "../gpu/buffers.js";
+import type { BufferRange, GpuBuffer } from "../gpu/buffers.js";
 import {
   type Access,
   type DeviceFacts,
@@ -8,6 +8,17 @@ import {
   type Runtime,
   SCALAR_BYTES,
 } from "../gpu/runtime.js";
+import {
+  type BoundTensor,
+  type KernelText,
+  MOST_MERGED,
+  mergeableSize,
+  mergedModule,
+  moduleText,
+  type SharedBinding,
+  uniformWords,
+  workgroupBytes,
+} from "./module_text.js";
 import {
   type ArrayView,
   byteLength,
@@ -23,16 +34,32 @@ import {
 
 const NOTHING: ReadonlySet<string> = new Set();
 
+/** A kernel for certain constants, present tensors and storage types. */
 interface Prepared {
-  readonly pipeline: PipelineEntry;
+  readonly id: number;
+  readonly text: KernelText;
   /** Bound tensors in binding order. */
   readonly names: readonly string[];
+  /** Compiled only where the kernel has a dispatch of its own. */
+  pipeline: PipelineEntry | undefined;
 }
 
-/** Launches kernels on one runtime. Keeps prepared pipelines per kernel, constants and present tensors. */
+/** A launch with all that its dispatch needs. */
+interface Launch {
+  readonly prepared: Prepared;
+  readonly ranges: readonly BufferRange[];
+  readonly scalars: Uint32Array;
+  readonly workgroups: number;
+}
+
+/** Launches kernels on one runtime. Keeps prepared kernels by constants, present tensors and their storage types. */
 export class Launcher {
   readonly #prepared = new Map<KernelUnit, Map<string, Prepared>>();
+  readonly #merged = new Map<string, PipelineEntry>();
   readonly #units = new Map<Kernel, KernelUnit>();
+  #count = 0;
+  /** Launches held back by `together`. */
+  #held: Launch[] | undefined;
   readonly facts: DeviceFacts;
 
   constructor(readonly runtime: Runtime) {
@@ -50,13 +77,43 @@ export class Launcher {
     scalars: Scalars,
     accumulate = NOTHING,
   ): void {
-    const { pipeline, names } = this.#prepare(unit, views, scalars);
-    this.runtime.dispatch({
-      pipeline,
-      bindings: names.map((name) => (views[name] as ArrayView).range),
-      scalars: packScalars(unit, scalars, accumulate),
-      workgroups: unit.kernel.workgroups(scalars, this.facts),
-    });
+    const workgroups = unit.kernel.workgroups(scalars, this.facts);
+    if (workgroups <= 0) return;
+    const prepared = this.#prepare(unit, views, scalars);
+    const launch = {
+      prepared,
+      ranges: prepared.names.map((name) => (views[name] as ArrayView).range),
+      scalars: packScalars(prepared.text, scalars, accumulate),
+      workgroups,
+    };
+    if (this.#held) this.#held.push(launch);
+    else this.#dispatch(launch);
+  }
+
+  /**
+   * Runs a body whose launches share as few dispatches as may be: those of one workgroup size that do not depend on each
+   * other become one. A launch that reads a buffer which an earlier one writes (or the other way round) comes after it.
+   * Launches that write one tensor must write different parts of it.
+   */
+  together(body: () => void): void {
+    if (this.#held) {
+      body();
+      return;
+    }
+    this.#held = [];
+    let held: Launch[];
+    try {
+      body();
+    } finally {
+      held = this.#held;
+      this.#held = undefined;
+    }
+    for (const level of levels(held)) {
+      for (const group of this.#groups(level)) {
+        if (group.length === 1) this.#dispatch(group[0] as Launch);
+        else this.#dispatchMerged(group);
+      }
+    }
   }
 
   /** Runs an op's forward or backward plan; scratch memory is returned to the pool at the end. */
@@ -69,7 +126,7 @@ export class Launcher {
   ): void {
     const borrowed: GpuBuffer[] = [];
     const scratch = (name: string, shape: readonly number[], dtype: DType = "f32"): ArrayView => {
-      const bytes = byteLength(shape);
+      const bytes = byteLength(shape, dtype);
       const buffer = this.runtime.buffers.acquire(bytes, `${op.name}.${name}`);
       borrowed.push(buffer);
       return { range: { buffer, offset: 0, bytes }, shape, dtype };
@@ -82,6 +139,7 @@ export class Launcher {
       scratch,
       run: (unit, unitViews, unitScalars, unitAccumulate) =>
         this.run(unit, unitViews, unitScalars, unitAccumulate),
+      together: (body) => this.together(body),
       clear: (view) => this.runtime.clear(view.range),
     };
     if (typeof plan === "function") plan(context);
@@ -101,7 +159,7 @@ export class Launcher {
       // a kernel that gives several gradients writes the unwanted ones to scratch
       for (const name of kernel.writes) {
         const source = name.startsWith("d_") ? views[name.slice(2)] : undefined;
-        if (!views[name] && source) views[name] = context.scratch(name, source.shape);
+        if (!views[name] && source) views[name] = context.scratch(name, source.shape, source.dtype);
       }
       context.run(this.#unit(op, kernel), views, context.scalars, context.accumulate);
     }
@@ -130,15 +188,16 @@ export class Launcher {
     }
     let key = "";
     for (const name of kernel.constants ?? []) key += `${scalars[name]},`;
-    for (const name of kernel.reads) key += views[name] ? "1" : "0";
+    for (const name of kernel.reads) key += views[name]?.dtype ?? "-";
+    for (const name of kernel.writes) key += views[name]?.dtype ?? "-";
     const known = variants.get(key);
     if (known) return known;
-    const prepared = this.#build(unit, views, scalars);
+    const prepared = this.#describe(unit, views, scalars);
     variants.set(key, prepared);
     return prepared;
   }
 
-  #build(unit: KernelUnit, views: Readonly<Record<string, ArrayView>>, scalars: Scalars): Prepared {
+  #describe(unit: KernelUnit, views: Readonly<Record<string, ArrayView>>, scalars: Scalars): Prepared {
     const { kernel } = unit;
     const constants: Record<string, number> = {};
     for (const name of kernel.constants ?? []) {
@@ -152,52 +211,155 @@ export class Launcher {
     const input: ShaderInput = { constants, has: (name) => views[name] !== undefined, facts: this.facts };
     const elements = kernel.elements?.(input) ?? {};
     const names = [...kernel.reads, ...kernel.writes].filter((name) => views[name]);
-    const accesses: Access[] = names.map((name) => (kernel.writes.includes(name) ? "write" : "read"));
-    const label = `${unit.op}.${kernel.entry}`;
-    const header = names.map((name, index) => {
-      const element = elements[name] ?? (views[name] as ArrayView).dtype;
-      const access = accesses[index] === "write" ? "read_write" : "read";
-      return `@group(0) @binding(${index + 1}) var<storage, ${access}> ${name}: array<${element}>;`;
+    const tensors = names.map((name): BoundTensor => {
+      const { dtype } = views[name] as ArrayView;
+      const element = elements[name] ?? (dtype === "f16" ? "f32" : dtype);
+      const stored = dtype === "f16" ? element.replace("f32", "f16") : element;
+      return { name, element, stored, isWritten: kernel.writes.includes(name) };
     });
-    const stores = gradientNames(kernel).map((name) => storeFunction(name, elements[name] ?? "f32"));
-    const fields = scalarFields(unit).map(({ name, type }) => `  ${name}: ${type},`);
-    const body = kernel.shader(input);
-    // directives must come first in a WGSL module
-    const directives = body.match(/^\s*(enable|requires|diagnostic)\b[^;]*;/gm) ?? [];
-    const code = [
-      ...directives.map((line) => line.trim()),
-      `struct Params {\n${fields.join("\n")}\n}`,
-      "@group(0) @binding(0) var<uniform> params: Params;",
-      ...header,
-      ...stores,
-      "fn workgroup_index(group: vec3<u32>, groups: vec3<u32>) -> u32 { return group.x + group.y * groups.x; }",
-      directives.reduce((text, line) => text.replace(line, ""), body),
-    ].join("\n");
-    return { pipeline: this.runtime.pipelines.get(label, code, accesses), names };
+    const gradients = kernel.writes.filter((name) => name.startsWith("d_") && views[name]);
+    const fields = Object.entries(unit.scalars).map(([name, type]) => ({ name, type }));
+    for (const name of gradients) fields.push({ name: `accumulate_${name}`, type: "u32" });
+    if (fields.length === 0) fields.push({ name: "unused", type: "u32" });
+    if (fields.length * 4 > SCALAR_BYTES)
+      throw new ArgumentError(`[${unit.op}] more than ${SCALAR_BYTES / 4} scalars.`);
+    const text: KernelText = {
+      label: `${unit.op}.${kernel.entry}`,
+      tensors,
+      fields,
+      gradients,
+      body: kernel.shader(input),
+    };
+    return { id: this.#count++, text, names, pipeline: undefined };
+  }
+
+  #dispatch({ prepared, ranges, scalars, workgroups }: Launch): void {
+    prepared.pipeline ??= this.runtime.pipelines.get(
+      prepared.text.label,
+      moduleText(prepared.text),
+      prepared.text.tensors.map(accessOf),
+    );
+    this.runtime.dispatch({ pipeline: prepared.pipeline, bindings: ranges, scalars, workgroups });
+  }
+
+  #dispatchMerged(group: readonly Launch[]): void {
+    const { bindings, slots } = sharedBindings(group);
+    const key = `${group.map(({ prepared }) => prepared.id)}/${slots}`;
+    const pipeline = this.#merged.get(key) ?? this.#merge(key, group, bindings, slots);
+    const words = group.map(({ prepared }) => uniformWords(prepared.text));
+    const firsts = words.reduce((sum, count) => sum + count, 0);
+    const scalars = new Uint32Array(firsts + MOST_MERGED);
+    let at = 0;
+    let workgroups = 0;
+    group.forEach((launch, piece) => {
+      scalars.set(launch.scalars, at);
+      scalars[firsts + piece] = workgroups;
+      at += words[piece] as number;
+      workgroups += launch.workgroups;
+    });
+    this.runtime.dispatch({ pipeline, bindings: bindings.map(({ range }) => range), scalars, workgroups });
+  }
+
+  #merge(
+    key: string,
+    group: readonly Launch[],
+    bindings: readonly RangeBinding[],
+    slots: readonly (readonly number[])[],
+  ): PipelineEntry {
+    const texts = group.map(({ prepared }) => prepared.text);
+    const pipeline = this.runtime.pipelines.get(
+      texts.map(({ label }) => label).join(" + "),
+      mergedModule(texts, slots, bindings),
+      bindings.map(accessOf),
+    );
+    this.#merged.set(key, pipeline);
+    return pipeline;
+  }
+
+  /** Launches of one level, cut into groups that fit one module. */
+  #groups(level: readonly Launch[]): Launch[][] {
+    const groups: Launch[][] = [];
+    for (const launch of level) {
+      const group = groups.find((one) => this.#fits([...one, launch]));
+      if (group) group.push(launch);
+      else groups.push([launch]);
+    }
+    return groups;
+  }
+
+  #fits(launches: readonly Launch[]): boolean {
+    if (launches.length > MOST_MERGED) return false;
+    const texts = launches.map(({ prepared }) => prepared.text);
+    const sizes = new Set(texts.map(mergeableSize));
+    const words = texts.reduce((sum, text) => sum + uniformWords(text), MOST_MERGED);
+    return (
+      sizes.size === 1 &&
+      !sizes.has(undefined) &&
+      4 * words <= SCALAR_BYTES &&
+      workgroupBytes(texts) <= this.facts.maxWorkgroupBytes &&
+      sharedBindings(launches).bindings.length <= this.facts.maxStorageBuffers
+    );
   }
 }
 
-function gradientNames(kernel: Kernel): string[] {
-  return kernel.writes.filter((name) => name.startsWith("d_"));
+const accessOf = ({ isWritten }: { readonly isWritten: boolean }): Access => (isWritten ? "write" : "read");
+
+/** A binding of a merged dispatch. */
+interface RangeBinding extends SharedBinding {
+  readonly range: BufferRange;
 }
 
-function storeFunction(name: string, element: string): string {
-  return `fn store_${name}(index: u32, value: ${element}) {
-  if (params.accumulate_${name} != 0u) { ${name}[index] += value; } else { ${name}[index] = value; }
-}`;
+/** The same memory seen as the same type is one binding; `slots`: the binding of each tensor of each launch. */
+function sharedBindings(launches: readonly Launch[]): {
+  readonly bindings: readonly RangeBinding[];
+  readonly slots: readonly (readonly number[])[];
+} {
+  const bindings: RangeBinding[] = [];
+  const slots = launches.map(({ prepared, ranges }) =>
+    prepared.text.tensors.map(({ stored, isWritten }, index) => {
+      const range = ranges[index] as BufferRange;
+      const known = bindings.findIndex((one) => one.stored === stored && isSameRange(one.range, range));
+      if (known >= 0) return known;
+      return bindings.push({ stored, isWritten, range }) - 1;
+    }),
+  );
+  return { bindings, slots };
 }
 
-function scalarFields(unit: KernelUnit): { name: string; type: "f32" | "u32" }[] {
-  const fields = Object.entries(unit.scalars).map(([name, type]) => ({ name, type }));
-  for (const name of gradientNames(unit.kernel)) fields.push({ name: `accumulate_${name}`, type: "u32" });
-  if (fields.length === 0) fields.push({ name: "unused", type: "u32" });
-  return fields;
+const isSameRange = (a: BufferRange, b: BufferRange): boolean =>
+  a.buffer === b.buffer && a.offset === b.offset && a.bytes === b.bytes;
+
+/** Launches by how many others they must wait for, one after another. */
+function levels(launches: readonly Launch[]): Launch[][] {
+  const result: Launch[][] = [];
+  const level: number[] = [];
+  launches.forEach((launch, index) => {
+    let own = 0;
+    for (let earlier = 0; earlier < index; earlier++) {
+      if (mustFollow(launch, launches[earlier] as Launch))
+        own = Math.max(own, (level[earlier] as number) + 1);
+    }
+    level.push(own);
+    result[own] ??= [];
+    result[own].push(launch);
+  });
+  return result;
 }
 
-function packScalars(unit: KernelUnit, scalars: Scalars, accumulate: ReadonlySet<string>): Uint32Array {
-  const fields = scalarFields(unit);
-  if (fields.length * 4 > SCALAR_BYTES)
-    throw new ArgumentError(`[${unit.op}] more than ${SCALAR_BYTES / 4} scalars.`);
+/** A buffer may not be read and written in one dispatch, wherever in it, nor be written through overlapping bindings. */
+function mustFollow(later: Launch, earlier: Launch): boolean {
+  return later.prepared.text.tensors.some((mine, i) =>
+    earlier.prepared.text.tensors.some((theirs, j) => {
+      const [a, b] = [later.ranges[i] as BufferRange, earlier.ranges[j] as BufferRange];
+      if (a.buffer !== b.buffer || (!mine.isWritten && !theirs.isWritten)) return false;
+      if (mine.isWritten !== theirs.isWritten) return true;
+      const isApart = a.offset + a.bytes <= b.offset || b.offset + b.bytes <= a.offset;
+      return !isApart && !(isSameRange(a, b) && mine.stored === theirs.stored);
+    }),
+  );
+}
+
+function packScalars({ fields }: KernelText, scalars: Scalars, accumulate: ReadonlySet<string>): Uint32Array {
   const words = new Uint32Array(fields.length);
   const floats = new Float32Array(words.buffer);
   fields.forEach(({ name, type }, index) => {

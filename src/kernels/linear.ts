@@ -19,20 +19,13 @@ export const linear = defineOp({
     const { x, weight, d_y, d_x, d_weight, d_bias } = context.views;
     const { N, I, O } = context.scalars;
     const add = (name: string) => context.accumulate.has(name);
-    if (d_x) matmulInto(context, { a: d_y, b: weight, y: d_x, M: N, N: I, K: O, accumulate: add("d_x") });
-    if (d_weight) {
-      const y = d_weight;
-      matmulInto(context, {
-        a: d_y,
-        b: x,
-        y,
-        M: O,
-        N: I,
-        K: N,
-        transposeA: true,
-        accumulate: add("d_weight"),
-      });
-    }
+    context.together(() => {
+      if (d_x) matmulInto(context, { a: d_y, b: weight, y: d_x, M: N, N: I, K: O, accumulate: add("d_x") });
+      if (d_weight) {
+        const sizes = { M: O, N: I, K: N, transposeA: true };
+        matmulInto(context, { a: d_y, b: x, y: d_weight, ...sizes, accumulate: add("d_weight") });
+      }
+    });
     if (d_bias) columnSumInto(context, d_y, d_bias, N, O, add("d_bias"));
   },
   reference: ({ x, weight, bias }, { N, I, O }) => {

@@ -5,6 +5,7 @@ import type { DeviceFacts } from "../gpu/runtime.js";
 import { matmulInto } from "./matmul.js";
 import {
   type ArrayView,
+  byteLength,
   defineOp,
   f32,
   f32Param,
@@ -78,8 +79,8 @@ interface Tile {
   rows(array: ArrayView): ArrayView;
 }
 
-function tilesOf({ scratch, scalars: { N, C, V, tile } }: PlanContext): Tile[] {
-  const logits = scratch("logits", [N, tile]);
+function tilesOf({ scratch, views, scalars: { N, C, V, tile } }: PlanContext): Tile[] {
+  const logits = tile === V ? (views.logits as ArrayView) : scratch("logits", [N, tile]);
   return Array.from({ length: Math.ceil(V / tile) }, (_, index) => {
     const first = index * tile;
     const W = Math.min(tile, V - first);
@@ -87,11 +88,14 @@ function tilesOf({ scratch, scalars: { N, C, V, tile } }: PlanContext): Tile[] {
       first,
       W,
       z: { ...logits, range: { ...logits.range, bytes: 4 * N * W }, shape: [N, W] },
-      rows: ({ range, dtype }) => ({
-        range: { buffer: range.buffer, offset: range.offset + 4 * first * C, bytes: 4 * W * C },
-        shape: [W, C],
-        dtype,
-      }),
+      rows: ({ range, dtype }) => {
+        const offset = range.offset + byteLength([first, C], dtype);
+        return {
+          range: { buffer: range.buffer, offset, bytes: byteLength([W, C], dtype) },
+          shape: [W, C],
+          dtype,
+        };
+      },
     };
   });
 }
@@ -107,7 +111,8 @@ function deriveTile({ N, V, temperature, tile_columns }: Scalars, _: DeviceFacts
       `[linear_log_prob] tile_columns is wrong: got ${tile_columns}, expected a multiple of ${TILE_STEP}, or 0 to have it chosen.`,
     );
   }
-  return { tile: tile_columns > 0 ? Math.min(V, tile_columns) : vocabularyTile(Math.max(N, 1), V) };
+  const tile = tile_columns > 0 ? Math.min(V, tile_columns) : vocabularyTile(Math.max(N, 1), V);
+  return { tile, Z: tile === V ? N * V : 0 };
 }
 
 function forward(context: PlanContext): void {
@@ -129,7 +134,8 @@ function backward(context: PlanContext): void {
   const { hidden, weight, target, entropy, log_sum_exp, d_hidden, d_weight } = views;
   for (const { first, W, z, rows } of tilesOf(context)) {
     const part = rows(weight);
-    matmulInto(context, { a: hidden, b: part, y: z, M: N, N: W, K: C, transposeB: true });
+    if (z.range.buffer !== views.logits?.range.buffer)
+      matmulInto(context, { a: hidden, b: part, y: z, M: N, N: W, K: C, transposeB: true });
     run(
       gradientUnit,
       {
@@ -142,32 +148,35 @@ function backward(context: PlanContext): void {
       },
       { N, W, first, inverse_temperature: 1 / temperature, width: W % 4 === 0 ? 4 : 1 },
     );
-    if (d_hidden) {
-      const add = first > 0 || accumulate.has("d_hidden");
-      matmulInto(context, { a: z, b: part, y: d_hidden, M: N, N: C, K: W, accumulate: add });
-    }
-    if (d_weight) {
-      const add = accumulate.has("d_weight");
-      const y = rows(d_weight);
-      matmulInto(context, { a: z, b: hidden, y, M: W, N: C, K: N, transposeA: true, accumulate: add });
-    }
+    context.together(() => {
+      if (d_hidden) {
+        const add = first > 0 || accumulate.has("d_hidden");
+        matmulInto(context, { a: z, b: part, y: d_hidden, M: N, N: C, K: W, accumulate: add });
+      }
+      if (d_weight) {
+        const add = accumulate.has("d_weight");
+        const y = rows(d_weight);
+        matmulInto(context, { a: z, b: hidden, y, M: W, N: C, K: N, transposeA: true, accumulate: add });
+      }
+    });
   }
 }
 
 /**
  * Log-probability of one token per position, and the entropy of the distribution it is from, without an N x V array:
  * log_prob = log softmax(hidden weight^T / temperature)[target], entropy = -sum p log p (natural logarithms).
- * The vocabulary is streamed in tiles of at most 16 MiB of logits, which backward recomputes. Targets are below V.
- * @remarks memory does not depend on V; 2 N V C more flops in backward than a layer that keeps its logits
+ * The vocabulary is streamed in tiles of at most 16 MiB of logits. A single tile is kept for backward, which overwrites it
+ * by its gradient; several are recomputed there. Targets are below V.
+ * @remarks memory does not grow with V beyond one tile; several tiles cost 2 N V C more flops in backward
  * @source ours; the gradient of the entropy with respect to a logit is -p (log p + entropy)
  */
 export const linearLogProb = defineOp({
   name: "linear_log_prob",
   inputs: { hidden: f32("N C"), weight: f32("V C"), target: u32("N") },
   outputs: { log_prob: f32("N"), entropy: f32("N") },
-  saved: { log_sum_exp: f32("N") },
+  saved: { log_sum_exp: f32("N"), logits: f32("Z") },
   params: { temperature: f32Param(1), tile_columns: u32Param(0) },
-  derived: ["tile"],
+  derived: ["tile", "Z"],
   derive: deriveTile,
   forward,
   backward,

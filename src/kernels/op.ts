@@ -2,23 +2,29 @@
 import { ArgumentError } from "../core/errors.js";
 import type { BufferRange, DeviceFacts } from "../gpu/runtime.js";
 
-export type DType = "f32" | "u32";
+/** Element type in memory. Kernels compute in f32 whatever the storage. */
+export type DType = "f32" | "f16" | "u32";
 
 /** Element type and axis names of one tensor, for example `f32("N C")`. */
 export interface TensorSpec {
   readonly dtype: DType;
   readonly axes: readonly string[];
   readonly optional: boolean;
+  /** Whether f16 is as good: weights and activations, but no statistics, losses or log-probabilities. */
+  readonly mayBeHalf: boolean;
 }
 
-const spec = (dtype: DType, axes: string, optional: boolean): TensorSpec => ({
+const spec = (dtype: "f32" | "u32", axes: string, mayBeHalf: boolean): TensorSpec => ({
   dtype,
   axes: axes.split(" ").filter((axis) => axis.length > 0),
-  optional,
+  optional: false,
+  mayBeHalf,
 });
 
 /** A float32 tensor with the given axes. */
 export const f32 = (axes: string): TensorSpec => spec("f32", axes, false);
+/** A tensor that is stored as f32 or f16, as the caller chose; outputs as the tape's `activations` say. */
+export const real = (axes: string): TensorSpec => spec("f32", axes, true);
 /** An unsigned integer tensor (indices, masks, counts); carries no gradient. */
 export const u32 = (axes: string): TensorSpec => spec("u32", axes, false);
 /** The same tensor, but callers may leave it out; shaders ask `has(name)`. */
@@ -56,7 +62,8 @@ export interface Kernel {
   readonly entry: string;
   /**
    * WGSL with an entry point `main`. Bound tensors are variables of their own names; dims and params are fields of the
-   * uniform `params`. A written gradient `d_x` has `store_d_x(index, value)`, which adds when the gradient accumulates.
+   * uniform `params`. Tensors that may be f16 are reached by `read_x(index)` and `write_x(index, value)`, which convert.
+   * A written gradient `d_x` has `store_d_x(index, value)`, which adds when the gradient accumulates.
    */
   readonly shader: (input: ShaderInput) => string;
   /** Dims and params handed to the shader as numbers; each set of values is a pipeline of its own. */
@@ -86,6 +93,8 @@ export interface PlanContext {
     scalars: Scalars,
     accumulate?: ReadonlySet<string>,
   ): void;
+  /** Runs launches of the body in as few dispatches as may be, see `Launcher.together`. */
+  together(body: () => void): void;
   clear(view: ArrayView): void;
 }
 
@@ -123,7 +132,14 @@ export interface OpDefinition<I extends Specs = Specs, O extends Specs = Specs> 
   readonly scratch?: Specs;
   readonly forward: Plan;
   /** Kernels giving `d_<input>`; or the reason why there is no gradient. */
-  readonly backward: Plan | { readonly none: string } | "pass_through";
+  readonly backward: Plan | { readonly none: string };
+  /** Inputs that are added to an output: its gradient is theirs, shared without a copy. No kernel writes `d_<input>`. */
+  readonly passes?: Readonly<Record<string, string>>;
+  /**
+   * Inputs that are added to an output and used otherwise as well: `d_<input>` begins as the output's gradient, in the same
+   * memory where possible, and kernels add to it, which they must do after the last read of the output's gradient.
+   */
+  readonly starts?: Readonly<Record<string, string>>;
   /** Float64, written like the formula. Missing optional inputs are absent. */
   readonly reference: (inputs: ReferenceArrays, scalars: Scalars) => Record<string, Float64Array>;
   readonly cost: (scalars: Scalars) => { readonly forward: Cost; readonly backward?: Cost };
@@ -155,8 +171,8 @@ export function isDifferentiable(op: OpDefinition): boolean {
 }
 
 /** Bytes of a tensor. */
-export function byteLength(shape: readonly number[]): number {
-  return 4 * shape.reduce((product, size) => product * size, 1);
+export function byteLength(shape: readonly number[], dtype: DType = "f32"): number {
+  return (dtype === "f16" ? 2 : 4) * shape.reduce((product, size) => product * size, 1);
 }
 
 /**
@@ -179,7 +195,8 @@ export function bindScalars(
         `[${op.name}] input ${name} is missing: expected ${describe(tensor)}. Pass it.`,
       );
     }
-    if (given.dtype !== tensor.dtype || given.shape.length !== tensor.axes.length) {
+    const isHalf = tensor.mayBeHalf && given.dtype === "f16";
+    if ((given.dtype !== tensor.dtype && !isHalf) || given.shape.length !== tensor.axes.length) {
       throw new ArgumentError(
         `[${op.name}] ${name} does not fit: got ${given.dtype} [${given.shape}], expected ${describe(tensor)}. Reshape or convert it.`,
       );
@@ -220,5 +237,5 @@ export function shapeOf(op: OpDefinition, name: string, tensor: TensorSpec, scal
 }
 
 function describe(tensor: TensorSpec): string {
-  return `${tensor.dtype} [${tensor.axes.join(" ")}]`;
+  return `${tensor.dtype}${tensor.mayBeHalf ? " or f16" : ""} [${tensor.axes.join(" ")}]`;
 }

@@ -1,7 +1,7 @@
 import { partial, total } from "../../shaders/column_sum.js";
 import * as shader from "../../shaders/rms_norm.js";
 import { rowLayout } from "../../shaders/rows.js";
-import { defineOp, f32, f32Param } from "./op.js";
+import { defineOp, f32, f32Param, real } from "./op.js";
 
 /** Rows added by one workgroup of the gain gradient. */
 const ROWS_PER_PART = 64;
@@ -12,8 +12,8 @@ const ROWS_PER_PART = 64;
  */
 export const rmsNorm = defineOp({
   name: "rms_norm",
-  inputs: { x: f32("N C"), gain: f32("C") },
-  outputs: { y: f32("N C") },
+  inputs: { x: real("N C"), gain: f32("C") },
+  outputs: { y: real("N C") },
   saved: { rstd: f32("N") },
   params: { eps: f32Param(1e-6) },
   derived: ["P", "R"],
@@ -38,7 +38,7 @@ export const rmsNorm = defineOp({
     },
     {
       entry: "backward_gain_partial",
-      shader: () => partial("d_y[row * params.C + c] * x[row * params.C + c] * rstd[row]"),
+      shader: () => partial("read_d_y(row * params.C + c) * read_x(row * params.C + c) * rstd[row]"),
       reads: ["x", "rstd", "d_y"],
       writes: ["partial"],
       for: ["d_gain"],

@@ -1,7 +1,8 @@
 import { describe, expect, test } from "vitest";
 import { allOps, isDifferentiable, Launcher } from "../../src/kernels/index.js";
-import { opCases } from "../op_cases.js";
-import { forwardMismatch, gradientMismatch, runOp, variations } from "../support/op_check.js";
+import type { OpDefinition } from "../../src/kernels/op.js";
+import { type OpCase, opCases } from "../op_cases.js";
+import { forwardMismatch, gradientMismatch, runOp, type Variation, variations } from "../support/op_check.js";
 import { testRuntime } from "../support/runtime.js";
 
 const adapterFamily = new Launcher(await testRuntime());
@@ -9,6 +10,13 @@ const gpuFamily = new Launcher(await testRuntime({ isSoftware: false }));
 const withoutSubgroups = new Launcher(
   await testRuntime({ isSoftware: true, subgroupMinSize: 0, subgroupMaxSize: 0 }),
 );
+const hasHalf = adapterFamily.facts.features.has("shader-f16");
+
+/** Half storage is tried with the last sizes of a row. */
+const isLast = (row: OpCase, { dims }: Variation): boolean => dims === row.dims.at(-1);
+const takesHalf = ({ inputs }: OpDefinition): boolean =>
+  Object.values(inputs).some(({ mayBeHalf }) => mayBeHalf);
+
 // UNCOUPLE_OPS=name,name limits a run to some ops while working on them
 const only = process.env.UNCOUPLE_OPS?.split(",");
 
@@ -35,19 +43,21 @@ for (const row of opCases.filter(({ op }) => !only || only.includes(op.name))) {
         ...variation.params,
         ...(variation.without.length ? { without: variation.without } : {}),
       });
-      for (const [family, launcher] of [
-        ["adapter's own", adapterFamily],
-        ["GPU", gpuFamily],
-        ["subgroupless", withoutSubgroups],
+      for (const [family, launcher, storage] of [
+        ["adapter's own", adapterFamily, "f32"],
+        ["adapter's own", adapterFamily, "f16"],
+        ["GPU", gpuFamily, "f32"],
+        ["subgroupless", withoutSubgroups, "f32"],
       ] as const) {
         if (row.ownFamilyOnly && launcher === gpuFamily) continue;
         if (!row.withoutSubgroups && launcher === withoutSubgroups) continue;
-        test(`${label}, ${family} family`, async () => {
+        if (storage === "f16" && !(hasHalf && isLast(row, variation) && takesHalf(row.op))) continue;
+        test(`${label}, ${family} family, ${storage}`, async () => {
           const live = launcher.runtime.buffers.liveBytes;
-          const first = await runOp(launcher, row, variation);
-          expect(forwardMismatch(row, first)).toBeUndefined();
-          if (isDifferentiable(row.op)) expect(gradientMismatch(row, first)).toBeUndefined();
-          const second = await runOp(launcher, row, variation);
+          const first = await runOp(launcher, row, variation, storage);
+          expect(forwardMismatch(row, first, storage)).toBeUndefined();
+          if (isDifferentiable(row.op)) expect(gradientMismatch(row, first, storage)).toBeUndefined();
+          const second = await runOp(launcher, row, variation, storage);
           expect(second.outputs).toEqual(first.outputs);
           expect(second.gradients).toEqual(first.gradients);
           expect(launcher.runtime.buffers.liveBytes).toBe(live);

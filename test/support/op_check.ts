@@ -1,4 +1,5 @@
 /** Runs one op on the GPU and against its float64 reference: values, gradients by central differences, repeatability. */
+import { f16round } from "@petamoriken/float16";
 import { Tape } from "../../src/autograd/tape.js";
 import { Tensor } from "../../src/autograd/tensor.js";
 import { Random } from "../../src/core/random.js";
@@ -38,11 +39,15 @@ export interface OpRun {
   readonly gradients: Record<string, Float64Array>;
 }
 
-/** Draws inputs (rounded to float32, so that the reference sees what the GPU sees) and runs forward and backward. */
+/**
+ * Draws inputs (rounded to what is stored, so that the reference sees what the GPU sees) and runs forward and backward.
+ * @param storage of the tensors that may be f16
+ */
 export async function runOp(
   launcher: Launcher,
   row: OpCase,
   { dims, params, without }: Variation,
+  storage: "f32" | "f16" = "f32",
 ): Promise<OpRun> {
   const { op } = row;
   const random = Random.of(7, op.name, JSON.stringify([dims, params, without]));
@@ -54,13 +59,15 @@ export async function runOp(
     const shape = spec.axes.map((axis) => dims[axis] ?? Number(axis));
     const size = shape.reduce((product, value) => product * value, 1);
     const values = draw(row.draw?.[name] ?? "normal", random, size, withParams, inputs);
-    const data = spec.dtype === "f32" ? Float32Array.from(values) : Uint32Array.from(values);
+    const isHalf = spec.mayBeHalf && storage === "f16";
+    const data = spec.dtype === "f32" ? floats(values, isHalf) : Uint32Array.from(values);
     inputs[name] = Float64Array.from(data);
     const requiresGrad = spec.dtype === "f32" && isDifferentiable(op) && !row.constant?.includes(name);
-    tensors[name] = Tensor.from(launcher.runtime, data, shape, { requiresGrad, label: name });
+    const options = { requiresGrad, label: name, ...(isHalf && { dtype: "f16" as const }) };
+    tensors[name] = Tensor.from(launcher.runtime, data, shape, options);
   }
   const scalars = bindScalars(op, tensors, params, launcher.facts);
-  const tape = new Tape(launcher);
+  const tape = new Tape(launcher, { activations: storage });
   const results: Record<string, Tensor> = tape.apply(op, tensors, params);
   const outputs: Record<string, Float64Array> = {};
   for (const name of Object.keys(op.outputs)) outputs[name] = Float64Array.from(await results[name].read());
@@ -70,9 +77,12 @@ export async function runOp(
     const seeds: [Tensor, Tensor][] = [];
     for (const [name, spec] of Object.entries(op.outputs)) {
       if (spec.dtype !== "f32") continue;
-      const data = Float32Array.from(draw("normal", random, outputs[name].length, scalars, {}));
+      const isHalf = spec.mayBeHalf && storage === "f16";
+      const data = floats(draw("normal", random, outputs[name].length, scalars, {}), isHalf);
       upstream[name] = Float64Array.from(data);
-      seeds.push([results[name], Tensor.from(launcher.runtime, data, shapeOf(op, name, spec, scalars))]);
+      const shape = shapeOf(op, name, spec, scalars);
+      const seed = Tensor.from(launcher.runtime, data, shape, isHalf ? { dtype: "f16" } : {});
+      seeds.push([results[name], seed]);
     }
     tape.backward(seeds);
     for (const [name, tensor] of Object.entries(tensors)) {
@@ -85,19 +95,28 @@ export async function runOp(
   return { scalars, inputs, outputs, upstream, gradients };
 }
 
+/** Error of rounding an output, and intermediate values, to f16: 2^-11 each. */
+const HALF_TOLERANCE = 3e-3;
+
+function floats(values: ArrayLike<number>, isHalf: boolean): Float32Array {
+  return Float32Array.from(values, (value) => (isHalf ? f16round(value) : value));
+}
+
 /** Worst disagreement of GPU and reference outputs, as a sentence, or undefined when within tolerance. */
-export function forwardMismatch(row: OpCase, run: OpRun): string | undefined {
+export function forwardMismatch(row: OpCase, run: OpRun, storage = "f32"): string | undefined {
   const expected = row.op.reference(run.inputs, run.scalars);
+  const tolerance = storage === "f16" ? HALF_TOLERANCE : (row.tolerance?.forward ?? 2e-4);
   for (const name of Object.keys(row.op.outputs)) {
-    const message = worst(name, run.outputs[name], expected[name], row.tolerance?.forward ?? 2e-4);
+    const message = worst(name, run.outputs[name], expected[name], tolerance);
     if (message) return message;
   }
   return undefined;
 }
 
 /** Compares GPU gradients with central differences of the float64 reference at randomly drawn elements. */
-export function gradientMismatch(row: OpCase, run: OpRun): string | undefined {
+export function gradientMismatch(row: OpCase, run: OpRun, storage = "f32"): string | undefined {
   const { op } = row;
+  const tolerance = storage === "f16" ? HALF_TOLERANCE : (row.tolerance?.gradient ?? 5e-4);
   const loss = (inputs: Record<string, Float64Array>): number => {
     const outputs = op.reference(inputs, run.scalars);
     let sum = 0;
@@ -126,7 +145,7 @@ export function gradientMismatch(row: OpCase, run: OpRun): string | undefined {
       `d_${name} at [${indices}]`,
       Float64Array.from(indices, (index) => actual[index]),
       expected,
-      row.tolerance?.gradient ?? 5e-4,
+      tolerance,
     );
     if (message) return message;
   }
