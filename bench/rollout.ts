@@ -5,7 +5,7 @@ import type { Runtime } from "../src/gpu/runtime.js";
 import type { Launcher } from "../src/kernels/launch.js";
 import { type Generation, type GenerationRequest, Generator } from "../src/model/generate.js";
 import { packSequences } from "../src/model/packing.js";
-import { parameterShapes } from "../src/model/parameters.js";
+import { storedShapes } from "../src/model/parameters.js";
 import { Qwen2Model } from "../src/model/qwen2.js";
 import type { BenchRow } from "../src/report/bench_rows.js";
 import { type Effort, spread, wallTime } from "./measure.js";
@@ -62,7 +62,7 @@ export async function benchRollout(
     adapter,
   };
   const problem = trainingProblem(workload);
-  const parameters = new FlatParameters(runtime, parameterShapes(config), { requiresGrad: false });
+  const parameters = new FlatParameters(runtime, storedShapes(config), { requiresGrad: false });
   for (const { name, data } of problem.weights) parameters.load(name, data);
   const model = new Qwen2Model(launcher, config, parameters);
   const generator = new Generator(model);

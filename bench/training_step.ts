@@ -5,7 +5,7 @@ import type { Tensor } from "../src/autograd/tensor.js";
 import { crossEntropy } from "../src/kernels/index.js";
 import type { Launcher } from "../src/kernels/launch.js";
 import { packSequences } from "../src/model/packing.js";
-import { parameterShapes } from "../src/model/parameters.js";
+import { storedShapes } from "../src/model/parameters.js";
 import { Qwen2Model } from "../src/model/qwen2.js";
 import { AdamW } from "../src/optim/adamw.js";
 import type { BenchRow } from "../src/report/bench_rows.js";
@@ -110,7 +110,7 @@ class Trainer implements Work {
     readonly problem: TrainingProblem,
   ) {
     const { config } = workload;
-    const parameters = new FlatParameters(launcher.runtime, parameterShapes(config));
+    const parameters = new FlatParameters(launcher.runtime, storedShapes(config));
     for (const { name, data } of problem.weights) parameters.load(name, data);
     this.#model = new Qwen2Model(launcher, config, parameters);
     const { learningRate: lr, beta1, beta2, epsilon: eps, weightDecay } = problem.optimizer;

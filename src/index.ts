@@ -50,7 +50,7 @@ export {
   type SamplingOptions,
 } from "./model/generate.js";
 export { type PackedTokens, packSequences } from "./model/packing.js";
-export { parameterShapes } from "./model/parameters.js";
+export { parameterShapes, storedShapes } from "./model/parameters.js";
 export { Qwen2Model } from "./model/qwen2.js";
 export { Tokenizer } from "./model/tokenizer.js";
 export { buildWordTokenizer } from "./model/word_tokenizer.js";

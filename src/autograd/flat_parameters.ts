@@ -1,6 +1,6 @@
 /** Named parameters packed into a few flat buffers, so that clearing, norms and optimiser steps take few dispatches. */
 import { ArgumentError } from "../core/errors.js";
-import type { Runtime } from "../gpu/runtime.js";
+import type { BufferRange, Runtime } from "../gpu/runtime.js";
 import { Tensor } from "./tensor.js";
 
 /** Slots begin at multiples of 64 floats (256 bytes), the largest storage offset alignment WebGPU allows. */
@@ -10,6 +10,18 @@ const MAX_BUCKET_BYTES = 2 ** 30;
 export interface NamedShape {
   readonly name: string;
   readonly shape: readonly number[];
+}
+
+/** Rows of a matrix (or elements of a vector) that are a parameter of their own to checkpoints. */
+export interface ParameterPart extends NamedShape {
+  /** Its rows are `first`, `first + stride`, ... of the whole. */
+  readonly first: number;
+  readonly stride: number;
+}
+
+/** A tensor that kernels use whole; `parts`: what it is put together of, if it is. */
+export interface StoredShape extends NamedShape {
+  readonly parts?: readonly ParameterPart[];
 }
 
 /** Where a parameter lies: element `offset` of bucket number `bucket`. */
@@ -45,6 +57,7 @@ export class FlatParameters {
   readonly buckets: readonly ParameterBucket[];
   readonly requiresGrad: boolean;
   readonly #leaves = new Map<string, Tensor>();
+  readonly #parts = new Map<string, { readonly whole: string; readonly part: ParameterPart }>();
 
   /**
    * Allocates every bucket, filled with zeros.
@@ -52,7 +65,7 @@ export class FlatParameters {
    */
   constructor(
     readonly runtime: Runtime,
-    parameters: readonly NamedShape[],
+    parameters: readonly StoredShape[],
     options: FlatParametersOptions = {},
   ) {
     this.requiresGrad = options.requiresGrad ?? true;
@@ -75,6 +88,8 @@ export class FlatParameters {
       leaf.grad = bucket.gradient?.view(slot.shape, slot.offset, false);
       this.#leaves.set(slot.name, leaf);
     }
+    for (const { name: whole, parts = [] } of parameters)
+      for (const part of parts) this.#parts.set(part.name, { whole, part });
   }
 
   /** Number of values, gaps not counted. */
@@ -88,7 +103,7 @@ export class FlatParameters {
     return this.slots.has(name);
   }
 
-  /** The leaf of one parameter; owned by this object. @throws ArgumentError when there is none of that name */
+  /** The leaf of one parameter (no part); owned by this object. @throws ArgumentError when there is none of that name */
   get(name: string): Tensor {
     const leaf = this.#leaves.get(name);
     if (!leaf) {
@@ -104,31 +119,71 @@ export class FlatParameters {
     for (const { gradient } of this.buckets) if (gradient) this.runtime.clear(gradient.range);
   }
 
-  /** Overwrites one parameter. @param values row-major, exactly as many as its shape holds */
+  /** Overwrites one parameter, or one part. @param values row-major, exactly as many as its shape holds */
   load(name: string, values: Float32Array): void {
-    const leaf = this.get(name);
-    if (values.length !== leaf.size) {
+    const { leaf, part, shape } = this.#find(name);
+    const size = elementCount(shape);
+    if (values.length !== size) {
       throw new ArgumentError(
-        `[parameters] values of ${name} do not fit: got ${values.length}, expected ${leaf.size} for shape [${leaf.shape}]. Load a checkpoint of the same configuration.`,
+        `[parameters] values of ${name} do not fit: got ${values.length}, expected ${size} for shape [${shape}]. Load a checkpoint of the same configuration.`,
       );
     }
-    leaf.upload(values);
+    if (!part) {
+      leaf.upload(values);
+      return;
+    }
+    const rows = Tensor.from(this.runtime, values, shape, { label: name });
+    this.#copyRows(leaf, part, (inWhole, inRows) => this.runtime.copy(within(rows, inRows), inWhole));
+    rows.release();
   }
 
-  /** Values of one parameter after all work appended so far; the caller owns them. */
+  /** Values of one parameter, or one part, after all work appended so far; the caller owns them. */
   async read(name: string): Promise<Float32Array> {
-    return (await this.get(name).read()) as Float32Array;
+    const { leaf, part } = this.#find(name);
+    return this.#readRows(leaf, part);
   }
 
-  /** Gradient of one parameter after all work appended so far. @throws ArgumentError when the parameters are frozen */
+  /** Gradient of one parameter, or one part, after all work appended so far. @throws ArgumentError when the parameters are frozen */
   async readGradient(name: string): Promise<Float32Array> {
-    const { grad } = this.get(name);
+    const { leaf, part } = this.#find(name);
+    const { grad } = leaf;
     if (!grad) {
       throw new ArgumentError(
         `[parameters] ${name} has no gradient: the parameters were made with requiresGrad false. Make them trainable.`,
       );
     }
-    return (await grad.read()) as Float32Array;
+    return this.#readRows(grad, part);
+  }
+
+  #find(name: string): { leaf: Tensor; part: ParameterPart | undefined; shape: readonly number[] } {
+    const found = this.#parts.get(name);
+    const leaf = this.get(found?.whole ?? name);
+    return { leaf, part: found?.part, shape: found?.part.shape ?? leaf.shape };
+  }
+
+  async #readRows(whole: Tensor, part: ParameterPart | undefined): Promise<Float32Array> {
+    if (!part) return (await whole.read()) as Float32Array;
+    const rows = Tensor.empty(this.runtime, part.shape, "f32", part.name);
+    this.#copyRows(whole, part, (inWhole, inRows) => this.runtime.copy(inWhole, within(rows, inRows)));
+    const values = (await rows.read()) as Float32Array;
+    rows.release();
+    return values;
+  }
+
+  /** Calls back with the ranges of runs of a part: one run where its rows lie together, else one a row. */
+  #copyRows(
+    whole: Tensor,
+    { shape, first, stride }: ParameterPart,
+    copy: (inWhole: BufferRange, inRows: { readonly offset: number; readonly bytes: number }) => void,
+  ): void {
+    const [rows = 0, ...rest] = shape;
+    const rowBytes = 4 * elementCount(rest);
+    const runs = stride === 1 ? 1 : rows;
+    const bytes = (rows / runs) * rowBytes;
+    for (let run = 0; run < runs; run++) {
+      const offset = (first + run * stride) * rowBytes;
+      copy(within(whole, { offset, bytes }), { offset: run * bytes, bytes });
+    }
   }
 
   /** Gives all memory back; idempotent. */
@@ -139,6 +194,13 @@ export class FlatParameters {
       gradient?.release();
     }
   }
+}
+
+function within(
+  { range }: Tensor,
+  { offset, bytes }: { readonly offset: number; readonly bytes: number },
+): BufferRange {
+  return { buffer: range.buffer, offset: range.offset + offset, bytes };
 }
 
 interface BucketSize {

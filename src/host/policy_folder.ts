@@ -2,7 +2,7 @@
 import { FlatParameters } from "../autograd/flat_parameters.js";
 import { DataError } from "../core/errors.js";
 import type { Launcher } from "../kernels/index.js";
-import { elementCount, parameterShapes } from "../model/parameters.js";
+import { elementCount, parameterShapes, storedShapes } from "../model/parameters.js";
 import { Qwen2Model } from "../model/qwen2.js";
 import { Tokenizer } from "../model/tokenizer.js";
 import { type ModelFolder, readModelFolder } from "./model_folder.js";
@@ -24,7 +24,7 @@ export async function loadPolicy(
 ): Promise<LoadedPolicy> {
   const folder = await readModelFolder(path);
   const shapes = parameterShapes(folder.config);
-  const parameters = new FlatParameters(launcher.runtime, shapes, { requiresGrad });
+  const parameters = new FlatParameters(launcher.runtime, storedShapes(folder.config), { requiresGrad });
   for (const { name, shape } of shapes) {
     const values = await folder.tensors.read(name);
     if (values.length !== elementCount(shape) || !values.every(Number.isFinite)) {

@@ -6,7 +6,7 @@ import { householdWorld } from "../env/household/world.js";
 import type { World } from "../env/world.js";
 import type { Launcher } from "../kernels/index.js";
 import { type PresetName, presetConfig } from "../model/config.js";
-import { parameterShapes } from "../model/parameters.js";
+import { storedShapes } from "../model/parameters.js";
 import { Qwen2Model } from "../model/qwen2.js";
 import { Tokenizer } from "../model/tokenizer.js";
 import { buildWordTokenizer } from "../model/word_tokenizer.js";
@@ -50,7 +50,7 @@ export async function openPolicy(
     eos_token_id: tokenizer.eosTokenId,
     pad_token_id: tokenizer.padTokenId,
   };
-  const parameters = new FlatParameters(launcher.runtime, parameterShapes(modelConfig));
+  const parameters = new FlatParameters(launcher.runtime, storedShapes(modelConfig));
   const model = new Qwen2Model(launcher, modelConfig, parameters);
   model.initialise(Random.of(config.model.seed, "weights", config.seed));
   return { model, tokenizer };

@@ -1,4 +1,5 @@
 /** The tensors of a Qwen2 checkpoint: names, shapes, order. */
+import type { ParameterPart, StoredShape } from "../autograd/flat_parameters.js";
 import type { Qwen2Config } from "./config.js";
 
 /** One tensor of a checkpoint. Matrices are [outputs, inputs], as Hugging Face stores them. */
@@ -50,6 +51,55 @@ export function parameterShapes(config: Qwen2Config): ParameterShape[] {
   shapes.push({ name: "model.norm.weight", shape: [config.hidden_size] });
   if (!config.tie_word_embeddings) shapes.push({ name: "lm_head.weight", shape: embedding });
   return shapes;
+}
+
+/** Columns of the packed projection: query heads, then key heads, then value heads. */
+export function projectionWidth(config: Qwen2Config): number {
+  return (config.num_attention_heads + 2 * config.num_key_value_heads) * headWidth(config);
+}
+
+function storedLayer(config: Qwen2Config, layer: number): StoredShape[] {
+  const C = config.hidden_size;
+  const F = config.intermediate_size;
+  const prefix = layerPrefix(layer);
+  const shapes = new Map(layerShapes(config, layer).map((shape) => [shape.name.slice(prefix.length), shape]));
+  const single = (name: string): StoredShape => shapes.get(name) as ParameterShape;
+  const stack = (kind: "weight" | "bias"): readonly ParameterPart[] => {
+    let first = 0;
+    return ["q", "k", "v"].map((letter) => {
+      const part = { ...single(`self_attn.${letter}_proj.${kind}`), first, stride: 1 };
+      first += part.shape[0] as number;
+      return part;
+    });
+  };
+  const gateUp = ["gate", "up"].map((name, first) => ({
+    ...single(`mlp.${name}_proj.weight`),
+    first,
+    stride: 2,
+  }));
+  const W = projectionWidth(config);
+  return [
+    single("input_layernorm.weight"),
+    { name: `${prefix}self_attn.qkv_proj.weight`, shape: [W, C], parts: stack("weight") },
+    { name: `${prefix}self_attn.qkv_proj.bias`, shape: [W], parts: stack("bias") },
+    single("self_attn.o_proj.weight"),
+    single("post_attention_layernorm.weight"),
+    { name: `${prefix}mlp.gate_up_proj.weight`, shape: [2 * F, C], parts: gateUp },
+    single("mlp.down_proj.weight"),
+  ];
+}
+
+/**
+ * The tensors as kernels use them, for `FlatParameters`: the projections to queries, keys and values are one matrix, row
+ * after row; gate and up are one with alternating rows, so that a pair of neighbouring columns of its product is gated
+ * where it is computed. The parts keep their Hugging Face names.
+ */
+export function storedShapes(config: Qwen2Config): StoredShape[] {
+  const [embedding, ...rest] = parameterShapes(config).filter(
+    ({ name }) => !name.startsWith("model.layers."),
+  );
+  const layers = Array.from({ length: config.num_hidden_layers }, (_, layer) => storedLayer(config, layer));
+  return [embedding as StoredShape, ...layers.flat(), ...rest];
 }
 
 /** Number of elements of a tensor of this shape (1 for a scalar). */

@@ -5,22 +5,21 @@ import { Tensor } from "../autograd/tensor.js";
 import { ArgumentError } from "../core/errors.js";
 import type { Random } from "../core/random.js";
 import {
-  add,
   attention,
   embedding,
   embeddingSegments,
+  gatedMlp,
   gatherRows,
   type Launcher,
   linear,
   linearLogProb,
+  normLinear,
   rmsNorm,
-  rope,
   ropeTable,
-  swiglu,
 } from "../kernels/index.js";
 import type { Qwen2Config } from "./config.js";
 import type { PackedTokens } from "./packing.js";
-import { elementCount, headWidth, layerPrefix, parameterShapes } from "./parameters.js";
+import { elementCount, headWidth, layerPrefix, parameterShapes, storedShapes } from "./parameters.js";
 
 /** A packed batch on the GPU. Belongs to the tape that made it. */
 export interface DeviceBatch {
@@ -35,15 +34,11 @@ export interface DeviceBatch {
     | undefined;
 }
 
-/** Projections of one layer's attention, before heads attend: all [N, heads * D]. */
-export interface Projections {
-  readonly q: Tensor;
-  readonly k: Tensor;
-  readonly v: Tensor;
-}
-
-/** How one layer's tokens attend: full packed attention, or a KV cache. Returns [N, H * D]. */
-export type Attend = (layer: number, projections: Projections) => Tensor;
+/**
+ * How one layer's tokens attend: full packed attention, or a KV cache. `qkv` [N, (H + 2 Hkv) D] holds query heads, key heads
+ * and value heads, not rotated. Returns [N, H * D].
+ */
+export type Attend = (layer: number, qkv: Tensor) => Tensor;
 
 /** Log-probabilities of chosen tokens and entropies of their distributions, both [R], natural logarithm. */
 export interface ScoredTokens {
@@ -54,7 +49,7 @@ export interface ScoredTokens {
 /**
  * Qwen2 as in Hugging Face transformers: RMSNorm before attention and MLP, rotary embedding in the half-split
  * convention, grouped-query attention with biases on q, k and v, SwiGLU, tied or untied head.
- * Parameters are leaf tensors of `parameters`, under their Hugging Face names.
+ * Parameters are leaf tensors of `parameters` as `storedShapes` lays them out.
  */
 export class Qwen2Model {
   readonly launcher: Launcher;
@@ -67,7 +62,7 @@ export class Qwen2Model {
     readonly parameters: FlatParameters,
   ) {
     this.launcher = launcher;
-    for (const { name, shape } of parameterShapes(config)) {
+    for (const { name, shape } of storedShapes(config)) {
       const tensor = parameters.get(name);
       if (tensor.shape.join() !== shape.join()) {
         throw new ArgumentError(
@@ -124,9 +119,10 @@ export class Qwen2Model {
     let x = tape.apply(embedding, { token: batch.token, weight, ...batch.segments }).y;
     for (let layer = 0; layer < this.config.num_hidden_layers; layer++) {
       const before = x;
-      x = tape.scope(() => this.#layer(tape, batch, before, layer, attend));
+      x = tape.scope(() => this.#layer(tape, before, layer, attend));
     }
-    return this.#norm(tape, x, "model.norm.weight");
+    const gain = this.parameters.get("model.norm.weight");
+    return tape.apply(rmsNorm, { x, gain }, { eps: this.config.rms_norm_eps }).y;
   }
 
   /**
@@ -150,12 +146,17 @@ export class Qwen2Model {
     return this.parameters.get(name);
   }
 
+  /** Cosines and sines of the rotary embedding, [positions, D]: as many positions as the longest batch so far needed. */
+  get ropeTable(): Tensor | undefined {
+    return this.#table;
+  }
+
   /** Causal attention inside each packed sequence. */
   packedAttention(tape: Tape, batch: DeviceBatch): Attend {
     const { num_attention_heads: heads, num_key_value_heads: kv_heads } = this.config;
-    const { sequenceStart: sequence_start, sequenceEnd: sequence_end } = batch;
-    return (_layer, { q, k, v }) =>
-      tape.apply(attention, { q, k, v, sequence_start, sequence_end }, { heads, kv_heads }).y;
+    const { position, sequenceStart: sequence_start, sequenceEnd: sequence_end } = batch;
+    const inputs = { position, table: this.ropeTable, sequence_start, sequence_end };
+    return (_layer, qkv) => tape.apply(attention, { qkv, ...inputs }, { heads, kv_heads }).y;
   }
 
   /** Releases what the model holds beside its parameters. */
@@ -165,34 +166,24 @@ export class Qwen2Model {
     this.#tableRows = 0;
   }
 
-  #layer(tape: Tape, batch: DeviceBatch, x: Tensor, layer: number, attend: Attend): Tensor {
+  #layer(tape: Tape, x: Tensor, layer: number, attend: Attend): Tensor {
     const prefix = layerPrefix(layer);
-    const { num_attention_heads: heads, num_key_value_heads: kvHeads } = this.config;
-    const normed = this.#norm(tape, x, `${prefix}input_layernorm.weight`);
-    const q = this.#linear(tape, normed, `${prefix}self_attn.q_proj`, true);
-    const k = this.#linear(tape, normed, `${prefix}self_attn.k_proj`, true);
-    const v = this.#linear(tape, normed, `${prefix}self_attn.v_proj`, true);
-    const rotate = (tensor: Tensor, count: number) =>
-      tape.apply(rope, { x: tensor, position: batch.position, table: this.#table }, { heads: count }).y;
-    const attended = attend(layer, { q: rotate(q, heads), k: rotate(k, kvHeads), v });
-    const middle = tape.apply(add, {
-      a: x,
-      b: this.#linear(tape, attended, `${prefix}self_attn.o_proj`, false),
-    }).y;
-    const wide = this.#norm(tape, middle, `${prefix}post_attention_layernorm.weight`);
-    const gate = this.#linear(tape, wide, `${prefix}mlp.gate_proj`, false);
-    const up = this.#linear(tape, wide, `${prefix}mlp.up_proj`, false);
-    const y = tape.apply(swiglu, { gate, up }).y;
-    return tape.apply(add, { a: middle, b: this.#linear(tape, y, `${prefix}mlp.down_proj`, false) }).y;
-  }
-
-  #norm(tape: Tape, x: Tensor, name: string): Tensor {
-    return tape.apply(rmsNorm, { x, gain: this.parameters.get(name) }, { eps: this.config.rms_norm_eps }).y;
-  }
-
-  #linear(tape: Tape, x: Tensor, name: string, hasBias: boolean): Tensor {
-    const bias = hasBias ? this.parameters.get(`${name}.bias`) : undefined;
-    return tape.apply(linear, { x, weight: this.parameters.get(`${name}.weight`), bias }).y;
+    const parameter = (name: string) => this.parameters.get(prefix + name);
+    const eps = this.config.rms_norm_eps;
+    const projection = {
+      gain: parameter("input_layernorm.weight"),
+      weight: parameter("self_attn.qkv_proj.weight"),
+      bias: parameter("self_attn.qkv_proj.bias"),
+    };
+    const qkv = tape.apply(normLinear, { x, ...projection }, { eps }).y;
+    const weight = parameter("self_attn.o_proj.weight");
+    const middle = tape.apply(linear, { x: attend(layer, qkv), weight, residual: x }).y;
+    const mlp = {
+      gain: parameter("post_attention_layernorm.weight"),
+      gate_up: parameter("mlp.gate_up_proj.weight"),
+      down: parameter("mlp.down_proj.weight"),
+    };
+    return tape.apply(gatedMlp, { x: middle, ...mlp }, { eps }).y;
   }
 
   /** Rotary angles for at least this many positions; grows by doubling so that steady batches reuse one table. */

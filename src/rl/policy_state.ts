@@ -2,7 +2,7 @@
 import { FlatParameters } from "../autograd/flat_parameters.js";
 import { DataError } from "../core/errors.js";
 import type { RecordedTensor } from "../core/run_record.js";
-import { parameterShapes } from "../model/parameters.js";
+import { parameterShapes, storedShapes } from "../model/parameters.js";
 import { Qwen2Model } from "../model/qwen2.js";
 import type { AdamW } from "../optim/adamw.js";
 
@@ -66,7 +66,7 @@ export async function restoreOptimizer(optimizer: AdamW, from: TensorReader): Pr
 
 /** A frozen copy of a model, from its present weights or from a checkpoint that holds one. */
 export async function referenceModel(model: Qwen2Model, from: TensorReader | undefined): Promise<Qwen2Model> {
-  const shapes = parameterShapes(model.config);
+  const shapes = storedShapes(model.config);
   const parameters = new FlatParameters(model.launcher.runtime, shapes, { requiresGrad: false });
   const copy = new Qwen2Model(model.launcher, model.config, parameters);
   if (from) {

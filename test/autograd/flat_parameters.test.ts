@@ -57,6 +57,44 @@ test("values come back as loaded, and fresh parameters are zero", async () => {
   expect(runtime.buffers.liveBytes).toBe(live);
 });
 
+test("parts of a tensor are loaded and read under their own names", async () => {
+  const live = runtime.buffers.liveBytes;
+  const parameters = new FlatParameters(runtime, [
+    {
+      name: "stack",
+      shape: [3, 2],
+      parts: [
+        { name: "top", shape: [1, 2], first: 0, stride: 1 },
+        { name: "rest", shape: [2, 2], first: 1, stride: 1 },
+      ],
+    },
+    {
+      name: "comb",
+      shape: [4, 2],
+      parts: [
+        { name: "even", shape: [2, 2], first: 0, stride: 2 },
+        { name: "odd", shape: [2, 2], first: 1, stride: 2 },
+      ],
+    },
+    { name: "bias", shape: [3], parts: [{ name: "end", shape: [2], first: 1, stride: 1 }] },
+  ]);
+  parameters.load("rest", Float32Array.of(3, 4, 5, 6));
+  parameters.load("top", Float32Array.of(1, 2));
+  parameters.load("even", Float32Array.of(1, 2, 5, 6));
+  parameters.load("odd", Float32Array.of(3, 4, 7, 8));
+  parameters.load("end", Float32Array.of(8, 9));
+  expect(await parameters.read("stack")).toEqual(Float32Array.of(1, 2, 3, 4, 5, 6));
+  expect(await parameters.read("rest")).toEqual(Float32Array.of(3, 4, 5, 6));
+  expect(await parameters.read("comb")).toEqual(Float32Array.of(1, 2, 3, 4, 5, 6, 7, 8));
+  expect(await parameters.read("odd")).toEqual(Float32Array.of(3, 4, 7, 8));
+  expect(await parameters.read("bias")).toEqual(Float32Array.of(0, 8, 9));
+  parameters.get("comb").grad?.upload(Float32Array.of(1, 2, 3, 4, 5, 6, 7, 8));
+  expect(await parameters.readGradient("even")).toEqual(Float32Array.of(1, 2, 5, 6));
+  expect(() => parameters.load("odd", new Float32Array(5))).toThrow("expected 4");
+  parameters.release();
+  expect(runtime.buffers.liveBytes).toBe(live);
+});
+
 test("backward adds into the flat gradient until it is cleared", async () => {
   const parameters = new FlatParameters(runtime, [
     { name: "weight", shape: [2, 3] },

@@ -4,18 +4,14 @@ import { Random } from "../../src/core/random.js";
 import { Launcher } from "../../src/kernels/index.js";
 import { presetConfig } from "../../src/model/config.js";
 import { Generator } from "../../src/model/generate.js";
-import { parameterShapes } from "../../src/model/parameters.js";
+import { storedShapes } from "../../src/model/parameters.js";
 import { Qwen2Model } from "../../src/model/qwen2.js";
 import { testRuntime } from "../support/runtime.js";
 
 test("a request gives the same tokens alone, in a batch, and beside others with the same prompt", async () => {
   const launcher = new Launcher(await testRuntime());
   const config = presetConfig("nano", 32);
-  const model = new Qwen2Model(
-    launcher,
-    config,
-    new FlatParameters(launcher.runtime, parameterShapes(config)),
-  );
+  const model = new Qwen2Model(launcher, config, new FlatParameters(launcher.runtime, storedShapes(config)));
   model.initialise(Random.of(1, "weights"));
   const generator = new Generator(model, { tokensPerBatch: 24 });
   const prompts = [

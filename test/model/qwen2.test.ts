@@ -6,7 +6,7 @@ import { Random } from "../../src/core/random.js";
 import { Launcher } from "../../src/kernels/index.js";
 import { presetConfig, type Qwen2Config } from "../../src/model/config.js";
 import { packSequences } from "../../src/model/packing.js";
-import { elementCount, parameterShapes } from "../../src/model/parameters.js";
+import { elementCount, parameterShapes, storedShapes } from "../../src/model/parameters.js";
 import { Qwen2Model } from "../../src/model/qwen2.js";
 import { scoreSequences } from "../../src/rl/score.js";
 import { referenceScore } from "../support/reference_qwen2.js";
@@ -23,7 +23,7 @@ interface Built {
 /** Random weights with larger spread than usual, biases and gains included, so that every term matters. */
 function build(owner: Launcher, config: Qwen2Config, seed: number): Built {
   const random = new Random(seed);
-  const parameters = new FlatParameters(owner.runtime, parameterShapes(config));
+  const parameters = new FlatParameters(owner.runtime, storedShapes(config));
   const values = new Map<string, Float32Array>();
   for (const { name, shape } of parameterShapes(config)) {
     const data = new Float32Array(elementCount(shape));

@@ -4,7 +4,7 @@ import { aggregationWeights } from "../../src/core/aggregation.js";
 import { Random } from "../../src/core/random.js";
 import { Launcher } from "../../src/kernels/index.js";
 import { presetConfig } from "../../src/model/config.js";
-import { parameterShapes } from "../../src/model/parameters.js";
+import { storedShapes } from "../../src/model/parameters.js";
 import { Qwen2Model } from "../../src/model/qwen2.js";
 import { AdamW } from "../../src/optim/adamw.js";
 import { Learner, type PolicyLossOptions, type PolicyRow } from "../../src/rl/learner.js";
@@ -84,7 +84,7 @@ test("one pass over the sum of equal rows gives the gradient of all of them", as
     const model = new Qwen2Model(
       launcher,
       config,
-      new FlatParameters(launcher.runtime, parameterShapes(config)),
+      new FlatParameters(launcher.runtime, storedShapes(config)),
     );
     model.initialise(Random.of(1, "weights"));
     const optimizer = new AdamW({ parameters: model.parameters, launcher, lr: 0 });
