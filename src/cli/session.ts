@@ -11,8 +11,8 @@ export interface GpuOptions {
   adapter: string;
   preset: Preset;
   cacheDir?: string;
-  /** of matrix products; default f32 */
-  matmul?: MatmulPrecision;
+  /** of matrix products */
+  matmul: MatmulPrecision;
 }
 
 /** An open GPU, for the length of one command. */
@@ -28,7 +28,7 @@ export async function withGpu<T>(
   { env, terminal }: CliContext,
   action: (session: GpuSession) => Promise<T>,
 ): Promise<T> {
-  const { adapter, preset, cacheDir: cacheFolder, matmul = "f32" } = options;
+  const { adapter, preset, cacheDir: cacheFolder, matmul } = options;
   const opened = await openGpu({ adapter, preset, env, cacheFolder, logger: terminal });
   const { choice } = opened;
   terminal.info(`adapter: ${choice.driver || choice.device} on ${choice.backend} (${choice.reason})`);

@@ -6,6 +6,7 @@ import { ConfigError, DataError } from "../core/errors.js";
 import { TASK_TYPES, taskTypeOfPath } from "../env/alfworld/game.js";
 import { readGameFile } from "../env/alfworld/game_file.js";
 import { AlfworldWorld, type GameEntry } from "../env/alfworld/world.js";
+import { hasCode } from "./error_codes.js";
 
 export interface AlfworldFolderOptions {
   /** Subfolders to read, in this order; default: those of train, valid_seen and valid_unseen that are there. */
@@ -127,7 +128,7 @@ async function recordedTaskType(gameFile: string): Promise<string | undefined> {
     const text = await readFile(join(dirname(gameFile), TRAJECTORY_FILE), "utf8");
     return /(?<!\\)"task_type"\s*:\s*"(\w+)"/.exec(text)?.[1];
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    if (hasCode(error, "ENOENT")) return undefined;
     throw unreadable(join(dirname(gameFile), TRAJECTORY_FILE), error);
   }
 }
@@ -164,8 +165,7 @@ async function isFolder(path: string): Promise<boolean> {
   try {
     return (await stat(path)).isDirectory();
   } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === "ENOENT" || code === "ENOTDIR") return false;
+    if (hasCode(error, "ENOENT", "ENOTDIR")) return false;
     throw error;
   }
 }

@@ -2,7 +2,7 @@
 import { access, readdir } from "node:fs/promises";
 import { homedir } from "node:os";
 import { join } from "node:path";
-import { readIfPresent } from "./packages.js";
+import { readIfPresent } from "./files.js";
 
 /** Traces of GPUs and drivers; all empty outside Linux. */
 export interface DriverTraces {

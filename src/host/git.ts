@@ -2,6 +2,7 @@
 import { execFile } from "node:child_process";
 import { promisify } from "node:util";
 import type { GitState } from "../core/run_record.js";
+import { hasCode } from "./error_codes.js";
 import type { Environment } from "./folders.js";
 
 const run = promisify(execFile);
@@ -46,9 +47,5 @@ function noteIfTooLong(error: unknown): string {
 
 /** git is not there (ENOENT), or says that there is no checkout or commit (exit code 128). */
 function isAbsence(error: unknown): boolean {
-  return hasCode(error, "ENOENT") || hasCode(error, 128);
-}
-
-function hasCode(error: unknown, code: string | number): boolean {
-  return error instanceof Error && "code" in error && error.code === code;
+  return hasCode(error, "ENOENT", 128);
 }

@@ -8,10 +8,10 @@ import type { Logger } from "../core/logger.js";
 import { matrixConfigsOf } from "../gpu/device_facts.js";
 import type { MatmulPrecision } from "../gpu/runtime.js";
 import type { OpenGpu, OpenGpuOptions } from "./drivers.js";
-import { writeFileAtomic } from "./files.js";
+import { readIfPresent, writeFileAtomic } from "./files.js";
 import { defaultCacheFolder, type Environment } from "./folders.js";
 import { jsonText } from "./json_file.js";
-import { findOwnPackage, findPackage, readIfPresent } from "./packages.js";
+import { findOwnPackage, findPackage } from "./packages.js";
 
 /** What the child process is asked. */
 export interface MatrixJob extends Omit<OpenGpuOptions, "logger"> {

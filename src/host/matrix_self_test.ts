@@ -88,11 +88,11 @@ async function compare(
   matmulInto(runner, { ...product, a, b, y, bias, accumulate }, tile);
   const got = await y.read();
   for (const tensor of [a, b, bias, y, parts]) tensor?.release();
-  return worstElement(product, arrays, got, tile.split);
+  return firstWrongElement(product, arrays, got, tile.split);
 }
 
 /** Compares with float64 sums of what the kernel multiplies: whole factors with `split`, else factors rounded to f16. */
-function worstElement(
+function firstWrongElement(
   { M, N, K, transposeA, transposeB, bias, accumulate }: MatrixProduct,
   arrays: Readonly<Record<"a" | "b" | "bias", Float32Array>>,
   got: ArrayLike<number>,

@@ -1,8 +1,9 @@
 /** Finds npm packages on disk without running any of their code. */
-import { readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { hasCode } from "./error_codes.js";
+import { readIfPresent } from "./files.js";
 
 /** Where a package lies and which version it is. */
 export interface InstalledPackage {
@@ -28,16 +29,6 @@ export async function findOwnPackage(): Promise<InstalledPackage | undefined> {
   return packageAbove(dirname(fileURLToPath(import.meta.url)), "uncouple");
 }
 
-/** @returns a file's bytes, or undefined when there is no such file */
-export async function readIfPresent(path: string): Promise<Buffer | undefined> {
-  try {
-    return await readFile(path);
-  } catch (error) {
-    if (hasCode(error, "ENOENT") || hasCode(error, "ENOTDIR")) return undefined;
-    throw error;
-  }
-}
-
 /** The first folder upwards whose package.json bears the name; packages hold nested ones without names. */
 async function packageAbove(start: string, name: string): Promise<InstalledPackage | undefined> {
   for (let folder = start; folder !== dirname(folder); folder = dirname(folder)) {
@@ -46,8 +37,4 @@ async function packageAbove(start: string, name: string): Promise<InstalledPacka
     if (manifest.name === name) return { folder, version: String(manifest.version) };
   }
   return undefined;
-}
-
-function hasCode(error: unknown, code: string): boolean {
-  return error instanceof Error && "code" in error && error.code === code;
 }

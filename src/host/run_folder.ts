@@ -22,6 +22,7 @@ import {
   stepOfName,
   writeCheckpoint,
 } from "./checkpoints.js";
+import { hasCode } from "./error_codes.js";
 import { pathExists, writeFileAtomic } from "./files.js";
 import type { GitSnapshot } from "./git.js";
 import { jsonText } from "./json_file.js";
@@ -249,7 +250,7 @@ async function claimFolder({ out, name, taken }: NewRunOptions): Promise<string>
       await mkdir(path);
       return path;
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+      if (!hasCode(error, "EEXIST")) throw error;
       if (taken === "suffix") continue;
       throw new ConfigError(
         `[${path}] run folder cannot be made: got a folder that is there already, expected a new name. Choose another ` +

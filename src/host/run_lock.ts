@@ -8,6 +8,7 @@ import { open, readdir, readFile, rm } from "node:fs/promises";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { ConfigError } from "../core/errors.js";
+import { hasCode } from "./error_codes.js";
 
 /** Who has a lock. */
 interface Owner {
@@ -112,11 +113,7 @@ async function isZombie(pid: number): Promise<boolean> {
     return /^\) [ZX] /.test(status.slice(status.lastIndexOf(")")));
   } catch (error) {
     // gone by now, or not to be seen by this user
-    if (hasCode(error, "ENOENT") || hasCode(error, "ESRCH")) return false;
+    if (hasCode(error, "ENOENT", "ESRCH")) return false;
     throw error;
   }
-}
-
-function hasCode(error: unknown, code: string): boolean {
-  return (error as NodeJS.ErrnoException).code === code;
 }

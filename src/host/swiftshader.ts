@@ -10,7 +10,8 @@ import { brotliDecompress } from "node:zlib";
 import { extract } from "tar-stream";
 import { AdapterError } from "../core/errors.js";
 import type { Logger } from "../core/logger.js";
-import { findPackage, readIfPresent } from "./packages.js";
+import { readIfPresent } from "./files.js";
+import { findPackage } from "./packages.js";
 
 const PACKAGE = "@sparticuz/chromium";
 const DRIVER = "libvk_swiftshader.so";

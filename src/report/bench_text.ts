@@ -6,7 +6,7 @@ interface Column {
   readonly text: (row: BenchRow) => string;
 }
 
-const percent = (share: number | undefined) => (share === undefined ? "" : `${(100 * share).toFixed(1)}`);
+const percent = (share: number | undefined) => (share === undefined ? "" : (100 * share).toFixed(1));
 const figure = (value: number | undefined) =>
   value === undefined ? "" : Number(value.toPrecision(4)).toString();
 const mebibytes = (bytes: number | undefined) => (bytes === undefined ? "" : figure(bytes / 2 ** 20));
@@ -38,9 +38,9 @@ const FIGURE_COLUMNS: readonly Column[] = [
   { title: "% slower", text: ({ slowdown }) => percent(slowdown) },
 ];
 
-/** The columns of figures that at least one of the rows fills. */
+/** The columns of figures that at least one of the rows fills; at least the first, where errors stand. */
 export function figureColumns(rows: readonly BenchRow[]): readonly Column[] {
-  return FIGURE_COLUMNS.filter(({ text }) => rows.some((row) => text(row) !== ""));
+  return FIGURE_COLUMNS.filter(({ text }, index) => index === 0 || rows.some((row) => text(row) !== ""));
 }
 
 /** A GitHub table; a row without numbers has its error in the first column of figures. */

@@ -40,6 +40,7 @@ export function text() {
   return z.string(expected).min(1, expected);
 }
 
+/** Source of a regular expression. */
 export function regularExpression() {
   const expected = "a regular expression";
   return z.string(expected).refine(isRegularExpression, expected);

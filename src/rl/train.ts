@@ -72,6 +72,7 @@ class TrainingRun {
   readonly #worker: RolloutWorker;
   readonly #evaluator: Evaluator;
   readonly #generator: Generator;
+  readonly #practiceTasks: readonly Task[];
   readonly #evaluations: Evaluation[] = [];
   #learner: Learner | undefined;
   #reference: Qwen2Model | undefined;
@@ -81,13 +82,17 @@ class TrainingRun {
   private constructor(
     readonly config: TrainConfig,
     readonly deps: TrainingDeps,
-    readonly tasks: readonly Task[],
+    tasks: readonly Task[],
     readonly expert: readonly ExpertRow[],
     prompts: PromptBuilder,
     endToken: number,
   ) {
     this.#imitationSteps = expert.length > 0 ? config.imitation.max_steps : 0;
     this.#totalSteps = this.#imitationSteps + config.grpo.max_steps;
+    this.#practiceTasks = taskOrder(config.seed, "practice", tasks).slice(
+      0,
+      config.grpo.max_tasks ?? undefined,
+    );
     this.#generator = new Generator(deps.model, { tokensPerBatch: config.grpo.tokens_per_micro_batch });
     this.#worker = new RolloutWorker(deps.world, prompts, this.#generator, endToken);
     this.#evaluator = new Evaluator(config, deps.world, this.#worker);
@@ -215,7 +220,7 @@ class TrainingRun {
       learner,
       worker: this.#worker,
       reference: this.#reference,
-      tasks: taskOrder(config.seed, "practice", this.tasks).slice(0, config.grpo.max_tasks ?? undefined),
+      tasks: this.#practiceTasks,
       iteration: this.#step - this.#imitationSteps,
       step: this.#step + 1,
       learningRate: this.#rate("grpo"),

@@ -1,6 +1,6 @@
 /** Progress on a terminal and elsewhere. */
 import { expect, test } from "vitest";
-import { bytesText, durationText, figures, Progress } from "../../src/cli/progress.js";
+import { bytesText, durationText, figures, Progress, type ProgressOptions } from "../../src/cli/progress.js";
 import type { Metrics, RunSink } from "../../src/core/run_record.js";
 import { TextStream } from "../support/streams.js";
 
@@ -14,6 +14,21 @@ const row = (step: number): Metrics => ({
   reward: null,
 });
 const FIGURES = "success 43.8%, loss -0.00123, tokens/s 12346, GPU 3.0 MiB";
+
+/** Progress that is printed line by line, on a clock that tests set. */
+function printed(options: Pick<ProgressOptions, "total" | "done" | "seconds">) {
+  const stream = new TextStream();
+  const lines: string[] = [];
+  const clock = { now: 0 };
+  const progress = new Progress({
+    ...options,
+    stream,
+    isLive: false,
+    clock: () => clock.now,
+    print: (line) => lines.push(line),
+  });
+  return { progress, stream, lines, clock };
+}
 
 test("figures, durations and bytes are short", () => {
   expect(figures(row(1))).toBe(FIGURES);
@@ -37,20 +52,9 @@ test("figures, durations and bytes are short", () => {
 });
 
 test("without a terminal: the first line, one every few seconds, and the last", () => {
-  const lines: string[] = [];
-  const stream = new TextStream();
-  let now = 0;
-  const progress = new Progress({
-    stream,
-    isLive: false,
-    total: 30,
-    done: 10,
-    clock: () => now,
-    print: (line) => lines.push(line),
-    seconds: 10,
-  });
+  const { progress, stream, lines, clock } = printed({ total: 30, done: 10, seconds: 10 });
   for (let step = 11; step <= 30; step++) {
-    now += 2000;
+    clock.now += 2000;
     progress.update(row(step));
   }
   progress.stop();
@@ -100,23 +104,13 @@ test("on a terminal: a bar that messages appear above", async () => {
 });
 
 test("time left goes by the pace of the current stage", () => {
-  const lines: string[] = [];
-  let now = 0;
-  const progress = new Progress({
-    stream: new TextStream(),
-    isLive: false,
-    total: 60,
-    done: 0,
-    clock: () => now,
-    print: (line) => lines.push(line),
-    seconds: 0,
-  });
+  const { progress, lines, clock } = printed({ total: 60, done: 0, seconds: 0 });
   for (let step = 1; step <= 40; step++) {
-    now += 100;
+    clock.now += 100;
     progress.update({ step, stage: "imitation" });
   }
   for (let step = 41; step <= 42; step++) {
-    now += 5000;
+    clock.now += 5000;
     progress.update({ step, stage: "grpo" });
   }
   progress.stop();

@@ -79,3 +79,9 @@ test("Markdown leaves out columns that nobody fills and keeps errors inside thei
   const cells = lines.map((line) => line.replaceAll("\\|", "").split("|").length);
   expect(new Set(cells).size).toBe(1);
 });
+
+test("Markdown of rows that all failed has a column for their errors", () => {
+  const [titles, , failed] = benchMarkdown(table.slice(1)).split("\n");
+  expect(titles).toBe("| op | direction | shape | dtype | implementation | median ms |");
+  expect(failed).toBe('| add | forward | N1 C2 | f32 | peer | said "no", \\| then ended |');
+});

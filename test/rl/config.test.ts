@@ -31,6 +31,7 @@ test.each([
   [{ grpo: { top_p: 0 } }, "grpo.top_p", "above 0, up to 1"],
   [{ grpo: { max_steps: 5, warmup_steps: 6 } }, "grpo.warmup_steps", "at most grpo.max_steps"],
   [{ imitation: { warmup_steps: 201 } }, "imitation.warmup_steps", "at most imitation.max_steps"],
+  [{ imitation: { detour_pattern: "(" } }, "imitation.detour_pattern", "a regular expression"],
   [{ eval: { modes: ["sampled"], temperature: 0 } }, "eval.temperature", "above 0"],
   [{ model: { preset: "huge" } }, "model.preset", "nano, micro"],
   [{ world: { household: { items: [1] } } }, "world.household.items", "two integers"],
