@@ -66,7 +66,8 @@ export class Tensor implements ArrayView {
   ): Tensor {
     const bytes = byteLength(shape, dtype);
     const buffer = runtime.buffers.acquire(bytes, label);
-    return new Tensor(new Storage(runtime, buffer), { buffer, offset: 0, bytes }, shape, dtype, requiresGrad);
+    const range = { buffer, offset: 0, bytes, isWhole: true };
+    return new Tensor(new Storage(runtime, buffer), range, shape, dtype, requiresGrad);
   }
 
   static zeros(runtime: Runtime, shape: readonly number[], label = "zeros", dtype: DType = "f32"): Tensor {
@@ -107,7 +108,9 @@ export class Tensor implements ArrayView {
         `[tensor] view [${shape}] at element ${offset} does not fit in ${this.range.bytes / elementBytes} elements.`,
       );
     }
-    const range = { buffer: this.range.buffer, offset: this.range.offset + elementBytes * offset, bytes };
+    const { range: own } = this;
+    const isAll = offset === 0 && bytes === own.bytes;
+    const range = isAll ? own : { buffer: own.buffer, offset: own.offset + elementBytes * offset, bytes };
     return new Tensor(this.storage.retain(), range, shape, this.dtype, requiresGrad);
   }
 

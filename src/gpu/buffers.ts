@@ -25,6 +25,8 @@ export interface BufferRange {
   /** Byte offset, a multiple of the device's storage offset alignment when bound to a kernel. */
   readonly offset: number;
   readonly bytes: number;
+  /** The buffer was acquired for this range: binding all of it lets sizes that share a buffer share bind groups too. */
+  readonly isWhole?: boolean;
 }
 
 /** Bytes up to whole words, as copies and bindings want them. */

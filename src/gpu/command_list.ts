@@ -23,6 +23,8 @@ type Command =
 export const SCALAR_BYTES = 256;
 const MAX_WORKGROUPS = 65_535;
 const DISPATCHES_PER_SUBMIT = 1024;
+/** Bind groups kept; more than the steps of a training ever use, so that sizes without end do not fill the memory. */
+const MOST_BIND_GROUPS = 20_000;
 
 /** Owns the uniform buffer of all dispatches and the cached bind groups. */
 export class CommandList {
@@ -90,12 +92,16 @@ export class CommandList {
 
   /** Resolves when every pipeline of the list is compiled. @throws DeviceError of the first that cannot be */
   async compile(): Promise<void> {
-    const waiting = new Set<Promise<void>>();
-    for (const command of this.#commands) {
-      if (command.kind === "dispatch" && !command.dispatch.pipeline.ready)
-        waiting.add(command.dispatch.pipeline.compiled);
+    for (;;) {
+      const waiting = new Set<Promise<void>>();
+      for (const command of this.#commands) {
+        if (command.kind === "dispatch" && !command.dispatch.pipeline.ready)
+          waiting.add(command.dispatch.pipeline.compiled);
+      }
+      if (waiting.size === 0) return;
+      // meanwhile others may append
+      await Promise.all(waiting);
     }
-    if (waiting.size > 0) await Promise.all(waiting);
   }
 
   /**
@@ -194,16 +200,17 @@ export class CommandList {
 
   #bindGroup(dispatch: Dispatch): GPUBindGroup {
     let key = `${dispatch.pipeline.id}`;
-    for (const range of dispatch.bindings) key += `,${range.buffer.id}+${range.offset}:${range.bytes}`;
+    for (const range of dispatch.bindings) key += `,${range.buffer.id}+${range.offset}:${boundBytes(range)}`;
     const known = this.#bindGroups.get(key);
     if (known) return known;
+    if (this.#bindGroups.size >= MOST_BIND_GROUPS) this.forgetBindGroups();
     const entries: GPUBindGroupEntry[] = [
       { binding: 0, resource: { buffer: this.#arena, size: SCALAR_BYTES } },
     ];
     dispatch.bindings.forEach((range, index) => {
       entries.push({
         binding: index + 1,
-        resource: { buffer: range.buffer.raw, offset: range.offset, size: alignWord(range.bytes) },
+        resource: { buffer: range.buffer.raw, offset: range.offset, size: boundBytes(range) },
       });
     });
     const group = this.device.createBindGroup({
@@ -216,3 +223,6 @@ export class CommandList {
     return group;
   }
 }
+
+const boundBytes = ({ buffer, bytes, isWhole }: BufferRange): number =>
+  isWhole ? buffer.bytes : alignWord(bytes);

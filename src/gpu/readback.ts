@@ -21,6 +21,24 @@ export class Readback {
     const total = ranges.reduce((sum, range) => sum + alignWord(range.bytes), 0);
     if (total === 0) return ranges.map(() => new ArrayBuffer(0));
     const staging = this.#take(total);
+    try {
+      return await this.#readThrough(staging, total, ranges, submit, settle);
+    } finally {
+      this.#give(staging);
+    }
+  }
+
+  destroy(): void {
+    this.#staging?.destroy();
+  }
+
+  async #readThrough(
+    staging: GPUBuffer,
+    total: number,
+    ranges: readonly BufferRange[],
+    submit: () => Promise<void>,
+    settle: (work: Promise<unknown>) => Promise<void>,
+  ): Promise<ArrayBuffer[]> {
     await submit();
     const encoder = this.device.createCommandEncoder({ label: "readback" });
     let at = 0;
@@ -39,12 +57,7 @@ export class Readback {
       return bytes;
     });
     staging.unmap();
-    this.#give(staging);
     return results;
-  }
-
-  destroy(): void {
-    this.#staging?.destroy();
   }
 
   #take(bytes: number): GPUBuffer {

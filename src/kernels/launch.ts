@@ -129,7 +129,7 @@ export class Launcher {
       const bytes = byteLength(shape, dtype);
       const buffer = this.runtime.buffers.acquire(bytes, `${op.name}.${name}`);
       borrowed.push(buffer);
-      return { range: { buffer, offset: 0, bytes }, shape, dtype };
+      return { range: { buffer, offset: 0, bytes, isWhole: true }, shape, dtype };
     };
     const context: PlanContext = {
       facts: this.facts,
