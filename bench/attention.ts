@@ -19,14 +19,19 @@ export function attentionRivals(peers: readonly AnyPeer[]): OpRivals {
   };
 }
 
-function problemOf(
-  { sizes, params = {}, sequence }: OpShape,
-  { q, k, v }: ReferenceArrays,
-): AttentionProblem {
+function problemOf({ sizes, params = {}, sequence }: OpShape, { qkv }: ReferenceArrays): AttentionProblem {
   const { heads: H, kv_heads: Kv } = params;
-  const T = sequence ?? sizes.N;
-  const [queries, keys, values] = [q, k, v].map((array) => Float32Array.from(array));
-  return { B: sizes.N / T, T, H, Kv, D: sizes.Q / H, q: queries, k: keys, v: values };
+  const { N, W } = sizes;
+  const T = sequence ?? N;
+  const D = W / (H + 2 * Kv);
+  const columns = (from: number, to: number) => {
+    const width = to - from;
+    const part = new Float32Array(N * width);
+    for (let n = 0; n < N; n++) part.set(qkv.subarray(n * W + from, n * W + to), n * width);
+    return part;
+  };
+  const [keys, values] = [H * D, (H + Kv) * D];
+  return { B: N / T, T, H, Kv, D, q: columns(0, keys), k: columns(keys, values), v: columns(values, W) };
 }
 
 /** Compares the last token of each sequence, in every head, with a float64 loop; the first wrong one as a sentence. */

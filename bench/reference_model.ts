@@ -8,7 +8,6 @@ import {
   linearLogProb,
   type OpDefinition,
   rmsNorm,
-  rope,
   ropeTable,
   swiglu,
 } from "../src/kernels/index.js";
@@ -55,18 +54,16 @@ export function referenceLogProbs(
     return apply(linear, { x, weight, ...bias }, [T, weight.shape[0]]);
   };
   const table = { values: Float64Array.from(ropeTable(T, D, config.rope_theta)), shape: [T, D] };
-  const rotate = (x: Value, count: number) =>
-    apply(rope, { x, position: perToken((t) => t), table }, [...x.shape], { heads: count });
+  const rotation = { position: perToken((t) => t), table };
   const weight = get("model.embed_tokens.weight");
   let x = apply(embedding, { token: perToken((t) => tokens[t]), weight }, [T, C]);
   for (let layer = 0; layer < config.num_hidden_layers; layer++) {
     const name = (part: string) => `model.layers.${layer}.${part}`;
     const normed = norm(x, name("input_layernorm.weight"));
-    const q = rotate(project(normed, name("self_attn.q_proj"), true), heads);
-    const k = rotate(project(normed, name("self_attn.k_proj"), true), kv_heads);
-    const v = project(normed, name("self_attn.v_proj"), true);
+    const parts = ["q", "k", "v"].map((part) => project(normed, name(`self_attn.${part}_proj`), true));
     const sequence = { sequence_start: perToken(() => 0), sequence_end: perToken(() => T) };
-    const attended = apply(attention, { q, k, v, ...sequence }, [T, C], { heads, kv_heads });
+    const inputs = { qkv: sideBySide(parts, T), ...rotation, ...sequence };
+    const attended = apply(attention, inputs, [T, C], { heads, kv_heads });
     const middle = apply(add, { a: x, b: project(attended, name("self_attn.o_proj")) }, [T, C]);
     const wide = norm(middle, name("post_attention_layernorm.weight"));
     const gate = project(wide, name("mlp.gate_proj"));
@@ -76,6 +73,19 @@ export function referenceLogProbs(
   const hidden = norm(x, "model.norm.weight");
   const target = perToken((t) => targets[t]);
   return apply(linearLogProb, { hidden, weight, target }, [T], {}, "log_prob").values;
+}
+
+/** Columns of one matrix after the other's. */
+function sideBySide(parts: readonly Value[], rows: number): Value {
+  const W = parts.reduce((sum, { shape }) => sum + shape[1], 0);
+  const values = new Float64Array(rows * W);
+  let first = 0;
+  for (const { values: part, shape } of parts) {
+    const width = shape[1];
+    for (let n = 0; n < rows; n++) values.set(part.subarray(n * width, (n + 1) * width), n * W + first);
+    first += width;
+  }
+  return { values, shape: [rows, W] };
 }
 
 function referenceOutput(

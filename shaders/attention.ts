@@ -13,6 +13,7 @@ import {
   elementType,
   type Fetch,
   type HeadShape,
+  loadRow,
   MASKED,
   repeat,
   rowElements,
@@ -50,7 +51,8 @@ export function queryRange({ tokens, lanes }: TileLayout): string {
 }
 
 /** The rows of a query tile, and the key and value arrays that they scan. */
-export function queryTile(layout: TileLayout, { heads, kvHeads, headDim }: HeadShape) {
+export function queryTile(layout: TileLayout, shape: HeadShape) {
+  const { heads, kvHeads, headDim } = shape;
   const elements = rowElements(headDim);
   const token = (row: number) => Math.floor(row / layout.heads);
   const head = (row: number) => `(head + ${row % layout.heads}u)`;
@@ -58,12 +60,12 @@ export function queryTile(layout: TileLayout, { heads, kvHeads, headDim }: HeadS
     elements,
     element: elementType(headDim),
     rows: layout.tokens * layout.heads,
-    arrays: ["k", "v"].map(
+    arrays: (["k", "v"] as const).map(
       (name): Scanned => ({
         name,
         type: elementType(headDim),
         elements,
-        start: (position) => headRow(position, kvHeads, "kv_head", elements),
+        load: (value, position) => loadRow(shape, name, value, position, "kv_head"),
       }),
     ),
     /** Which of the invocation's tokens a row is of. */
@@ -72,7 +74,9 @@ export function queryTile(layout: TileLayout, { heads, kvHeads, headDim }: HeadS
     single: (row: number) => `token_${token(row)} * ${heads}u + ${head(row)}`,
     /** Index of a row's first element in an array of head rows. */
     at: (row: number) => headRow(`token_${token(row)}`, heads, head(row), elements),
-    start: `${tileEntry(layout, headParts(layout, { heads, kvHeads, headDim }))}
+    /** Token and head of a row. */
+    place: (row: number) => [`token_${token(row)}`, head(row)] as const,
+    start: `${tileEntry(layout, headParts(layout, shape))}
   let head = part * ${layout.heads}u;
   let kv_head = head / ${heads / kvHeads}u;
 ${queryTokens(layout)}`,
@@ -82,16 +86,14 @@ ${queryTokens(layout)}`,
 /** y and log_sum_exp. Scores are in units of log2: queries are multiplied by log2(e) / sqrt(D) once. */
 export function forward(layout: TileLayout, shape: HeadShape): string {
   const { headDim } = shape;
-  const { elements, element, rows, arrays, token, single, at, start } = queryTile(layout, shape);
+  const { elements, element, rows, arrays, token, single, at, place, start } = queryTile(layout, shape);
   return wgsl`
 ${scanDeclarations(layout, arrays)}
 ${start}
-${repeat(rows, (r) =>
-  repeat(
-    elements,
-    (e) => `  let q_${r}_${e} = q[${at(r)} + ${e}u] * ${Math.LOG2E / Math.sqrt(headDim)};
-  var sum_${r}_${e} = ${element}();`,
-  ),
+${repeat(
+  rows,
+  (r) => `${loadRow(shape, "q", `q_${r}`, ...place(r), Math.LOG2E / Math.sqrt(headDim))}
+${repeat(elements, (e) => `  var sum_${r}_${e} = ${element}();`)}`,
 )}
 ${repeat(rows, (r) => `  var top_${r} = ${MASKED};\n  var total_${r} = 0.0;`)}
 ${queryRange(layout)}

@@ -11,12 +11,14 @@ import {
   elementType,
   type Fetch,
   type HeadShape,
+  loadRow,
   MASKED,
   repeat,
   rowElements,
   type Scanned,
   scan,
   scanDeclarations,
+  storeRow,
   type TileLayout,
   tileEntry,
 } from "./attention_tiles.js";
@@ -24,18 +26,18 @@ import {
 /** d_q = sum over keys of dS k / sqrt(D), and row_dot = r for the other kernel. Rows are queries, as in forward. */
 export function backwardQuery(layout: TileLayout, shape: HeadShape): string {
   const { headDim } = shape;
-  const { elements, element, rows, arrays, token, single, at, start } = queryTile(layout, shape);
+  const { elements, element, rows, arrays, token, single, at, place, start } = queryTile(layout, shape);
   return wgsl`
 ${scanDeclarations(layout, arrays)}
 ${start}
 ${repeat(
   rows,
-  (r) => `${repeat(
-    elements,
-    (e) => `  let q_${r}_${e} = q[${at(r)} + ${e}u] * ${Math.LOG2E / Math.sqrt(headDim)};
-  let g_${r}_${e} = d_y[${at(r)} + ${e}u];
+  (r) => `${loadRow(shape, "q", `q_${r}`, ...place(r), Math.LOG2E / Math.sqrt(headDim))}
+${repeat(
+  elements,
+  (e) => `  let g_${r}_${e} = d_y[${at(r)} + ${e}u];
   var sum_${r}_${e} = ${element}();`,
-  )}
+)}
   var r_${r} = 0.0;
 ${repeat(elements, (e) => `  r_${r} += ${dotText(headDim, `g_${r}_${e}`, `y[${at(r)} + ${e}u]`)};`)}
   let log_sum_${r} = log_sum_exp[${single(r)}] * ${Math.LOG2E};`,
@@ -45,7 +47,7 @@ ${scan(layout, arrays, (fetch) => queryBlock(layout, headDim, fetch, token))}
 ${repeat(
   rows,
   (r) => `  if (row_start + ${token(r) * layout.lanes}u + lane < params.N) {
-${repeat(elements, (e) => `    d_q[${at(r)} + ${e}u] = sum_${r}_${e} * ${1 / Math.sqrt(headDim)};`)}
+${storeRow(shape, "q", (e) => `sum_${r}_${e}`, ...place(r), 1 / Math.sqrt(headDim))}
     row_dot[${single(r)}] = r_${r};
   }`,
 )}
@@ -99,21 +101,19 @@ export function backwardKeyValue(layout: TileLayout, shape: HeadShape): string {
   const elements = rowElements(headDim);
   const element = elementType(headDim);
   const group = heads / kvHeads;
+  const plain = (name: string, type: string, count: number): Scanned => ({
+    name,
+    type,
+    elements: count,
+    load: (value, token) =>
+      repeat(count, (e) => `  let ${value}_${e} = ${name}[${headRow(token, heads, "head", count)} + ${e}u];`),
+  });
   const arrays: Scanned[] = [
-    ...["q", "d_y"].map((name) => ({
-      name,
-      type: element,
-      elements,
-      start: (token: string) => headRow(token, heads, "head", elements),
-    })),
-    ...["log_sum_exp", "row_dot"].map((name) => ({
-      name,
-      type: "f32",
-      elements: 1,
-      start: (token: string) => headRow(token, heads, "head", 1),
-    })),
+    { name: "q", type: element, elements, load: (value, token) => loadRow(shape, "q", value, token, "head") },
+    plain("d_y", element, elements),
+    plain("log_sum_exp", "f32", 1),
+    plain("row_dot", "f32", 1),
   ];
-  const at = (t: number) => headRow(`token_${t}`, kvHeads, "part", elements);
   const scale = Math.LOG2E / Math.sqrt(headDim);
   return wgsl`
 ${scanDeclarations(layout, arrays)}
@@ -122,11 +122,11 @@ ${repeat(
   layout.tokens,
   (t) => `  let token_${t} = min(row_start + ${t * layout.lanes}u + lane, params.N - 1u);
   let reach_${t} = sequence_end[token_${t}] - token_${t};
+${loadRow(shape, "k", `k_${t}`, `token_${t}`, "part", scale)}
+${loadRow(shape, "v", `v_${t}`, `token_${t}`, "part")}
 ${repeat(
   elements,
-  (e) => `  let k_${t}_${e} = k[${at(t)} + ${e}u] * ${scale};
-  let v_${t}_${e} = v[${at(t)} + ${e}u];
-  var key_sum_${t}_${e} = ${element}();
+  (e) => `  var key_sum_${t}_${e} = ${element}();
   var value_sum_${t}_${e} = ${element}();`,
 )}`,
 )}
@@ -138,11 +138,8 @@ ${scan(layout, arrays, (fetch) => keyValueBlock(layout, headDim, fetch))}
 ${repeat(
   layout.tokens,
   (t) => `  if (row_start + ${t * layout.lanes}u + lane < params.N) {
-${repeat(
-  elements,
-  (e) => `    d_k[${at(t)} + ${e}u] = key_sum_${t}_${e} * ${1 / Math.sqrt(headDim)};
-    d_v[${at(t)} + ${e}u] = value_sum_${t}_${e};`,
-)}
+${storeRow(shape, "k", (e) => `key_sum_${t}_${e}`, `token_${t}`, "part", 1 / Math.sqrt(headDim))}
+${storeRow(shape, "v", (e) => `value_sum_${t}_${e}`, `token_${t}`, "part")}
   }`,
 )}
 }`;

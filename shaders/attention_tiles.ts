@@ -29,13 +29,72 @@ export interface HeadShape {
   readonly heads: number;
   readonly kvHeads: number;
   readonly headDim: number;
+  /** Queries and keys are rotated by the angles of `table` at `position`, and their gradients back. */
+  readonly rotate: boolean;
 }
 
-/** Floats of one element: vec4 where the head width allows it. */
-export const vectorWidth = (headDim: number): 1 | 4 => (headDim % 4 === 0 ? 4 : 1);
+/** Floats of one element: vec4 where half a head, the distance of rotated pairs, allows it. */
+export const vectorWidth = (headDim: number): 1 | 4 => (headDim % 8 === 0 ? 4 : 1);
 export const elementType = (headDim: number): string => (vectorWidth(headDim) === 4 ? "vec4<f32>" : "f32");
 /** Elements of one head's row. */
 export const rowElements = (headDim: number): number => headDim / vectorWidth(headDim);
+
+/** Which columns of `qkv`: all query heads, then all key heads, then all value heads. */
+export type Side = "q" | "k" | "v";
+
+/** Index of the first element of a token's row of one head in `qkv` and its gradient. */
+export function packedRow({ heads, kvHeads, headDim }: HeadShape, side: Side, token: string, head: string) {
+  const first = { q: 0, k: heads, v: heads + kvHeads }[side];
+  return `(${token} * ${heads + 2 * kvHeads}u + ${first}u + ${head}) * ${rowElements(headDim)}u`;
+}
+
+/**
+ * Declares `<name>_<e>`, the elements of a row of `qkv`, times `scale`; queries and keys are rotated by +angle:
+ * (a, b) -> (a cos - b sin, b cos + a sin) for the pairs (d, d + D/2).
+ */
+export function loadRow(shape: HeadShape, side: Side, name: string, token: string, head: string, scale = 1) {
+  const elements = rowElements(shape.headDim);
+  const at = packedRow(shape, side, token, head);
+  const times = scale === 1 ? "" : ` * ${scale}`;
+  if (!shape.rotate || side === "v")
+    return repeat(elements, (e) => `  let ${name}_${e} = qkv[${at} + ${e}u]${times};`);
+  const half = elements / 2;
+  return repeat(half, (e) => {
+    const [a, b] = [`${name}_raw_${e}`, `${name}_raw_${e + half}`];
+    const [cosine, sine] = [`${name}_cosine_${e}`, `${name}_sine_${e}`];
+    return `  let ${a} = qkv[${at} + ${e}u]${times};
+  let ${b} = qkv[${at} + ${e + half}u]${times};
+  let ${cosine} = table[position[${token}] * ${elements}u + ${e}u];
+  let ${sine} = table[position[${token}] * ${elements}u + ${e + half}u];
+  let ${name}_${e} = ${a} * ${cosine} - ${b} * ${sine};
+  let ${name}_${e + half} = ${b} * ${cosine} + ${a} * ${sine};`;
+  });
+}
+
+/** Stores a gradient row times `scale` in `d_qkv`, rotated by -angle for queries and keys. */
+export function storeRow(
+  shape: HeadShape,
+  side: Side,
+  value: (element: number) => string,
+  token: string,
+  head: string,
+  scale = 1,
+) {
+  const elements = rowElements(shape.headDim);
+  const at = packedRow(shape, side, token, head);
+  const store = (e: number, text: string) => `    d_qkv[${at} + ${e}u] = (${text}) * ${scale};`;
+  if (!shape.rotate || side === "v") return repeat(elements, (e) => store(e, value(e)));
+  const half = elements / 2;
+  return repeat(half, (e) => {
+    const [a, b] = [value(e), value(e + half)];
+    return `    {
+    let cosine = table[position[${token}] * ${elements}u + ${e}u];
+    let sine = table[position[${token}] * ${elements}u + ${e + half}u];
+${store(e, `${a} * cosine + ${b} * sine`)}
+${store(e + half, `${b} * cosine - ${a} * sine`)}
+    }`;
+  });
+}
 
 /** Lines of text for 0 .. count - 1. */
 export function repeat(count: number, line: (index: number) => string): string {
@@ -50,13 +109,13 @@ export function dotText(headDim: number, a: string, b: string): string {
 /** Scores outside the mask; finite, and exp2 of it is zero. */
 export const MASKED = "-1e30";
 
-/** One scanned array: `elements` values per token, starting at `start(token)`. */
+/** One scanned array: `elements` values per token. */
 export interface Scanned {
   readonly name: string;
   readonly type: string;
   readonly elements: number;
-  /** Index of a token's first element. */
-  readonly start: (token: string) => string;
+  /** Declares `<name>_<e>`, the values of a token. */
+  readonly load: (name: string, token: string) => string;
 }
 
 /** Module-scope text: the directive and shared arrays a scan over these arrays needs. */
@@ -79,9 +138,7 @@ export type Fetch = (name: string, element: number, at: number) => string;
 export function scan(layout: TileLayout, arrays: readonly Scanned[], body: (fetch: Fetch) => string): string {
   const { mode, block, tile, lanes } = layout;
   if (mode === "broadcast") {
-    const loads = arrays.map(({ name, elements, start }) =>
-      repeat(elements, (e) => `    let mine_${name}_${e} = ${name}[${start("mine")} + ${e}u];`),
-    );
+    const loads = arrays.map(({ name, load }) => load(`mine_${name}`, "mine"));
     const whole = block === lanes;
     return wgsl`
   for (var scanned = first; scanned < last; scanned += ${lanes}u) {
@@ -99,8 +156,10 @@ ${whole ? "" : body((name, element, at) => `subgroupShuffle(mine_${name}_${eleme
   }`;
   }
   const stage = arrays.map(
-    ({ name, elements, start }) => `    for (var e = lane; e < ${tile * elements}u; e += ${lanes}u) {
-      tile_${name}[e] = ${name}[${start(`min(staged + e / ${elements}u, params.N - 1u)`)} + e % ${elements}u];
+    ({ name, elements, load }) => `    for (var t = lane; t < ${tile}u; t += ${lanes}u) {
+      let mine = min(staged + t, params.N - 1u);
+${load("staged_value", "mine")}
+${repeat(elements, (e) => `      tile_${name}[t * ${elements}u + ${e}u] = staged_value_${e};`)}
     }`,
   );
   const sizes = Object.fromEntries(arrays.map(({ name, elements }) => [name, elements]));

@@ -49,11 +49,16 @@ const decodeRow = (heads: number, kv_heads: number, D: number, dims: { B: number
 /** Attention over packed sequences of 1 to 20 tokens, and longer ones now and then. */
 const attentionRow = (heads: number, kv_heads: number, sizes: readonly { N: number; D: number }[]): OpCase =>
   row(kernels.attention, {
-    dims: sizes.map(({ N, D }) => ({ N, Q: heads * D, KV: kv_heads * D })),
+    dims: sizes.map(({ N, D }) => ({ N, W: (heads + 2 * kv_heads) * D, P: 13, D })),
     params: [{ heads, kv_heads }],
+    constant: ["table"],
+    // unrotated heads differ in how rows are loaded only
+    without: sizes.every(({ D }) => D <= 32) ? [[], ["position", "table"]] : [[]],
     ownFamilyOnly: sizes.some(({ D }) => D >= 64),
     withoutSubgroups: sizes.every(({ D }) => D <= 16),
     draw: {
+      position: (random, { N, P }) => Array.from({ length: N }, () => random.integer(P)),
+      table: (_random, { P, D }) => kernels.ropeTable(P, D, 100),
       sequence_start: (random, { N }) => {
         const starts: number[] = [];
         while (starts.length < N) {

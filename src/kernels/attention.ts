@@ -18,16 +18,18 @@ import {
   f32,
   type Kernel,
   type KernelUnit,
+  optional,
   type Scalars,
   type ShaderInput,
   u32,
   u32Param,
 } from "./op.js";
 
-const shapeOfHeads = ({ heads, kv_heads, D }: Scalars): HeadShape => ({
+const shapeOfHeads = ({ heads, kv_heads, D }: Scalars, rotate: boolean): HeadShape => ({
   heads: heads as number,
   kvHeads: kv_heads as number,
   headDim: D as number,
+  rotate,
 });
 
 interface Texts {
@@ -45,15 +47,15 @@ function kernel(
   { side, tiled, looped, parts, vectors }: Texts,
   rest: Pick<Kernel, "entry" | "reads" | "writes">,
 ): Kernel {
-  const choose = (scalars: Scalars, facts: DeviceFacts) => {
-    const shape = shapeOfHeads(scalars);
+  const choose = (scalars: Scalars, facts: DeviceFacts, rotate = false) => {
+    const shape = shapeOfHeads(scalars, rotate);
     return { shape, layout: attentionLayout(side, shape, facts) };
   };
   return {
     ...rest,
     constants: ["heads", "kv_heads", "D"],
-    shader: ({ constants, facts }: ShaderInput) => {
-      const { shape, layout } = choose(constants, facts);
+    shader: ({ constants, facts, has }: ShaderInput) => {
+      const { shape, layout } = choose(constants, facts, has("table"));
       return layout ? tiled(layout, shape) : looped(shape);
     },
     elements: ({ constants }) => {
@@ -81,12 +83,12 @@ const queryUnit = unit(
       tiled: backwardShader.backwardQuery,
       looped: loopedShader.backwardQuery,
       parts: headParts,
-      vectors: ["q", "k", "v", "y", "d_y", "d_q"],
+      vectors: ["qkv", "table", "y", "d_y", "d_qkv"],
     },
     {
       entry: "backward_query",
-      reads: ["q", "k", "v", "y", "log_sum_exp", "sequence_start", "d_y"],
-      writes: ["d_q", "row_dot"],
+      reads: ["qkv", "position", "table", "y", "log_sum_exp", "sequence_start", "d_y"],
+      writes: ["d_qkv", "row_dot"],
     },
   ),
 );
@@ -98,44 +100,53 @@ const keyValueUnit = unit(
       tiled: backwardShader.backwardKeyValue,
       looped: loopedShader.backwardKeyValue,
       parts: ({ kvHeads }) => kvHeads,
-      vectors: ["q", "k", "v", "d_y", "d_k", "d_v"],
+      vectors: ["qkv", "table", "d_y", "d_qkv"],
     },
     {
       entry: "backward_key_value",
-      reads: ["q", "k", "v", "log_sum_exp", "row_dot", "sequence_end", "d_y"],
-      writes: ["d_k", "d_v"],
+      reads: ["qkv", "position", "table", "log_sum_exp", "row_dot", "sequence_end", "d_y"],
+      writes: ["d_qkv"],
     },
   ),
 );
 
 /**
- * Causal grouped-query attention over packed sequences. Token i attends to the keys sequence_start[i] .. i:
- * y_i = sum_j softmax_j(q_i k_j / sqrt(D)) v_j, per query head; query head h uses key/value head h * kv_heads / heads.
+ * Causal grouped-query attention over packed sequences, rotary embedding included. Columns of `qkv` are all query heads,
+ * then all key heads, then all value heads, W = (heads + 2 kv_heads) D. Token i attends to the keys
+ * sequence_start[i] .. i: y_i = sum_j softmax_j(q_i k_j / sqrt(D)) v_j, per query head; query head h uses key/value head
+ * h * kv_heads / heads. With `position` and `table` (see `ropeTable`), q and k are first rotated by the angles
+ * table[position]; the caller keeps positions below P, and neither takes a gradient.
  * `sequence_start` holds for each token the index of its sequence's first token, `sequence_end` one past its last; both
  * are ascending. Memory is linear in N in both directions: scores are computed again in backward.
- * @source Dao 2023 (FlashAttention-2), algorithms 1 and 2, with the key and query passes of backward apart
+ * @source Dao 2023 (FlashAttention-2), algorithms 1 and 2, with the key and query passes of backward apart;
+ * rotation as in the op `rope`
  */
 export const attention = defineOp({
   name: "attention",
   inputs: {
-    q: f32("N Q"),
-    k: f32("N KV"),
-    v: f32("N KV"),
+    qkv: f32("N W"),
+    position: optional(u32("N")),
+    table: optional(f32("P D")),
     sequence_start: u32("N"),
     sequence_end: u32("N"),
   },
   outputs: { y: f32("N Q") },
   saved: { log_sum_exp: f32("N H") },
   params: { heads: u32Param(1), kv_heads: u32Param(1) },
-  derived: ["H", "D", "E"],
-  derive: ({ Q, KV, heads, kv_heads }) => {
-    const D = Q / heads;
-    if (!Number.isInteger(D) || heads % kv_heads !== 0 || KV !== kv_heads * D) {
+  derived: ["H", "Q", "D", "E"],
+  derive: ({ W, D: tableWidth, heads, kv_heads }) => {
+    const D = W / (heads + 2 * kv_heads);
+    if (!Number.isInteger(D) || heads % kv_heads !== 0) {
       throw new ArgumentError(
-        `[attention] heads do not fit: got heads ${heads}, kv_heads ${kv_heads}, ${Q} query and ${KV} key columns, expected heads divisible by kv_heads, and columns = heads * D. Check the configuration.`,
+        `[attention] heads do not fit: got heads ${heads}, kv_heads ${kv_heads} and ${W} columns, expected heads divisible by kv_heads, and (heads + 2 kv_heads) D columns. Check the configuration.`,
       );
     }
-    return { H: heads, D, E: rowElements(D) };
+    if (tableWidth !== undefined && (tableWidth !== D || D % 2 !== 0)) {
+      throw new ArgumentError(
+        `[attention] table does not fit: got ${tableWidth} columns, expected the even head width ${D}. Check the table's headDim.`,
+      );
+    }
+    return { H: heads, Q: heads * D, D, E: rowElements(D) };
   },
   forward: [
     kernel(
@@ -144,56 +155,67 @@ export const attention = defineOp({
         tiled: forwardShader.forward,
         looped: loopedShader.forward,
         parts: headParts,
-        vectors: ["q", "k", "v", "y"],
+        vectors: ["qkv", "table", "y"],
       },
       {
         entry: "forward",
-        reads: ["q", "k", "v", "sequence_start"],
+        reads: ["qkv", "position", "table", "sequence_start"],
         writes: ["y", "log_sum_exp"],
       },
     ),
   ],
   backward: (context) => {
     const { run, views, scalars, accumulate, scratch } = context;
-    // the kernels overwrite: gradients to be added to, and unwanted ones, go to scratch first
-    const made: Record<string, ArrayView> = {};
-    for (const name of ["q", "k", "v"]) {
-      const wanted = views[`d_${name}`];
-      made[`d_${name}`] =
-        wanted && !accumulate.has(`d_${name}`)
-          ? wanted
-          : scratch(`d_${name}`, (views[name] as ArrayView).shape);
-    }
-    const all = { ...views, ...made, row_dot: scratch("row_dot", (views.log_sum_exp as ArrayView).shape) };
-    run(queryUnit, all, scalars);
-    if (views.d_k || views.d_v) run(keyValueUnit, all, scalars);
-    for (const name of accumulate) addInto(context, views[name] as ArrayView, made[name] as ArrayView);
+    // the kernels overwrite: a gradient to be added to goes to scratch first
+    const qkv = views.qkv as ArrayView;
+    const adds = accumulate.has("d_qkv");
+    const d_qkv = adds ? scratch("d_qkv", qkv.shape) : (views.d_qkv as ArrayView);
+    const row_dot = scratch("row_dot", (views.log_sum_exp as ArrayView).shape);
+    run(queryUnit, { ...views, d_qkv, row_dot }, scalars);
+    run(keyValueUnit, { ...views, d_qkv, row_dot }, scalars);
+    if (adds) addInto(context, views.d_qkv as ArrayView, d_qkv);
   },
-  reference: ({ q, k, v, sequence_start }, { N, Q, KV, D, heads, kv_heads }) => {
+  reference: ({ qkv, position, table, sequence_start }, { N, W, Q, D, heads, kv_heads }) => {
     const y = new Float64Array(N * Q);
+    // heads in the order of the columns: queries, keys, values
+    const row = (n: number, head: number) => qkv.subarray(n * W + head * D, n * W + (head + 1) * D);
+    const rotated = (n: number, head: number) =>
+      table ? rotate(row(n, head), table.subarray(position[n] * D, (position[n] + 1) * D)) : row(n, head);
+    const keys = Array.from({ length: N }, (_, n) =>
+      Array.from({ length: kv_heads }, (_, kvHead) => rotated(n, heads + kvHead)),
+    );
     for (let i = 0; i < N; i++) {
       for (let head = 0; head < heads; head++) {
         const kvHead = Math.floor((head * kv_heads) / heads);
-        const query = q.subarray(i * Q + head * D, i * Q + (head + 1) * D);
+        const query = rotated(i, head);
         const weights: number[] = [];
         for (let j = sequence_start[i]; j <= i; j++) {
-          const key = k.subarray(j * KV + kvHead * D, j * KV + (kvHead + 1) * D);
+          const key = keys[j][kvHead];
           weights.push(query.reduce((sum, value, d) => sum + value * key[d], 0) / Math.sqrt(D));
         }
         const top = Math.max(...weights);
         const total = weights.reduce((sum, score) => sum + Math.exp(score - top), 0);
         weights.forEach((score, at) => {
-          const value = (sequence_start[i] + at) * KV + kvHead * D;
-          for (let d = 0; d < D; d++)
-            y[i * Q + head * D + d] += (Math.exp(score - top) / total) * v[value + d];
+          const value = row(sequence_start[i] + at, heads + kv_heads + kvHead);
+          for (let d = 0; d < D; d++) y[i * Q + head * D + d] += (Math.exp(score - top) / total) * value[d];
         });
       }
     }
     return { y };
   },
   // half the square of one sequence of N tokens: an upper bound for packed sequences
-  cost: ({ N, Q, KV }) => ({
-    forward: { flops: 2 * N * N * Q, bytes: 8 * N * (Q + KV) },
-    backward: { flops: 7 * N * N * Q, bytes: 12 * N * (2 * Q + 2 * KV) },
+  cost: ({ N, Q, W }) => ({
+    forward: { flops: 2 * N * N * Q, bytes: 4 * N * (W + Q) },
+    backward: { flops: 7 * N * N * Q, bytes: 4 * N * (2 * W + 2 * Q) },
   }),
 });
+
+/** A row of one head turned by the angles in a row of the table: cosines, then sines. */
+function rotate(row: Float64Array, angles: Float64Array): Float64Array {
+  const half = row.length / 2;
+  return row.map((value, d) =>
+    d < half
+      ? value * angles[d] - row[d + half] * angles[d + half]
+      : value * angles[d - half] + row[d - half] * angles[d],
+  );
+}

@@ -43,6 +43,14 @@ function slice(rows: Rows, from: number, to: number): Rows {
   return { q: cut(rows.q, HEADS * D), k: cut(rows.k, KV_HEADS * D), v: cut(rows.v, KV_HEADS * D) };
 }
 
+/** Columns of one matrix of N rows after the other's. */
+function sideBySide(N: number, parts: readonly Float32Array[]): Float32Array {
+  const rows = Array.from({ length: N }, (_, n) =>
+    parts.flatMap((part) => [...part.subarray((n * part.length) / N, ((n + 1) * part.length) / N)]),
+  );
+  return Float32Array.from(rows.flat());
+}
+
 async function attend(
   launcher: Launcher,
   { q, k, v }: Rows,
@@ -61,9 +69,7 @@ async function attend(
   const { y } = tape.apply(
     attention,
     {
-      q: tape.input(q, [N, HEADS * D]),
-      k: tape.input(k, [N, kvHeads * D]),
-      v: tape.input(v, [N, kvHeads * D]),
+      qkv: tape.input(sideBySide(N, [q, k, v]), [N, (HEADS + 2 * kvHeads) * D]),
       sequence_start: tape.input(Uint32Array.from(starts)),
       sequence_end: tape.input(Uint32Array.from(ends)),
     },
