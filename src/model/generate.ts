@@ -2,7 +2,7 @@
 import { Tape } from "../autograd/tape.js";
 import { Tensor } from "../autograd/tensor.js";
 import { ArgumentError } from "../core/errors.js";
-import { appendKv, attentionDecode, gatherRows, linear, sample } from "../kernels/index.js";
+import { appendKv, attentionDecode, gatherRows, linear, rope, sample } from "../kernels/index.js";
 import { type PackedTokens, packSequences } from "./packing.js";
 import { headWidth } from "./parameters.js";
 import type { Attend, DeviceBatch, Qwen2Model } from "./qwen2.js";
@@ -223,9 +223,10 @@ export class Generator {
     const index = active.length > packed.offsets.length - 1 ? tape.input(Uint32Array.from(rows)) : undefined;
     const spread = (x: Tensor) => (index ? tape.apply(gatherRows, { x, index }).y : x);
     const full = this.model.packedAttention(tape, batch);
-    return (layer, projections) => {
-      this.#append(layer, spread(projections.k), spread(projections.v), slot, position);
-      return full(layer, projections);
+    return (layer, qkv) => {
+      const { k, v } = this.#split(tape, qkv, batch.position);
+      this.#append(layer, spread(k), spread(v), slot, position);
+      return full(layer, qkv);
     };
   }
 
@@ -233,11 +234,31 @@ export class Generator {
     const { num_attention_heads: heads, num_key_value_heads: kv_heads } = this.model.config;
     const slot = tape.input(Uint32Array.from(active, (one) => one.slot));
     const length = tape.input(Uint32Array.from(active, (one) => one.length));
-    return (layer, { q, k, v }) => {
+    return (layer, qkv) => {
+      const { q, k, v } = this.#split(tape, qkv, batch.position);
       this.#append(layer, k, v, slot, batch.position);
       const caches = { key_cache: this.#keys[layer], value_cache: this.#values[layer] };
       return tape.apply(attentionDecode, { q, ...caches, slot, length }, { heads, kv_heads }).y;
     };
+  }
+
+  /** Query, key and value columns of a packed projection, queries and keys rotated. */
+  #split(tape: Tape, qkv: Tensor, position: Tensor): { q: Tensor; k: Tensor; v: Tensor } {
+    const { config, ropeTable: table } = this.model;
+    const { num_attention_heads: H, num_key_value_heads: kvHeads } = config;
+    const D = headWidth(config);
+    const N = qkv.shape[0] as number;
+    const rows = tape.reshape(qkv, [N * (H + 2 * kvHeads), D]);
+    const pick = (first: number, heads: number) => {
+      const index = Uint32Array.from(
+        { length: N * heads },
+        (_, at) => Math.floor(at / heads) * (H + 2 * kvHeads) + first + (at % heads),
+      );
+      const picked = tape.apply(gatherRows, { x: rows, index: tape.input(index) }).y;
+      return tape.reshape(picked, [N, heads * D]);
+    };
+    const rotate = (x: Tensor, heads: number) => tape.apply(rope, { x, position, table }, { heads }).y;
+    return { q: rotate(pick(0, H), H), k: rotate(pick(H, kvHeads), kvHeads), v: pick(H + kvHeads, kvHeads) };
   }
 
   #append(layer: number, k: Tensor, v: Tensor, slot: Tensor, position: Tensor): void {
