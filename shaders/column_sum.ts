@@ -5,8 +5,7 @@
  */
 import { wgsl } from "wgsl-preprocessor/wgsl-preprocessor.js";
 
-/** @param term WGSL of what is added, over `row` and `c` */
-export function partial(term = "read_x(row * params.C + c)"): string {
+export function partial(): string {
   return wgsl`
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
@@ -17,13 +16,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   let c = (index % blocks) * 64u + local;
   if (part >= params.P || c >= params.C) { return; }
   var sum = 0.0;
-  for (var row = part * params.R; row < min(params.N, (part + 1u) * params.R); row++) { sum += ${term}; }
+  for (var row = part * params.R; row < min(params.N, (part + 1u) * params.R); row++) { sum += read_x(row * params.C + c); }
   partial[part * params.C + c] = sum;
 }`;
 }
 
-/** @param gradient name of the written gradient */
-export function total(gradient = "d_y"): string {
+export function total(): string {
   return wgsl`
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
@@ -32,6 +30,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   if (c >= params.C) { return; }
   var sum = 0.0;
   for (var part = 0u; part < params.P; part++) { sum += partial[part * params.C + c]; }
-  store_${gradient}(c, sum);
+  store_d_y(c, sum);
 }`;
 }

@@ -8,6 +8,7 @@
  * No shared memory, no barrier. Each element of y adds its products in ascending k, four to a step.
  */
 import { wgsl } from "wgsl-preprocessor/wgsl-preprocessor.js";
+import { finish, finishRow, type MatmulText, read, rowValue, scaled } from "./matmul_text.js";
 
 export interface LaneTile {
   /** Invocations of a workgroup. */
@@ -23,29 +24,6 @@ export interface LaneTile {
   readonly exchange: "broadcast" | "swap" | "none";
 }
 
-/** Which operand is stored transposed, and what divides by 4: only aligned rows can be read and written as vec4. */
-export interface MatmulLayout {
-  readonly transposeA: boolean;
-  readonly transposeB: boolean;
-  readonly vectorA: boolean;
-  readonly vectorB: boolean;
-  readonly vectorY: boolean;
-  /** K is not a multiple of 4: the last step is guarded. */
-  readonly tail: boolean;
-}
-
-export interface MatmulText extends MatmulLayout {
-  readonly bias: boolean;
-  /** `add`: y += the product; `partial`: the parts of a split K go to `partial` [B, P, M, N] instead of y. */
-  readonly output: "y" | "add" | "partial";
-}
-
-/** Stores a value as the output asks. */
-export function storeText(output: MatmulText["output"], index: string, value: string): string {
-  if (output === "partial") return `partial[${index}] = ${value};`;
-  return output === "add" ? `y[${index}] += ${value};` : `y[${index}] = ${value};`;
-}
-
 const STEP = [0, 1, 2, 3] as const;
 const PART = ["x", "y", "z", "w"] as const;
 
@@ -58,6 +36,8 @@ enable subgroups;
 #endif
 ${text.vectorA ? "" : guardedLoad("a")}
 ${text.vectorB ? "" : guardedLoad("b")}
+${text.kScale && text.tail ? guardedLoad("k_scale") : ""}
+${finish(text)}
 @compute @workgroup_size(${lanes})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(${lane}) lane: u32) {
@@ -78,7 +58,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 ${addressesOfA(tile, text)}
 ${addressesOfB(tile, text)}
 ${accumulators(tile)}
+${rowSumStart(tile, text)}
   for (var k = k_start; k < k_end; k += 4u) {
+${text.kScale ? `    let scale = ${text.tail ? "load_k_scale(k, k_end - k)" : "k_scale[k / 4u]"};` : ""}
 ${loadsOfA(tile, text)}
 ${loadsOfB(tile, text)}
 ${products(tile, text)}
@@ -89,9 +71,10 @@ ${stores(tile, text)}
 
 /** vec4 from unaligned memory; elements from `count` (at least 1) on read as 0. */
 function guardedLoad(name: string): string {
-  const element = (i: number) => `select(0.0, ${name}[offset + min(${i}u, count - 1u)], count > ${i}u)`;
+  const element = (i: number) =>
+    `select(0.0, ${read(name, `offset + min(${i}u, count - 1u)`)}, count > ${i}u)`;
   return `fn load_${name}(offset: u32, count: u32) -> vec4<f32> {
-  return vec4<f32>(${name}[offset], ${element(1)}, ${element(2)}, ${element(3)});
+  return vec4<f32>(${read(name, "offset")}, ${element(1)}, ${element(2)}, ${element(3)});
 }`;
 }
 
@@ -121,26 +104,34 @@ function addressesOfA(tile: LaneTile, { transposeA, vectorA }: MatmulText): stri
   });
 }
 
-function loadsOfA(tile: LaneTile, { transposeA, vectorA, tail }: MatmulText): string {
+function loadsOfA(tile: LaneTile, text: MatmulText): string {
+  const { rowSum, kScale } = text;
   return lines(loadCount(tile), (i) => {
-    if (!transposeA) {
-      return vectorA
-        ? `    let a${i} = a[(a_row${i} + k) / 4u];`
-        : `    let a${i} = load_a(a_row${i} + k, k_end - k);`;
+    if (rowSum === "squares") {
+      const whole = `    let whole${i} = ${loadOfA(tile, text, i)};\n    row_sum${i} += dot(whole${i}, whole${i});`;
+      return `${whole}\n    let a${i} = whole${i}${kScale ? " * scale" : ""};`;
     }
-    if (tile.exchange === "swap") {
-      const elements = STEP.map((j) =>
-        tail
-          ? `select(0.0, a[a_row${i} + min(k + ${j}u, params.K - 1u) * params.M], k + ${j}u < k_end)`
-          : `a[a_row${i} + (k + ${j}u) * params.M]`,
-      );
-      return `    let a${i} = vec4<f32>(${elements.join(", ")});`;
-    }
-    const k = tail ? `min(k + a_step${i}, params.K - 1u)` : `(k + a_step${i})`;
-    const offset = `a_row${i} + ${k} * params.M`;
-    const load = vectorA ? `a[(${offset}) / 4u]` : `load_a(${offset}, params.M - (a_row${i} - a_start))`;
-    return `    let a${i} = ${tail ? `select(vec4<f32>(), ${load}, k + a_step${i} < k_end)` : load};`;
+    const load = `    let a${i} = ${loadOfA(tile, text, i)};`;
+    return rowSum ? `${load}\n    row_sum${i} += a${i};` : load;
   });
+}
+
+function loadOfA(tile: LaneTile, { transposeA, vectorA, tail }: MatmulText, i: number): string {
+  if (!transposeA) return vectorA ? read("a", `(a_row${i} + k) / 4u`) : `load_a(a_row${i} + k, k_end - k)`;
+  if (tile.exchange === "swap") {
+    const elements = STEP.map((j) =>
+      tail
+        ? `select(0.0, ${read("a", `a_row${i} + min(k + ${j}u, params.K - 1u) * params.M`)}, k + ${j}u < k_end)`
+        : read("a", `a_row${i} + (k + ${j}u) * params.M`),
+    );
+    return `vec4<f32>(${elements.join(", ")})`;
+  }
+  const k = tail ? `min(k + a_step${i}, params.K - 1u)` : `(k + a_step${i})`;
+  const offset = `a_row${i} + ${k} * params.M`;
+  const load = vectorA
+    ? read("a", `(${offset}) / 4u`)
+    : `load_a(${offset}, params.M - (a_row${i} - a_start))`;
+  return tail ? `select(vec4<f32>(), ${load}, k + a_step${i} < k_end)` : load;
 }
 
 /** Plain B: one vec4 of columns for each k. Transposed B: four columns, one vec4 of k each. */
@@ -154,21 +145,23 @@ function addressesOfB({ groups, lanes }: LaneTile, { transposeB, vectorB }: Matm
   });
 }
 
-function loadsOfB({ groups }: LaneTile, { transposeB, vectorB, tail }: MatmulText): string {
+function loadsOfB({ groups }: LaneTile, text: MatmulText): string {
+  const { transposeB, vectorB, tail } = text;
+  const scales = text.kScale && text.rowSum !== "squares";
   return lines(groups, (c) => {
     if (!transposeB) {
       return STEP.map((j) => {
         const k = tail ? `min(k + ${j}u, params.K - 1u)` : `(k + ${j}u)`;
         const offset = `b_column${c} + ${k} * params.N`;
         const load = vectorB
-          ? `b[(${offset}) / 4u]`
+          ? read("b", `(${offset}) / 4u`)
           : `load_b(${offset}, params.N - (b_column${c} - b_start))`;
-        return `    let b${c}_${j} = ${load};`;
+        return `    let b${c}_${j} = ${load}${scales ? ` * scale.${PART[j]}` : ""};`;
       }).join("\n");
     }
     const rows = STEP.map((j) => {
-      const load = vectorB ? `b[(b_row${c}_${j} + k) / 4u]` : `load_b(b_row${c}_${j} + k, k_end - k)`;
-      return `    let c${c}_${j} = ${load};`;
+      const load = vectorB ? read("b", `(b_row${c}_${j} + k) / 4u`) : `load_b(b_row${c}_${j} + k, k_end - k)`;
+      return `    let c${c}_${j} = ${load}${scales ? " * scale" : ""};`;
     });
     const columns = PART.map(
       (part, j) => `    let b${c}_${j} = vec4<f32>(${STEP.map((i) => `c${c}_${i}.${part}`).join(", ")});`,
@@ -180,17 +173,48 @@ function loadsOfB({ groups }: LaneTile, { transposeB, vectorB, tail }: MatmulTex
 /** Declares x0 .. x3: the elements of A at the four k of a step for sum `row` of each lane. */
 function elementsOfA(tile: LaneTile, transposeA: boolean, row: number): string {
   if (tile.exchange === "swap") {
-    const swap = ["", "quadSwapX", "quadSwapY", "quadSwapDiagonal"][row % 4];
     const parts = STEP.map((j) => `let x${j} = x.${PART[j]};`).join(" ");
-    return `let x = ${swap}(a${Math.floor(row / 4)}); ${parts}`;
+    return `let x = ${fromLane(tile, "a", row)}; ${parts}`;
   }
   return STEP.map((j) => {
     const vector = transposeA ? j * (tile.rows / 4) + Math.floor(row / 4) : row;
-    const part = PART[transposeA ? row % 4 : j];
-    if (tile.exchange === "none") return `let x${j} = a${vector}.${part};`;
-    const register = Math.floor(vector / tile.lanes);
-    return `let x${j} = subgroupBroadcast(a${register}.${part}, ${vector % tile.lanes}u);`;
+    return `let x${j} = ${fromLane(tile, "a", vector, `.${PART[transposeA ? row % 4 : j]}`)};`;
   }).join(" ");
+}
+
+/** What the lane with vector `vector` of A keeps in a register under `name`; of quads, the lane with that row for this lane. */
+function fromLane({ exchange, lanes }: LaneTile, name: string, vector: number, part = ""): string {
+  if (exchange === "none") return `${name}${vector}${part}`;
+  if (exchange === "swap") {
+    const swap = ["", "quadSwapX", "quadSwapY", "quadSwapDiagonal"][vector % 4];
+    return `${swap}(${name}${Math.floor(vector / 4)}${part})`;
+  }
+  return `subgroupBroadcast(${name}${Math.floor(vector / lanes)}${part}, ${vector % lanes}u)`;
+}
+
+/** Sums over rows of A, as far as a lane loads them. */
+function rowSumStart(tile: LaneTile, { rowSum }: MatmulText): string {
+  if (!rowSum) return "";
+  const zero = rowSum === "squares" ? "0.0" : "vec4<f32>()";
+  return lines(loadCount(tile), (i) => `  var row_sum${i} = ${zero};`);
+}
+
+/** Declares `row_values`, what finishes or leaves each row of this lane. */
+function rowValues(tile: LaneTile, text: MatmulText): string {
+  if (!text.rowSum) return "";
+  const own =
+    text.rowSum === "values" && tile.exchange === "swap" ? "dot(row_sum#, vec4<f32>(1.0))" : "row_sum#";
+  const values = lines(
+    loadCount(tile),
+    (i) => `  let row_value${i} = ${rowValue(text, own.replace("#", `${i}`))};`,
+  );
+  const rows = Array.from({ length: tile.rows }, (_, row) => {
+    if (text.rowSum === "squares" || tile.exchange === "swap") return fromLane(tile, "row_value", row);
+    const quarter = tile.rows / 4;
+    const vectors = STEP.map((j) => j * quarter + Math.floor(row / 4));
+    return vectors.map((vector) => fromLane(tile, "row_value", vector, `.${PART[row % 4]}`)).join(" + ");
+  });
+  return `${values}\n  var row_values = array<f32, ${tile.rows}>(${rows.join(", ")});`;
 }
 
 /** SwiftShader's compiler keeps every intermediate vec4 in memory, so the sums of quads are kept as scalars. */
@@ -219,30 +243,23 @@ function products(tile: LaneTile, { transposeA }: MatmulText): string {
 }
 
 /** In a loop over the rows that exist: stores spelt out for each row would be more code than the products. */
-function stores(tile: LaneTile, { bias, output, vectorY }: MatmulText): string {
+function stores(tile: LaneTile, text: MatmulText): string {
   const { rows, groups, lanes } = tile;
   const sums = Array.from({ length: rows * groups }, (_, i) =>
     isScalar(tile) ? `vec4<f32>(${PART.map((part) => `sum${i}${part}`).join(", ")})` : `sum${i}`,
   );
-  const columns = lines(groups, (c) => {
-    const at = `y_column${c}`;
-    const head = `    let ${at} = column + ${c * lanes * 4}u;\n    let value${c} = sums[r * ${groups}u + ${c}u];`;
-    if (vectorY) {
-      const value = bias ? `value${c} + bias[${at} / 4u]` : `value${c}`;
-      return `${head}\n    if (${at} < params.N) { ${storeText(output, `(start + ${at}) / 4u`, value)} }`;
-    }
-    const parts = PART.map((part, j) => {
-      const value = bias ? `value${c}.${part} + bias[${at} + ${j}u]` : `value${c}.${part}`;
-      return `    if (${at} + ${j}u < params.N) { ${storeText(output, `start + ${at} + ${j}u`, value)} }`;
-    });
-    return [head, ...parts].join("\n");
+  const store = lines(groups, (c) => {
+    const sum = scaled(text, `sums[r * ${groups}u + ${c}u]`, "row_values[r]");
+    return `    finish(part, y_row, column + ${c * lanes * 4}u, ${sum});`;
   });
   const isSwapped = tile.exchange === "swap";
-  const store = `    let start = (part * params.M + y_row) * params.N;\n${columns}`;
+  const storeRow = `    if (column == 0u && y_row < params.M) { ${finishRow(text, "y_row", "row_values[r]")} }`;
   return `  var sums = array<vec4<f32>, ${rows * groups}>(${sums.join(", ")});
+${rowValues(tile, text)}
   let present = min(${rows}u, ${isSwapped ? "(params.M - row + 3u) / 4u * 4u" : "params.M - row"});
   for (var r = 0u; r < present; r++) {
     let y_row = row + ${isSwapped ? "(r ^ lane)" : "r"};
-${isSwapped ? `    if (y_row >= params.M) { continue; }\n${store}` : store}
+${text.rowSum ? storeRow : ""}
+${store}
   }`;
 }

@@ -19,7 +19,16 @@
  * There are no other subgroup operations in this module: drivers have crashed on both together.
  */
 import { wgsl } from "wgsl-preprocessor/wgsl-preprocessor.js";
-import { type MatmulText, storeText } from "./matmul_lanes.js";
+import {
+  addRowSum,
+  kScale,
+  type Loader,
+  loadCount,
+  place,
+  rowSumElements,
+  rowSums,
+} from "./matmul_loader.js";
+import { finish, type MatmulLayout, type MatmulText, read, scaled } from "./matmul_text.js";
 import { tileStart } from "./matmul_tiles.js";
 
 export interface MatrixTile {
@@ -46,53 +55,63 @@ const STAGED_PADDING = 8;
 const RESULT_PADDING = 4;
 
 /** How one operand lies in memory and in its shared tile. */
-interface Operand {
-  readonly name: "a" | "b";
-  /** Rows of A or columns of B in a tile. */
-  readonly size: number;
+interface Operand extends Loader {
   readonly first: string;
   readonly limit: string;
-  /** Memory is contiguous along k. */
-  readonly alongK: boolean;
-  /** Elements that one load fetches. */
-  readonly width: 1 | 4;
   /** f16 from one row of the shared tile to the next. */
   readonly stride: number;
   /** f16 of the shared tile. */
   readonly elements: number;
+  /** Factors of k are applied to it. */
+  readonly scaled: boolean;
 }
 
-type Layout = Pick<MatmulText, "transposeA" | "transposeB" | "vectorA" | "vectorB">;
+type Layout = Pick<MatmulLayout, "transposeA" | "transposeB" | "vectorA" | "vectorB"> &
+  Partial<Pick<MatmulText, "kScale" | "rowSum">>;
 
 export const matrixInvocations = ({ subgroupsM, subgroupsN, subgroupSize }: MatrixTile): number =>
   subgroupsM * subgroupsN * subgroupSize;
 
-/** Bytes of shared memory. */
+/** Bytes of shared memory, row values included. */
 export function matrixSharedBytes(tile: MatrixTile, layout: Layout): number {
   const operands = operandsOf(tile, layout);
   const staged = operands.reduce((sum, { elements }) => sum + 2 * elements, 0);
-  const parts = tile.split ? 2 : 1;
-  return parts * (staged + 4 * tile.subgroupsM * tile.subgroupsN * resultElements(tile));
+  return (tile.split ? 2 : 1) * staged + 4 * (sharedResults(tile, operands[0]) + tile.tileM);
 }
+
+/** Floats of shared memory for result matrices, and for sums over rows before. */
+const sharedResults = (tile: MatrixTile, a: Operand): number =>
+  Math.max(
+    (tile.split ? 2 : 1) * tile.subgroupsM * tile.subgroupsN * resultElements(tile),
+    rowSumElements(a),
+  );
 
 const resultElements = ({ matrix }: MatrixTile): number => matrix.M * (matrix.N + RESULT_PADDING);
 
-function operandsOf({ tileM, tileN, tileK }: MatrixTile, layout: Layout): [Operand, Operand] {
-  const operand = (
-    name: "a" | "b",
-    size: number,
-    first: string,
-    limit: string,
-    alongK: boolean,
-    vector: boolean,
-  ): Operand => {
+function operandsOf(tile: MatrixTile, layout: Layout): [Operand, Operand] {
+  const { tileM, tileN, tileK } = tile;
+  const invocations = matrixInvocations(tile);
+  const ofRows = layout.rowSum === "squares";
+  const operand = (name: "a" | "b", size: number, alongK: boolean, vector: boolean): Operand => {
     const stride = (alongK ? tileK : size) + STAGED_PADDING;
-    const elements = (alongK ? size : tileK) * stride;
-    return { name, size, first, limit, alongK, width: vector ? 4 : 1, stride, elements };
+    return {
+      name,
+      size,
+      tileK,
+      invocations,
+      alongK,
+      width: vector ? 4 : 1,
+      stride,
+      elements: (alongK ? size : tileK) * stride,
+      first: name === "a" ? "row" : "column",
+      limit: name === "a" ? "params.M" : "params.N",
+      scaled: layout.kScale === true && ofRows === (name === "a"),
+      ...(name === "a" && { rowSum: layout.rowSum }),
+    };
   };
   return [
-    operand("a", tileM, "row", "params.M", !layout.transposeA, layout.vectorA),
-    operand("b", tileN, "column", "params.N", layout.transposeB, layout.vectorB),
+    operand("a", tileM, !layout.transposeA, layout.vectorA),
+    operand("b", tileN, layout.transposeB, layout.vectorB),
   ];
 }
 
@@ -101,32 +120,36 @@ export function matmulMatrix(tile: MatrixTile, text: MatmulText): string {
   const invocations = matrixInvocations(tile);
   const operands = operandsOf(tile, text);
   const parts = split ? 2 : 1;
-  const load = operands.map((operand) => loads(operand, tileK, invocations)).join("\n");
+  const load = operands.map((operand) => loads(operand, text)).join("\n");
+  const rows = rowSums(operands[0], text, "results");
   return wgsl`
 enable f16;
 enable subgroups;
 enable chromium_experimental_subgroup_matrix;
 diagnostic(off, chromium.subgroup_matrix_uniformity);
 ${operands.map(({ name, elements }) => `var<workgroup> tile_${name}: array<f16, ${parts * elements}>;`).join("\n")}
-var<workgroup> results: array<f32, ${parts * subgroupsM * subgroupsN * resultElements(tile)}>;
-
+var<workgroup> results: array<f32, ${sharedResults(tile, operands[0])}>;
+${rows.declaration}
+${finish(text)}
 ${tileStart(tile, invocations)}
   let subgroup = local / ${subgroupSize}u;
   let lane = local % ${subgroupSize}u;
   let own_row = subgroup / ${subgroupsN}u * ${tileM / subgroupsM}u;
   let own_column = subgroup % ${subgroupsN}u * ${tileN / subgroupsN}u;
 ${sums(tile)}
-${operands.map((operand) => registers(operand, tileK, invocations)).join("\n")}
+${rows.start}
+${operands.map(registers).join("\n")}
   var next_k = k_start;
 ${load}
   for (var k = k_start; k < k_end; k += ${tileK}u) {
-${operands.map((operand) => staging(operand, tileK, invocations, split)).join("\n")}
+${operands.map((operand) => staging(operand, split)).join("\n")}
     workgroupBarrier(); // the tiles are complete
     next_k = k + ${tileK}u;
 ${load}
 ${each(tileK / matrix.K, (step) => products(step, tile, operands))}
     workgroupBarrier(); // everybody has read the tiles
   }
+${rows.end}
 ${stores(tile, text)}
 }`;
 }
@@ -151,58 +174,50 @@ function sums(tile: MatrixTile): string {
   );
 }
 
-/** Loads of one operand's tile that each invocation does. */
-const loadCount = ({ size, width }: Operand, tileK: number, invocations: number): number =>
-  (size * tileK) / width / invocations;
-
 const elementOf = ({ width }: Operand): string => (width === 4 ? "vec4<f32>" : "f32");
 
-function registers(operand: Operand, tileK: number, invocations: number): string {
-  return each(
-    loadCount(operand, tileK, invocations),
-    (i) => `  var ${operand.name}${i} = ${elementOf(operand)}();`,
-  );
-}
-
-/** Where load `i` lies in the tile: declares in_k and in_size. */
-function place({ size, alongK, width }: Operand, tileK: number, invocations: number, i: number): string {
-  const fast = (alongK ? tileK : size) / width;
-  const along = `slot % ${fast}u * ${width}u`;
-  const across = `slot / ${fast}u`;
-  return `let slot = local + ${i * invocations}u; let in_k = ${alongK ? along : across}; let in_size = ${alongK ? across : along};`;
+/** What one load of a tile leaves in registers: the elements, and the factors of their k. */
+function registers(operand: Operand): string {
+  const { name, alongK } = operand;
+  return each(loadCount(operand), (i) => {
+    const factors = `  var ${name}_scale${i} = ${alongK ? elementOf(operand) : "f32"}();`;
+    return `  var ${name}${i} = ${elementOf(operand)}();${operand.scaled ? factors : ""}`;
+  });
 }
 
 /** Fetches the tile at next_k into registers; what lies past an edge becomes 0. */
-function loads(operand: Operand, tileK: number, invocations: number): string {
+function loads(operand: Operand, { tail }: MatmulText): string {
   const { name, first, limit, alongK, width } = operand;
   const offset = alongK ? `at * params.K + at_k` : `at_k * ${limit} + at`;
-  return each(
-    loadCount(operand, tileK, invocations),
-    (i) => `    { ${place(operand, tileK, invocations, i)}
+  return each(loadCount(operand), (i) => {
+    const value = read(name, `(${name}_start + ${offset})${width === 4 ? " / 4u" : ""}`);
+    const factors = operand.scaled ? ` ${name}_scale${i} = ${kScale(operand, tail, "at_k")};` : "";
+    return `    { ${place(operand, i)}
       let at_k = next_k + in_k;
       let at = ${first} + in_size;
       ${name}${i} = ${elementOf(operand)}();
-      if (at_k < k_end && at < ${limit}) { ${name}${i} = ${name}[(${name}_start + ${offset})${width === 4 ? " / 4u" : ""}]; } }`,
-  );
+      if (at_k < k_end && at < ${limit}) { ${name}${i} = ${value};${factors} } }`;
+  });
 }
 
 /** Rounds the registers to f16 and puts them into the shared tile: high parts, then low parts. */
-function staging(operand: Operand, tileK: number, invocations: number, split: boolean): string {
+function staging(operand: Operand, split: boolean): string {
   const { name, alongK, width, stride, elements } = operand;
   const half = width === 4 ? "vec4<f16>" : "f16";
   const part = (i: number) => (width === 4 ? `[${i}]` : "");
-  return each(loadCount(operand, tileK, invocations), (i) => {
-    const value = `${name}${i}`;
+  return each(loadCount(operand), (i) => {
     const convert = split
-      ? highAndLow(value, elementOf(operand), half)
-      : `      let high = ${half}(${value});`;
+      ? highAndLow("value", elementOf(operand), half)
+      : `      let high = ${half}(value);`;
     const writes = each(width, (w) => {
       const target = `tile_${name}[target_at + ${w}u`;
       const writeLow = split ? ` ${target} + ${elements}u] = low${part(w)};` : "";
       return `      ${target}] = high${part(w)};${writeLow}`;
     });
-    return `    { ${place(operand, tileK, invocations, i)}
+    return `    { ${place(operand, i)}
       let target_at = ${alongK ? `in_size * ${stride}u + in_k` : `in_k * ${stride}u + in_size`};
+      ${addRowSum(operand, i, `${name}${i}`)}
+      let value = ${name}${i}${operand.scaled ? ` * ${name}_scale${i}` : ""};
 ${convert}
 ${writes} }`;
   });
@@ -258,7 +273,7 @@ ${add("cross", "low_left", "right")}`;
   return `    {\n${lefts(false)}${split ? `\n${lefts(true)}` : ""}\n${columns}\n    }`;
 }
 
-/** Brings one result matrix of each subgroup at a time through shared memory to y. */
+/** Brings one result matrix of each subgroup at a time through shared memory to `finish`. */
 function stores(tile: MatrixTile, text: MatmulText): string {
   const { matrix, split, subgroupsM, subgroupsN, subgroupSize } = tile;
   const [ownM, ownN] = ownOf(tile);
@@ -267,42 +282,24 @@ function stores(tile: MatrixTile, text: MatmulText): string {
   const cross = subgroupsM * subgroupsN * size;
   const put = (offset: string, name: string) =>
     `  subgroupMatrixStore<row_major>(&results, ${offset}, ${name}, ${stride}u);`;
+  const gather = (offset: string) =>
+    `vec4<f32>(${[0, 1, 2, 3].map((i) => `results[${offset} + ${i}u]`).join(", ")})`;
+  const value = split ? `(${gather("at")} + ${gather(`at + ${cross}u`)} * ${1 / SPLIT_SCALE})` : gather("at");
+  const quarter = matrix.N / 4;
   const rounds = each(ownM, (m) =>
     each(
       ownN,
       (n) => `${put("own", `sum${m}_${n}`)}
 ${split ? put(`own + ${cross}u`, `cross${m}_${n}`) : ""}
   workgroupBarrier(); // the results of all subgroups are there
-  for (var slot = lane; slot < ${(matrix.M * matrix.N) / (text.vectorY ? 4 : 1)}u; slot += ${subgroupSize}u) {
-${element(tile, text, cross, `own_row + ${m * matrix.M}u`, `own_column + ${n * matrix.N}u`)}
+  for (var slot = lane; slot < ${matrix.M * quarter}u; slot += ${subgroupSize}u) {
+    let at = own + slot / ${quarter}u * ${stride}u + slot % ${quarter}u * 4u;
+    let in_row = own_row + ${m * matrix.M}u + slot / ${quarter}u;
+    let in_column = own_column + ${n * matrix.N}u + slot % ${quarter}u * 4u;
+    finish(part, row + in_row, column + in_column, ${scaled(text, value, "row_values[in_row]")});
   }
   workgroupBarrier(); // the results have been read`,
     ),
   );
   return `  let own = subgroup * ${size}u;\n${rounds}`;
-}
-
-/** One element of y, or four neighbours. */
-function element(
-  { matrix, split }: MatrixTile,
-  { vectorY, bias, output }: MatmulText,
-  cross: number,
-  row: string,
-  column: string,
-): string {
-  const width = vectorY ? 4 : 1;
-  const fast = matrix.N / width;
-  const gather = (offset: string) =>
-    vectorY
-      ? `vec4<f32>(${[0, 1, 2, 3].map((i) => `results[${offset} + ${i}u]`).join(", ")})`
-      : `results[${offset}]`;
-  const low = split ? ` + ${gather(`at + ${cross}u`)} * ${1 / SPLIT_SCALE}` : "";
-  const added = bias ? ` + bias[y_column${vectorY ? " / 4u" : ""}]` : "";
-  const index = `((part * params.M + y_row) * params.N + y_column)${vectorY ? " / 4u" : ""}`;
-  return `    let in_row = slot / ${fast}u;
-    let in_column = slot % ${fast}u * ${width}u;
-    let at = own + in_row * ${matrix.N + RESULT_PADDING}u + in_column;
-    let y_row = row + ${row} + in_row;
-    let y_column = column + ${column} + in_column;
-    if (y_row < params.M && y_column < params.N) { ${storeText(output, index, `${gather("at")}${low}${added}`)} }`;
 }

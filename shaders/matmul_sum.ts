@@ -1,27 +1,38 @@
-/** Adds the parts of a product whose K range was split: partial [B, P, M, N] -> y [B, M, N], parts in ascending order. One
- *  invocation owns four neighbouring elements of y (one, when N is not a multiple of 4); no shared memory. */
+/**
+ * Adds the parts of a product whose K range was split, in ascending order: partial [B, P, M, N] -> y [B, M, N], and
+ * row_sums [B, P, M]. One invocation owns four neighbouring elements of a row; no shared memory.
+ */
 import { wgsl } from "wgsl-preprocessor/wgsl-preprocessor.js";
-import { type MatmulText, storeText } from "./matmul_lanes.js";
+import { finish, finishRow, type MatmulText, rowValue, scaled } from "./matmul_text.js";
 
-export function matmulSum({
-  vectorY,
-  bias,
-  output,
-}: Pick<MatmulText, "vectorY" | "bias" | "output">): string {
-  const width = vectorY ? 4 : 1;
+export function matmulSum(text: MatmulText): string {
+  const { vectorY, rowSum } = text;
+  const at = (part: string, column: string) =>
+    `((batch * params.P + ${part}) * params.M + row) * params.N + ${column}`;
+  const add = vectorY
+    ? `    sum += partial[(${at("part", "column")}) / 4u];`
+    : `    for (var i = 0u; i < min(4u, params.N - column); i++) { sum[i] += partial[${at("part", "column + i")}]; }`;
   return wgsl`
+${finish(text)}
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) local: u32) {
   let index = workgroup_index(group, groups) * 64u + local;
-  let size = params.M * params.N / ${width}u;
-  if (index >= params.B * size) { return; }
-  let start = index / size * params.P * size + index % size;
-  var sum = partial[start];
-  for (var part = 1u; part < params.P; part++) { sum += partial[start + part * size]; }
-#if ${bias}
-  sum += bias[index % (params.N / ${width}u)];
+  let quads = (params.N + 3u) / 4u;
+  if (index >= params.B * params.M * quads) { return; }
+  let batch = index / quads / params.M;
+  let row = index / quads % params.M;
+  let column = index % quads * 4u;
+  var sum = vec4<f32>();
+  for (var part = 0u; part < params.P; part++) {
+${add}
+  }
+#if ${rowSum !== undefined}
+  var total = 0.0;
+  for (var part = 0u; part < params.P; part++) { total += row_sums[(batch * params.P + part) * params.M + row]; }
+  let value = ${rowValue(text, "total")};
+  if (column == 0u) { ${finishRow(text, "row", "value")} }
 #endif
-  ${storeText(output, "index", "sum")}
+  finish(batch, row, column, ${scaled(text, "sum", "value")});
 }`;
 }

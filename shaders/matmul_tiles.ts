@@ -9,7 +9,16 @@
  * loaders wrote, one before the loaders overwrite it. Each element of y adds its products in ascending k.
  */
 import { wgsl } from "wgsl-preprocessor/wgsl-preprocessor.js";
-import { type MatmulText, storeText } from "./matmul_lanes.js";
+import {
+  addRowSum,
+  kScale,
+  type Loader,
+  loadCount,
+  place,
+  rowSumElements,
+  rowSums,
+} from "./matmul_loader.js";
+import { finish, type MatmulText, read, scaled } from "./matmul_text.js";
 
 export interface SharedTile {
   readonly tileM: number;
@@ -25,17 +34,14 @@ export interface SharedTile {
 
 const invocationsOf = ({ tileM, tileN, ownM, ownN }: SharedTile): number => (tileM / ownM) * (tileN / ownN);
 
-/** How one operand lies in memory, seen from its tile: `along` is the axis of contiguous memory. */
-interface Operand {
-  readonly name: "a" | "b";
-  /** Rows of A or columns of B in a tile. */
-  readonly size: number;
+/** How one operand lies in memory and in shared memory. */
+interface Operand extends Loader {
   /** Distance of neighbouring k in shared memory. */
   readonly stride: number;
   readonly first: string;
   readonly limit: string;
-  readonly alongK: boolean;
-  readonly vector: boolean;
+  /** Factors of k are applied to it. */
+  readonly scaled: boolean;
 }
 
 /** Opens the kernel of a workgroup: which tile of which product, and which part of its K range, is its own. */
@@ -63,41 +69,53 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 export function matmulTiles(tile: SharedTile, text: MatmulText): string {
   const { tileM, tileN, tileK, ownM, ownN } = tile;
   const invocations = invocationsOf(tile);
+  const ofRows = text.rowSum === "squares";
   const a: Operand = {
     name: "a",
     size: tileM,
+    tileK,
+    invocations,
     stride: tileM + 1,
     first: "row",
     limit: "params.M",
     alongK: !text.transposeA,
-    vector: text.vectorA,
+    width: text.vectorA ? 4 : 1,
+    scaled: text.kScale && ofRows,
+    rowSum: text.rowSum,
   };
   const b: Operand = {
     name: "b",
     size: tileN,
+    tileK,
+    invocations,
     stride: tileN,
     first: "column",
     limit: "params.N",
     alongK: text.transposeB,
-    vector: text.vectorB,
+    width: text.vectorB ? 4 : 1,
+    scaled: text.kScale && !ofRows,
   };
+  const sums = rowSums(a, text, "tile_a");
   return wgsl`
-var<workgroup> tile_a: array<f32, ${tileK * a.stride}>;
+var<workgroup> tile_a: array<f32, ${Math.max(tileK * a.stride, rowSumElements(a))}>;
 var<workgroup> tile_b: array<f32, ${tileK * b.stride}>;
-
+${sums.declaration}
+${finish(text)}
 ${tileStart({ tileM, tileN }, invocations)}
   let own_row = local / ${tileN / ownN}u * ${ownM}u;
   let own_column = local % ${tileN / ownN}u * ${ownN}u;
 ${each(ownM, (m) => each(ownN / 4, (c) => `  var sum${m}_${c} = vec4<f32>();`))}
+${sums.start}
   for (var k = k_start; k < k_end; k += ${tileK}u) {
-${loader(a, tileK, invocations)}
-${loader(b, tileK, invocations)}
+${loader(a, text)}
+${loader(b, text)}
     workgroupBarrier(); // the tiles are complete
     for (var step = 0u; step < ${tileK}u; step += ${tile.unroll}u) {
 ${each(tile.unroll, (k) => products(k, tile, a, b))}
     }
     workgroupBarrier(); // everybody has read the tiles
   }
+${sums.end}
 ${stores(tile, text)}
 }`;
 }
@@ -106,29 +124,27 @@ const each = (count: number, line: (index: number) => string): string =>
   Array.from({ length: count }, (_, index) => line(index)).join("\n");
 
 /** Copies one operand's tile to shared memory; what lies past an edge becomes 0. */
-function loader(
-  { name, size, stride, first, limit, alongK, vector }: Operand,
-  tileK: number,
-  invocations: number,
-) {
-  const width = vector ? 4 : 1;
-  const fast = (alongK ? tileK : size) / width;
-  const count = (tileK * size) / width;
-  const inK = `slot ${alongK ? "%" : "/"} ${fast}u${alongK ? ` * ${width}u` : ""}`;
-  const inSize = `slot ${alongK ? "/" : "%"} ${fast}u${alongK ? "" : ` * ${width}u`}`;
+function loader(operand: Operand, { tail }: MatmulText): string {
+  const { name, size, tileK, invocations, stride, first, limit, alongK, width } = operand;
   const offset = alongK ? `at * params.K + at_k` : `at_k * ${limit} + at`;
   const target = (i: number) =>
     alongK ? `(in_k + ${i}u) * ${stride}u + in_size` : `in_k * ${stride}u + in_size + ${i}u`;
-  const element = vector ? `vec4<f32>` : "f32";
-  return `    for (var slot = local; slot < ${count}u; slot += ${invocations}u) {
-      let in_k = ${inK};
-      let in_size = ${inSize};
+  const count = (tileK * size) / width;
+  return each(loadCount(operand), (i) => {
+    const load = `{ ${place(operand, i)}
       let at_k = k + in_k;
       let at = ${first} + in_size;
-      var value = ${element}();
-      if (at_k < k_end && at < ${limit}) { value = ${name}[(${name}_start + ${offset})${vector ? " / 4u" : ""}]; }
-${each(width, (i) => `      tile_${name}[${target(i)}] = value${vector ? `[${i}]` : ""};`)}
+      var value = ${width === 4 ? "vec4<f32>" : "f32"}();
+      if (at_k < k_end && at < ${limit}) {
+        value = ${read(name, `(${name}_start + ${offset})${width === 4 ? " / 4u" : ""}`)};
+        ${addRowSum(operand, i, "value")}
+        ${operand.scaled ? `value *= ${kScale(operand, tail, "at_k")};` : ""}
+      }
+${each(width, (w) => `      tile_${name}[${target(w)}] = value${width === 4 ? `[${w}]` : ""};`)}
     }`;
+    const isWhole = (i + 1) * invocations <= count;
+    return isWhole ? `    ${load}` : `    if (local + ${i * invocations}u < ${count}u) ${load}`;
+  });
 }
 
 function products(k: number, { ownM, ownN }: SharedTile, a: Operand, b: Operand): string {
@@ -144,25 +160,12 @@ function products(k: number, { ownM, ownN }: SharedTile, a: Operand, b: Operand)
   return `      { ${rights}\n${sums} }`;
 }
 
-function stores({ ownM, ownN }: SharedTile, { bias, output, vectorY }: MatmulText): string {
-  const rows = each(ownM, (m) => {
-    const groups = each(ownN / 4, (c) => {
-      const column = `y_column + ${c * 4}u`;
-      if (vectorY) {
-        const value = bias ? `sum${m}_${c} + bias[(${column}) / 4u]` : `sum${m}_${c}`;
-        const store = storeText(output, `(start + ${c * 4}u) / 4u`, value);
-        return `    if (${column} < params.N) { ${store} }`;
-      }
-      return each(4, (n) => {
-        const value = bias ? `sum${m}_${c}[${n}] + bias[${column} + ${n}u]` : `sum${m}_${c}[${n}]`;
-        const store = storeText(output, `start + ${c * 4 + n}u`, value);
-        return `    if (${column} + ${n}u < params.N) { ${store} }`;
-      });
+function stores({ ownM, ownN }: SharedTile, text: MatmulText): string {
+  return each(ownM, (m) => {
+    const row = `own_row + ${m}u`;
+    return each(ownN / 4, (c) => {
+      const value = scaled(text, `sum${m}_${c}`, `row_values[${row}]`);
+      return `  finish(part, row + ${row}, column + own_column + ${c * 4}u, ${value});`;
     });
-    return `  if (y_row + ${m}u < params.M) {
-    let start = (part * params.M + y_row + ${m}u) * params.N + y_column;
-${groups}
-  }`;
   });
-  return `  let y_row = row + own_row;\n  let y_column = column + own_column;\n${rows}`;
 }

@@ -138,6 +138,52 @@ export const opCases: readonly OpCase[] = [
       { N: 31, I: 33, O: 17 },
       { N: 67, I: 64, O: 130 },
     ],
+    without: [[], ["bias"], ["bias", "residual"]],
+  }),
+  row(kernels.normLinear, {
+    // off the tiles by one, K or N not a multiple of 4; then aligned
+    dims: [
+      { N: 1, I: 1, O: 1 },
+      { N: 17, I: 35, O: 33 },
+      { N: 33, I: 36, O: 68 },
+    ],
+    params: [{ eps: 1e-2 }],
+    draw: { gain: "near_one" },
+    withoutSubgroups: true,
+  }),
+  row(kernels.normLinear, {
+    // few tiles and long sums: parts of them are added in order, of the weight gradient and of squares
+    dims: [
+      { N: 5, I: 516, O: 8 },
+      { N: 516, I: 5, O: 8 },
+    ],
+    draw: { gain: "near_one" },
+    probes: 4,
+  }),
+  row(kernels.gatedMlp, {
+    dims: [
+      { N: 1, C: 1, F: 1, F2: 2 },
+      { N: 17, C: 33, F: 5, F2: 10 },
+      { N: 33, C: 36, F: 34, F2: 68 },
+    ],
+    params: [{ eps: 1e-2 }],
+    draw: {
+      gain: "near_one",
+      gate_up: (random, { F2, C }) => Array.from({ length: F2 * C }, () => random.normal() / Math.sqrt(C)),
+    },
+    withoutSubgroups: true,
+  }),
+  row(kernels.gatedMlp, {
+    dims: [
+      { N: 3, C: 516, F: 4, F2: 8 },
+      { N: 4, C: 4, F: 512, F2: 1024 },
+    ],
+    draw: {
+      gain: "near_one",
+      gate_up: (random, { F2, C }) => Array.from({ length: F2 * C }, () => random.normal() / Math.sqrt(C)),
+      down: (random, { F, C }) => Array.from({ length: F * C }, () => random.normal() / Math.sqrt(F)),
+    },
+    probes: 4,
   }),
   row(kernels.linearLogProb, {
     dims: [

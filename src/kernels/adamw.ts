@@ -1,7 +1,7 @@
 /** Launches of the AdamW step over flat buckets. The optimiser class is in src/optim/adamw.ts. */
 import * as shader from "../../shaders/adamw.js";
 import type { DeviceFacts } from "../gpu/runtime.js";
-import type { KernelRunner } from "./matmul.js";
+import type { KernelRunner } from "./matmul_into.js";
 import type { ArrayView, KernelUnit } from "./op.js";
 
 /** Words of the optimiser's state buffer, see shaders/adamw.ts. */

@@ -1,38 +1,49 @@
 import { columnSumInto } from "./column_sum.js";
-import { matmulInto } from "./matmul.js";
-import { defineOp, f32, optional } from "./op.js";
+import { matmulInto } from "./matmul_into.js";
+import { defineOp, f32, optional, real } from "./op.js";
 
 /**
- * Linear layer y = x W^T + bias, weight in Hugging Face layout [O, I].
+ * Linear layer y = x W^T + bias + residual, weight in Hugging Face layout [O, I].
  * @source torch.nn.Linear
  */
 export const linear = defineOp({
   name: "linear",
-  inputs: { x: f32("N I"), weight: f32("O I"), bias: optional(f32("O")) },
-  outputs: { y: f32("N O") },
+  inputs: {
+    x: real("N I"),
+    weight: real("O I"),
+    bias: optional(f32("O")),
+    residual: optional(real("N O")),
+  },
+  outputs: { y: real("N O") },
+  passes: { residual: "y" },
   forward: (context) => {
-    const { x, weight, bias, y } = context.views;
+    const { x, weight, bias, residual, y } = context.views;
     const { N, I, O } = context.scalars;
-    matmulInto(context, { a: x, b: weight, y, bias, M: N, N: O, K: I, transposeB: true });
+    matmulInto(context, { a: x, b: weight, y, bias, residual, M: N, N: O, K: I, transposeB: true });
   },
   backward: (context) => {
     const { x, weight, d_y, d_x, d_weight, d_bias } = context.views;
     const { N, I, O } = context.scalars;
-    const add = (name: string) => context.accumulate.has(name);
+    const accumulate = (name: string) => context.accumulate.has(name);
+    const sumA = d_bias && { y: d_bias, accumulate: accumulate("d_bias") };
     context.together(() => {
-      if (d_x) matmulInto(context, { a: d_y, b: weight, y: d_x, M: N, N: I, K: O, accumulate: add("d_x") });
+      if (d_x) {
+        const sizes = { M: N, N: I, K: O };
+        matmulInto(context, { a: d_y, b: weight, y: d_x, ...sizes, accumulate: accumulate("d_x") });
+      }
       if (d_weight) {
         const sizes = { M: O, N: I, K: N, transposeA: true };
-        matmulInto(context, { a: d_y, b: x, y: d_weight, ...sizes, accumulate: add("d_weight") });
+        const product = { a: d_y, b: x, y: d_weight, ...sizes, accumulate: accumulate("d_weight") };
+        matmulInto(context, { ...product, ...(sumA && { sumA }) });
       }
     });
-    if (d_bias) columnSumInto(context, d_y, d_bias, N, O, add("d_bias"));
+    if (d_bias && !d_weight) columnSumInto(context, d_y, d_bias, N, O, accumulate("d_bias"));
   },
-  reference: ({ x, weight, bias }, { N, I, O }) => {
+  reference: ({ x, weight, bias, residual }, { N, I, O }) => {
     const y = new Float64Array(N * O);
     for (let n = 0; n < N; n++) {
       for (let o = 0; o < O; o++) {
-        let sum = bias ? bias[o] : 0;
+        let sum = (bias ? bias[o] : 0) + (residual ? residual[n * O + o] : 0);
         for (let i = 0; i < I; i++) sum += x[n * I + i] * weight[o * I + i];
         y[n * O + o] = sum;
       }

@@ -2,7 +2,7 @@ import * as shader from "../../shaders/linear_log_prob.js";
 import { rowLayout } from "../../shaders/rows.js";
 import { ArgumentError } from "../core/errors.js";
 import type { DeviceFacts } from "../gpu/runtime.js";
-import { matmulInto } from "./matmul.js";
+import { matmulInto } from "./matmul_into.js";
 import {
   type ArrayView,
   byteLength,

@@ -1,127 +1,7 @@
-/** Matrix products: `matmulInto` for the plans of other ops, and the op `matmul`. */
-import { type MatmulText, matmulLanes } from "../../shaders/matmul_lanes.js";
-import { matmulMatrix } from "../../shaders/matmul_matrix.js";
-import { matmulSum } from "../../shaders/matmul_sum.js";
-import { matmulTiles } from "../../shaders/matmul_tiles.js";
 import { ArgumentError } from "../core/errors.js";
-import type { DeviceFacts } from "../gpu/runtime.js";
 import { columnSumInto } from "./column_sum.js";
-import { isLaneTile, isMatrixTile, type MatmulPlan, type MatmulTile, planMatmul } from "./matmul_plan.js";
-import {
-  type ArrayView,
-  defineOp,
-  f32,
-  type Kernel,
-  type KernelUnit,
-  optional,
-  type Scalars,
-  u32Param,
-} from "./op.js";
-
-/** Anything that launches kernels: a Launcher or the context of a plan. */
-export interface KernelRunner {
-  readonly facts: DeviceFacts;
-  run(
-    unit: KernelUnit,
-    views: Readonly<Record<string, ArrayView>>,
-    scalars: Scalars,
-    accumulate?: ReadonlySet<string>,
-  ): void;
-  /** Memory for partial sums; without it a product with few tiles and a long K runs on few workgroups. */
-  scratch?(name: string, shape: readonly number[]): ArrayView;
-}
-
-/** One product y = op(a) op(b) (+ bias), row-major, per batch. */
-export interface Matmul {
-  /** [B, M, K], or [B, K, M] when `transposeA`. */
-  readonly a: ArrayView;
-  /** [B, K, N], or [B, N, K] when `transposeB`. */
-  readonly b: ArrayView;
-  /** [B, M, N]. */
-  readonly y: ArrayView;
-  readonly M: number;
-  readonly N: number;
-  readonly K: number;
-  /** Default 1. */
-  readonly batch?: number;
-  readonly transposeA?: boolean;
-  readonly transposeB?: boolean;
-  /** [N], added to every row. */
-  readonly bias?: ArrayView;
-  /** Add to y instead of overwriting it. */
-  readonly accumulate?: boolean;
-}
-
-const units = new Map<string, KernelUnit>();
-
-/**
- * Launches one matrix product with f32 sums, of f32 factors unless the runtime was opened with another `matmulPrecision`.
- * @param tile for tests of one kernel; default: the one that fits sizes and adapter
- * @remarks the order of every sum depends on sizes and adapter only
- */
-export function matmulInto(runner: KernelRunner, product: Matmul, tile?: MatmulTile): void {
-  const { a, b, y, M, N, K, batch = 1, transposeA = false, transposeB = false, bias } = product;
-  const plan = planMatmul(
-    { M, N, K, batch, transposeA, transposeB },
-    runner.facts,
-    runner.scratch !== undefined,
-    tile,
-  );
-  const { parts: P, partK: R, tiles } = plan;
-  const scalars = { B: batch, M, N, K, P, R, T: tiles };
-  const added: Record<string, ArrayView> = bias ? { bias } : {};
-  const output = product.accumulate ? "add" : "y";
-  const partial = P > 1 ? runner.scratch?.("partial", [batch, P, M, N]) : undefined;
-  if (partial) {
-    runner.run(productUnit(plan, "partial"), { a, b, partial }, scalars);
-    runner.run(sumUnit(plan, output), { partial, ...added, y }, scalars);
-  } else {
-    runner.run(productUnit(plan, output), { a, b, ...added, y }, scalars);
-  }
-}
-
-function unitOf(key: string, kernel: () => Kernel): KernelUnit {
-  let unit = units.get(key);
-  if (!unit) {
-    const size = "u32" as const;
-    const scalars = { B: size, M: size, N: size, K: size, P: size, R: size, T: size };
-    unit = { op: "matmul", scalars, kernel: kernel() };
-    units.set(key, unit);
-  }
-  return unit;
-}
-
-function productUnit({ tile, layout }: MatmulPlan, output: MatmulText["output"]): KernelUnit {
-  return unitOf(JSON.stringify([tile, layout, output]), () => ({
-    entry: `${layout.transposeA ? "t" : "n"}${layout.transposeB ? "t" : "n"}`,
-    shader: ({ has }) => {
-      const text = { ...layout, output, bias: has("bias") };
-      if (isLaneTile(tile)) return matmulLanes(tile, text);
-      return isMatrixTile(tile) ? matmulMatrix(tile, text) : matmulTiles(tile, text);
-    },
-    reads: ["a", "b", "bias"],
-    writes: [output === "partial" ? "partial" : "y"],
-    elements: () => {
-      const y = element(layout.vectorY);
-      return { a: element(layout.vectorA), b: element(layout.vectorB), bias: y, partial: y, y };
-    },
-    workgroups: ({ T, P }) => T * P,
-  }));
-}
-
-function sumUnit({ layout: { vectorY } }: MatmulPlan, output: MatmulText["output"]): KernelUnit {
-  const y = element(vectorY);
-  return unitOf(`sum ${y} ${output}`, () => ({
-    entry: "sum",
-    shader: ({ has }) => matmulSum({ vectorY, output, bias: has("bias") }),
-    reads: ["partial", "bias"],
-    writes: ["y"],
-    elements: () => ({ partial: y, bias: y, y }),
-    workgroups: ({ B, M, N }) => Math.ceil((B * M * N) / (vectorY ? 256 : 64)),
-  }));
-}
-
-const element = (vector: boolean): string => (vector ? "vec4<f32>" : "f32");
+import { matmulInto } from "./matmul_into.js";
+import { defineOp, f32, optional, real, type Scalars, u32Param } from "./op.js";
 
 /**
  * Batched product y = op(a) op(b) + bias, where op transposes the last two axes when the param says so.
@@ -130,8 +10,8 @@ const element = (vector: boolean): string => (vector ? "vec4<f32>" : "f32");
  */
 export const matmul = defineOp({
   name: "matmul",
-  inputs: { a: f32("B A1 A2"), b: f32("B B1 B2"), bias: optional(f32("N")) },
-  outputs: { y: f32("B M N") },
+  inputs: { a: real("B A1 A2"), b: real("B B1 B2"), bias: optional(f32("N")) },
+  outputs: { y: real("B M N") },
   params: { transpose_a: u32Param(0), transpose_b: u32Param(0) },
   derived: ["M", "N", "K"],
   derive: ({ A1, A2, B1, B2, N: biasSize, transpose_a, transpose_b }) => {
@@ -152,24 +32,26 @@ export const matmul = defineOp({
     const { a, b, d_y, d_a, d_b, d_bias } = context.views;
     const { batch, M, N, K, transposeA, transposeB } = productOf(context.scalars);
     const add = (name: string) => context.accumulate.has(name);
-    if (d_a) {
-      const shared = { batch, y: d_a, accumulate: add("d_a") };
-      matmulInto(
-        context,
-        transposeA
-          ? { ...shared, a: b, b: d_y, transposeA: transposeB, transposeB: true, M: K, N: M, K: N }
-          : { ...shared, a: d_y, b, transposeB: !transposeB, M, N: K, K: N },
-      );
-    }
-    if (d_b) {
-      const shared = { batch, y: d_b, accumulate: add("d_b") };
-      matmulInto(
-        context,
-        transposeB
-          ? { ...shared, a: d_y, b: a, transposeA: true, transposeB: transposeA, M: N, N: K, K: M }
-          : { ...shared, a, b: d_y, transposeA: !transposeA, M: K, N, K: M },
-      );
-    }
+    context.together(() => {
+      if (d_a) {
+        const shared = { batch, y: d_a, accumulate: add("d_a") };
+        matmulInto(
+          context,
+          transposeA
+            ? { ...shared, a: b, b: d_y, transposeA: transposeB, transposeB: true, M: K, N: M, K: N }
+            : { ...shared, a: d_y, b, transposeB: !transposeB, M, N: K, K: N },
+        );
+      }
+      if (d_b) {
+        const shared = { batch, y: d_b, accumulate: add("d_b") };
+        matmulInto(
+          context,
+          transposeB
+            ? { ...shared, a: d_y, b: a, transposeA: true, transposeB: transposeA, M: N, N: K, K: M }
+            : { ...shared, a, b: d_y, transposeA: !transposeA, M: K, N, K: M },
+        );
+      }
+    });
     if (d_bias) columnSumInto(context, d_y, d_bias, batch * M, N, add("d_bias"));
   },
   reference: ({ a, b, bias }, scalars) => {

@@ -1,6 +1,7 @@
 /** Which kernel computes a matrix product: a pure function of its sizes and the adapter's facts. */
-import type { LaneTile, MatmulLayout } from "../../shaders/matmul_lanes.js";
+import type { LaneTile } from "../../shaders/matmul_lanes.js";
 import type { MatrixTile } from "../../shaders/matmul_matrix.js";
+import type { MatmulLayout } from "../../shaders/matmul_text.js";
 import type { SharedTile } from "../../shaders/matmul_tiles.js";
 import type { DeviceFacts } from "../gpu/runtime.js";
 import { chooseMatrixTile } from "./matrix_plan.js";
@@ -12,6 +13,8 @@ export interface MatmulShape {
   readonly batch: number;
   readonly transposeA: boolean;
   readonly transposeB: boolean;
+  /** Sums over the rows of op(a) are fused. */
+  readonly rowSums?: boolean;
 }
 
 /** A LaneTile on CPU adapters, a SharedTile on GPUs, a MatrixTile on GPUs where matrix hardware is asked for. */
@@ -73,8 +76,10 @@ export const isLaneTile = (tile: MatmulTile): tile is LaneTile => "lanes" in til
 export const isMatrixTile = (tile: MatmulTile): tile is MatrixTile => "matrix" in tile;
 
 function chooseTile(shape: MatmulShape, facts: DeviceFacts): MatmulTile {
+  const oddRowSums = shape.rowSums === true && (shape.transposeA ? shape.M : shape.K) % 4 !== 0;
   return (
-    chooseMatrixTile(shape, facts) ?? (facts.isSoftware ? laneTile(shape, facts) : sharedTile(shape, facts))
+    chooseMatrixTile({ ...shape, oddRowSums }, facts) ??
+    (facts.isSoftware ? laneTile(shape, facts) : sharedTile(shape, facts))
   );
 }
 

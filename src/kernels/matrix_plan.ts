@@ -17,11 +17,15 @@ const LEAST_K = 16;
 /** Large tiles that keep an adapter busy: one for each multiprocessor of a large GPU. */
 const ENOUGH_TILES = 128;
 
-type Sizes = Readonly<Record<"M" | "N" | "K" | "batch", number>>;
+type Sizes = Readonly<Record<"M" | "N" | "K" | "batch", number>> & {
+  /** Sums over rows of A that are not aligned to vec4: they would need too much shared memory. */
+  readonly oddRowSums?: boolean;
+};
 
 /** @returns undefined where another kernel is to be used */
-export function chooseMatrixTile({ M, N, K, batch }: Sizes, facts: DeviceFacts): MatrixTile | undefined {
-  if (M < LEAST_SIDE || N < LEAST_SIDE || K < LEAST_K) return undefined;
+export function chooseMatrixTile(sizes: Sizes, facts: DeviceFacts): MatrixTile | undefined {
+  const { M, N, K, batch } = sizes;
+  if (M < LEAST_SIDE || N < LEAST_SIDE || K < LEAST_K || sizes.oddRowSums) return undefined;
   const tiles = matrixTiles(facts);
   const isWorthIt = ({ tileM, tileN }: MatrixTile) =>
     Math.ceil(M / tileM) * Math.ceil(N / tileN) * batch >= ENOUGH_TILES;
@@ -55,11 +59,12 @@ export function matrixTiles(facts: DeviceFacts): MatrixTile[] {
 
 function fits(tile: MatrixTile, { maxWorkgroupInvocations, maxWorkgroupBytes }: DeviceFacts): boolean {
   const invocations = matrixInvocations(tile);
-  // one kernel's tile must fit whatever is transposed
+  // one kernel's tile must fit whatever is transposed and fused
   const bytes = [false, true].flatMap((transposeA) =>
-    [false, true].map((transposeB) =>
-      matrixSharedBytes(tile, { transposeA, transposeB, vectorA: true, vectorB: true }),
-    ),
+    [false, true].map((transposeB) => {
+      const rowSum = transposeA ? ("values" as const) : ("squares" as const);
+      return matrixSharedBytes(tile, { transposeA, transposeB, vectorA: true, vectorB: true, rowSum });
+    }),
   );
   return (
     invocations <= Math.min(MOST_INVOCATIONS, maxWorkgroupInvocations) &&

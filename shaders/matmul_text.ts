@@ -1,0 +1,127 @@
+/**
+ * What all kernels of matrix products y = op(a) op(b) share: how operands lie in memory, and what is fused into a product.
+ * A kernel hands four neighbouring sums at a time to `finish`, and sums over rows of A to `finishRow`.
+ *
+ * Fused into loading: factors of k (`kScale`), applied to A where its squares are summed, else to B. Fused into storing, in
+ * this order: factors of rows from the sums of squares, factors of columns (`nScale`), bias, residual, then either of the
+ * gates. Of a product with split K only the factors of k are fused; the rest is left to the kernel that adds the parts.
+ */
+
+/** Which operand is stored transposed, and what divides by 4: only aligned rows can be read and written as vec4. */
+export interface MatmulLayout {
+  readonly transposeA: boolean;
+  readonly transposeB: boolean;
+  readonly vectorA: boolean;
+  readonly vectorB: boolean;
+  readonly vectorY: boolean;
+  /** K is not a multiple of 4: the last step is guarded. */
+  readonly tail: boolean;
+}
+
+export interface MatmulFusion {
+  readonly bias: boolean;
+  readonly residual: boolean;
+  /** Factors of k. */
+  readonly kScale: boolean;
+  /** Factors of columns. */
+  readonly nScale: boolean;
+  /**
+   * Sums over k of each row of op(a), unscaled: `squares` give rstd = 1 / sqrt(mean + eps), a factor of the row; `values`
+   * are an output of their own.
+   */
+  readonly rowSum?: "squares" | "values";
+  /** `forward`: columns 2f and 2f + 1 are gate and up of h. `backward`: the product is d_h, y the gradient of both [M, 2 N]. */
+  readonly gate?: "forward" | "backward";
+}
+
+export interface MatmulText extends MatmulLayout, MatmulFusion {
+  /** `add`: y += the product; `partial`: the parts of a split K go to `partial` [B, P, M, N] instead of y. */
+  readonly output: "y" | "add" | "partial";
+}
+
+/** An element, or vector, of a tensor that may be stored as f16. */
+export const read = (name: string, index: string): string => `read_${name}(${index})`;
+const write = (name: string, index: string, value: string): string => `write_${name}(${index}, ${value});`;
+
+/** Whether the kernel uses the rows' sums of squares itself. */
+const scalesRows = ({ rowSum, output }: MatmulText): boolean => rowSum === "squares" && output !== "partial";
+
+/** What of a row's sum the kernel goes on with: the factor of the row, or the sum. */
+export const rowValue = (text: MatmulText, sum: string): string =>
+  scalesRows(text) ? `inverseSqrt(${sum} / f32(params.K) + params.eps)` : sum;
+
+/** A sum, or a vector of four, times the factor of its row. */
+export const scaled = (text: MatmulText, sum: string, factor: string): string =>
+  scalesRows(text) ? `${sum} * ${factor}` : sum;
+
+/** Stores the value of an existing row; one invocation of the workgroups with the first columns does it. */
+export function finishRow({ rowSum, output }: MatmulText, row: string, value: string): string {
+  if (output === "partial") return `row_sums[part * params.M + ${row}] = ${value};`;
+  return rowSum === "squares" ? `rstd[${row}] = ${value};` : `store_d_sum(${row}, ${value});`;
+}
+
+/** `finish(part, row, column, sum)`: stores columns `column` (a multiple of 4) to `column + 3` of a row, as far as they exist. */
+export function finish(text: MatmulText): string {
+  const { output, vectorY, gate } = text;
+  const head = `fn finish(part: u32, row: u32, column: u32, sum: vec4<f32>) {
+  if (row >= params.M || column >= params.N) { return; }
+  let start = (part * params.M + row) * params.N + column;
+  var value = sum;`;
+  const body = output === "partial" ? columns(vectorY, storePart) : epilogue(text);
+  return `${gate && output !== "partial" ? gateFunctions : ""}${head}\n${body}\n}`;
+}
+
+const storePart = (value: string, _column: string, index: string): string => write("partial", index, value);
+
+/** WGSL over four neighbouring elements: at once, or one by one where rows are not aligned. */
+function columns(vectorY: boolean, line: (value: string, column: string, index: string) => string): string {
+  if (vectorY) return `  ${line("value", "column / 4u", "start / 4u")}`;
+  return `  for (var i = 0u; i < min(4u, params.N - column); i++) {
+    ${line("value[i]", "column + i", "start + i")}
+  }`;
+}
+
+function epilogue({ nScale, bias, residual, output, gate, vectorY }: MatmulText): string {
+  const store = (index: string, value: string) =>
+    write("y", index, output === "add" ? `${read("y", index)} + ${value}` : value);
+  const stored = (value: string, column: string, index: string) =>
+    [
+      nScale ? `${value} *= n_scale[${column}];` : "",
+      bias ? `${value} += bias[${column}];` : "",
+      residual ? `${value} += ${read("residual", index)};` : "",
+      gate === "backward" ? "" : store(index, value),
+    ].join(" ");
+  const plain = columns(vectorY, stored);
+  if (gate === "forward") {
+    return `${plain}
+  for (var i = 0u; i < min(4u, params.N - column); i += 2u) {
+    ${write("h", "(start + i) / 2u", "value[i] * sigmoid(value[i]) * value[i + 1u]")}
+  }`;
+  }
+  if (gate !== "backward") return plain;
+  // gates lie as the columns of y, two to a column of the product
+  const aligned = [0, 1].map((half) => {
+    const index = `start / 2u + ${half}u`;
+    const gradient = (part: string, d_h: string) => `gate_gradient(pairs${half}.${part}, value.${d_h})`;
+    const [first, second] = half === 0 ? ["x", "y"] : ["z", "w"];
+    return `  let pairs${half} = ${read("gate_up", index)};
+  ${store(index, `vec4<f32>(${gradient("xy", first)}, ${gradient("zw", second)})`)}`;
+  });
+  const single = `  for (var i = 0u; i < min(4u, params.N - column); i++) {
+    let at = 2u * (start + i);
+    let gradient = gate_gradient(vec2<f32>(${read("gate_up", "at")}, ${read("gate_up", "at + 1u")}), value[i]);
+    ${store("at", "gradient.x")}
+    ${store("at + 1u", "gradient.y")}
+  }`;
+  return `${plain}\n${vectorY ? aligned.join("\n") : single}`;
+}
+
+/** exp(-gate) is kept finite: past 80 the sigmoid is below 2e-35 either way. */
+const gateFunctions = `
+fn sigmoid(gate: f32) -> f32 { return 1.0 / (1.0 + exp(min(-gate, 80.0))); }
+// gradients of gate and up from that of h = silu(gate) up
+fn gate_gradient(pair: vec2<f32>, d_h: f32) -> vec2<f32> {
+  let share = sigmoid(pair.x);
+  return d_h * share * vec2<f32>(pair.y * (1.0 + pair.x * (1.0 - share)), pair.x);
+}
+`;

@@ -1,0 +1,196 @@
+/** Matrix products in the plans of ops, with what is fused into them. */
+import { matmulLanes } from "../../shaders/matmul_lanes.js";
+import { matmulMatrix } from "../../shaders/matmul_matrix.js";
+import { matmulSum } from "../../shaders/matmul_sum.js";
+import type { MatmulText } from "../../shaders/matmul_text.js";
+import { matmulTiles } from "../../shaders/matmul_tiles.js";
+import { ArgumentError } from "../core/errors.js";
+import type { DeviceFacts } from "../gpu/runtime.js";
+import { isLaneTile, isMatrixTile, type MatmulTile, planMatmul } from "./matmul_plan.js";
+import type { ArrayView, Kernel, KernelUnit, Scalars } from "./op.js";
+
+/** Anything that launches kernels: a Launcher or the context of a plan. */
+export interface KernelRunner {
+  readonly facts: DeviceFacts;
+  run(
+    unit: KernelUnit,
+    views: Readonly<Record<string, ArrayView>>,
+    scalars: Scalars,
+    accumulate?: ReadonlySet<string>,
+  ): void;
+  /** Memory for partial sums; without it a product with few tiles and a long K runs on few workgroups. */
+  scratch?(name: string, shape: readonly number[]): ArrayView;
+}
+
+/**
+ * One product y = op(a) op(b), row-major, per batch, and what is fused into it. In order of application: `norm`, `scaleB`,
+ * `bias`, `residual`, then `gated` or `gateBackward`.
+ */
+export interface Matmul {
+  /** [B, M, K], or [B, K, M] when `transposeA`. */
+  readonly a: ArrayView;
+  /** [B, K, N], or [B, N, K] when `transposeB`. */
+  readonly b: ArrayView;
+  /** [B, M, N]. */
+  readonly y: ArrayView;
+  readonly M: number;
+  readonly N: number;
+  readonly K: number;
+  /** Default 1. */
+  readonly batch?: number;
+  readonly transposeA?: boolean;
+  readonly transposeB?: boolean;
+  /** [N], added to every row. */
+  readonly bias?: ArrayView;
+  /** Add to y instead of overwriting it. */
+  readonly accumulate?: boolean;
+  /**
+   * RMS norm of the rows of a: op(a)[m, k] is a[m, k] gain[k] rstd[m], with rstd = 1 / sqrt(mean of a^2 + eps).
+   * gain [K]; rstd [M] is written. Not for transposed a, nor in batches.
+   */
+  readonly norm?: { readonly gain: ArrayView; readonly rstd: ArrayView; readonly eps: number };
+  /** op(b)[k, n] is b[k, n] rows[k] columns[n]. Not for transposed b. */
+  readonly scaleB?: { readonly rows: ArrayView; readonly columns: ArrayView };
+  /** [B, M, N], added. */
+  readonly residual?: ArrayView;
+  /** Columns 2 f and 2 f + 1 of y are gate and up of f: h [M, N / 2] becomes silu(gate) up. N must be even. */
+  readonly gated?: { readonly h: ArrayView };
+  /** The product is the gradient of h [M, N]; y [M, 2 N] becomes the gradient of gate_up [M, 2 N], columns as in `gated`. */
+  readonly gateBackward?: { readonly gate_up: ArrayView };
+  /** y [M] of its own: the sum over k of op(a)[m, k]. For transposed a only, not in batches. */
+  readonly sumA?: { readonly y: ArrayView; readonly accumulate?: boolean };
+}
+
+const units = new Map<string, KernelUnit>();
+
+/**
+ * Launches one matrix product with f32 sums, of f32 factors unless the runtime was opened with another `matmulPrecision`.
+ * @param tile for tests of one kernel; default: the one that fits sizes and adapter
+ * @throws ArgumentError when what is fused does not fit
+ * @remarks the order of every sum depends on sizes and adapter only
+ */
+export function matmulInto(runner: KernelRunner, product: Matmul, tile?: MatmulTile): void {
+  checkFusion(product);
+  const { a, b, y, M, N, K, batch = 1, transposeA = false, transposeB = false } = product;
+  const { norm, scaleB, bias, residual, gated, gateBackward, sumA } = product;
+  const rowSums = norm !== undefined || sumA !== undefined;
+  const shape = { M, N, K, batch, transposeA, transposeB, rowSums };
+  const plan = planMatmul(shape, runner.facts, runner.scratch !== undefined, tile);
+  const { parts: P, partK: R, tiles } = plan;
+  const text: MatmulText = {
+    ...plan.layout,
+    ...(rowSums && { rowSum: norm ? "squares" : "values" }),
+    ...((gated || gateBackward) && { gate: gated ? "forward" : "backward" }),
+    kScale: norm !== undefined || scaleB !== undefined,
+    nScale: scaleB !== undefined,
+    bias: bias !== undefined,
+    residual: residual !== undefined,
+    output: product.accumulate ? "add" : "y",
+  };
+  const scalars = { B: batch, M, N, K, P, R, T: tiles, eps: norm?.eps ?? 0 };
+  const factors = { a, b, ...optionalViews({ k_scale: norm?.gain ?? scaleB?.rows }) };
+  const stored = optionalViews({
+    n_scale: scaleB?.columns,
+    bias,
+    residual,
+    gate_up: gateBackward?.gate_up,
+    y,
+    h: gated?.h,
+    rstd: norm?.rstd,
+    d_sum: sumA?.y,
+  });
+  const accumulate = sumA?.accumulate ? new Set(["d_sum"]) : undefined;
+  if (P === 1 || !runner.scratch) {
+    runner.run(productUnit(plan.tile, text), { ...factors, ...stored }, scalars, accumulate);
+    return;
+  }
+  const parts = {
+    partial: runner.scratch("partial", [batch, P, M, N]),
+    ...(rowSums && { row_sums: runner.scratch("row_sums", [batch, P, M]) }),
+  };
+  runner.run(productUnit(plan.tile, { ...text, output: "partial" }), { ...factors, ...parts }, scalars);
+  runner.run(sumUnit(text), { ...parts, ...stored }, scalars, accumulate);
+}
+
+function checkFusion({ N, batch = 1, transposeA, transposeB, ...fused }: Matmul): void {
+  const rules: readonly (readonly [boolean, string, string])[] = [
+    [fused.norm !== undefined && transposeA === true, "norm with transposed a", "a [M, K]"],
+    [fused.sumA !== undefined && transposeA !== true, "sumA with a [M, K]", "transposed a"],
+    [fused.scaleB !== undefined && transposeB === true, "scaleB with transposed b", "b [K, N]"],
+    [fused.scaleB !== undefined && fused.norm !== undefined, "scaleB and norm", "one of them"],
+    [fused.gated !== undefined && fused.gateBackward !== undefined, "gated and gateBackward", "one of them"],
+    [fused.gated !== undefined && N % 2 !== 0, `gated with N = ${N}`, "an even N: gate and up of each f"],
+    [
+      (fused.norm ?? fused.sumA) !== undefined && batch > 1,
+      `norm or sumA with ${batch} batches`,
+      "one batch",
+    ],
+  ];
+  const broken = rules.find(([isBroken]) => isBroken);
+  if (broken)
+    throw new ArgumentError(
+      `[matmul] what is fused does not fit: got ${broken[1]}, expected ${broken[2]}. Launch it by itself.`,
+    );
+}
+
+function optionalViews(views: Readonly<Record<string, ArrayView | undefined>>): Record<string, ArrayView> {
+  return Object.fromEntries(
+    Object.entries(views).filter((entry): entry is [string, ArrayView] => entry[1] !== undefined),
+  );
+}
+
+const SCALARS = { B: "u32", M: "u32", N: "u32", K: "u32", P: "u32", R: "u32", T: "u32", eps: "f32" } as const;
+
+function unitOf(key: string, kernel: () => Kernel): KernelUnit {
+  let unit = units.get(key);
+  if (!unit) {
+    unit = { op: "matmul", scalars: SCALARS, kernel: kernel() };
+    units.set(key, unit);
+  }
+  return unit;
+}
+
+function productUnit(tile: MatmulTile, text: MatmulText): KernelUnit {
+  const isPart = text.output === "partial";
+  return unitOf(JSON.stringify([tile, text]), () => ({
+    entry: `${text.transposeA ? "t" : "n"}${text.transposeB ? "t" : "n"}`,
+    shader: () => {
+      if (isLaneTile(tile)) return matmulLanes(tile, text);
+      return isMatrixTile(tile) ? matmulMatrix(tile, text) : matmulTiles(tile, text);
+    },
+    reads: ["a", "b", "k_scale", ...(isPart ? [] : EPILOGUE_READS)],
+    writes: isPart ? ["partial", "row_sums"] : epilogueWrites(text),
+    elements: () => elementsOf(text),
+    workgroups: ({ T, P }) => T * P,
+  }));
+}
+
+function sumUnit(text: MatmulText): KernelUnit {
+  return unitOf(`sum ${JSON.stringify(text)}`, () => ({
+    entry: "sum",
+    shader: () => matmulSum(text),
+    reads: ["partial", "row_sums", ...EPILOGUE_READS],
+    writes: epilogueWrites(text),
+    elements: () => elementsOf(text),
+    workgroups: ({ B, M, N }) => Math.ceil((B * M * Math.ceil(N / 4)) / 64),
+  }));
+}
+
+const EPILOGUE_READS = ["n_scale", "bias", "residual", "gate_up"] as const;
+
+const epilogueWrites = ({ rowSum }: MatmulText): string[] => [
+  "y",
+  "h",
+  ...(rowSum ? [rowSum === "squares" ? "rstd" : "d_sum"] : []),
+];
+
+function elementsOf({ vectorA, vectorB, vectorY, tail }: MatmulText): Record<string, string> {
+  const of = (vector: boolean) => (vector ? "vec4<f32>" : "f32");
+  const columns = ["n_scale", "bias", "residual", "gate_up", "partial", "y"];
+  return {
+    ...Object.fromEntries(columns.map((name) => [name, of(vectorY)])),
+    a: of(vectorA),
+    b: of(vectorB),
+    k_scale: of(!tail),
+  };
+}
