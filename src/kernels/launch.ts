@@ -40,6 +40,12 @@ interface Prepared {
   readonly text: KernelText;
   /** Bound tensors in binding order. */
   readonly names: readonly string[];
+  /** Uniforms by place: the gradient whose accumulation a word tells, or the scalar whose value it has. */
+  readonly words: readonly {
+    readonly gradient?: string;
+    readonly scalar: string;
+    readonly isFloat: boolean;
+  }[];
   /** Compiled only where the kernel has a dispatch of its own. */
   pipeline: PipelineEntry | undefined;
 }
@@ -56,6 +62,8 @@ interface Launch {
 export class Launcher {
   readonly #prepared = new Map<KernelUnit, Map<string, Prepared>>();
   readonly #merged = new Map<string, PipelineEntry>();
+  /** Whether kernels fit one module, by their ids. */
+  readonly #fitting = new Map<string, boolean>();
   readonly #units = new Map<Kernel, KernelUnit>();
   #count = 0;
   /** Launches held back by `together`. */
@@ -83,7 +91,7 @@ export class Launcher {
     const launch = {
       prepared,
       ranges: prepared.names.map((name) => (views[name] as ArrayView).range),
-      scalars: packScalars(prepared.text, scalars, accumulate),
+      scalars: packScalars(prepared, scalars, accumulate),
       workgroups,
     };
     if (this.#held) this.#held.push(launch);
@@ -230,7 +238,12 @@ export class Launcher {
       gradients,
       body: kernel.shader(input),
     };
-    return { id: this.#count++, text, names, pipeline: undefined };
+    const words = fields.map(({ name, type }, index) => {
+      const gradient =
+        index < fields.length - gradients.length ? undefined : name.slice("accumulate_".length);
+      return { scalar: name, isFloat: type === "f32", ...(gradient && { gradient }) };
+    });
+    return { id: this.#count++, text, names, words, pipeline: undefined };
   }
 
   #dispatch({ prepared, ranges, scalars, workgroups }: Launch): void {
@@ -289,16 +302,22 @@ export class Launcher {
 
   #fits(launches: readonly Launch[]): boolean {
     if (launches.length > MOST_MERGED) return false;
-    const texts = launches.map(({ prepared }) => prepared.text);
-    const sizes = new Set(texts.map(mergeableSize));
-    const words = texts.reduce((sum, text) => sum + uniformWords(text), MOST_MERGED);
-    return (
-      sizes.size === 1 &&
-      !sizes.has(undefined) &&
-      4 * words <= SCALAR_BYTES &&
-      workgroupBytes(texts) <= this.facts.maxWorkgroupBytes &&
-      sharedBindings(launches).bindings.length <= this.facts.maxStorageBuffers
-    );
+    const { bindings } = sharedBindings(launches);
+    if (bindings.length > this.facts.maxStorageBuffers) return false;
+    const key = `${launches.map(({ prepared }) => prepared.id)}`;
+    let fits = this.#fitting.get(key);
+    if (fits === undefined) {
+      const texts = launches.map(({ prepared }) => prepared.text);
+      const sizes = new Set(texts.map(mergeableSize));
+      const words = texts.reduce((sum, text) => sum + uniformWords(text), MOST_MERGED);
+      fits =
+        sizes.size === 1 &&
+        !sizes.has(undefined) &&
+        4 * words <= SCALAR_BYTES &&
+        workgroupBytes(texts) <= this.facts.maxWorkgroupBytes;
+      this.#fitting.set(key, fits);
+    }
+    return fits;
   }
 }
 
@@ -359,15 +378,20 @@ function mustFollow(later: Launch, earlier: Launch): boolean {
   );
 }
 
-function packScalars({ fields }: KernelText, scalars: Scalars, accumulate: ReadonlySet<string>): Uint32Array {
-  const words = new Uint32Array(fields.length);
-  const floats = new Float32Array(words.buffer);
-  fields.forEach(({ name, type }, index) => {
-    const value = name.startsWith("accumulate_")
-      ? Number(accumulate.has(name.slice("accumulate_".length)))
-      : scalars[name];
-    if (type === "u32") words[index] = value ?? 0;
-    else floats[index] = value ?? 0;
-  });
-  return words;
+function packScalars({ words }: Prepared, scalars: Scalars, accumulate: ReadonlySet<string>): Uint32Array {
+  const packed = new Uint32Array(words.length);
+  for (let index = 0; index < words.length; index++) {
+    const { gradient, scalar, isFloat } = words[index] as Prepared["words"][number];
+    if (gradient) packed[index] = Number(accumulate.has(gradient));
+    else packed[index] = isFloat ? floatBits(scalars[scalar] ?? 0) : (scalars[scalar] ?? 0);
+  }
+  return packed;
+}
+
+const float = new Float32Array(1);
+const bits = new Uint32Array(float.buffer);
+
+function floatBits(value: number): number {
+  float[0] = value;
+  return bits[0] as number;
 }
