@@ -2,7 +2,11 @@
  * AdamW over flat buckets: sum of squares, finish, update. Floats are read as integer bits where a NaN could matter.
  *
  * The state buffer holds 8 words: 0 good steps, 1 skip flag of this step, 2 gradient norm, 3 clip scale,
- * 4 1/(1-beta1^t), 5 1/sqrt(1-beta2^t), 6 skipped steps (2 to 5 are float bits).
+ * 4 1/(1-beta1^t), 5 1/sqrt(1-beta2^t), 6 skipped steps, 7 what gradients are multiplied with: clip scale / loss scale
+ * (2 to 5 and 7 are float bits).
+ *
+ * The loss scale holds 3 floats: 0 the scale, 1 its inverse, 2 good steps since it changed. Scales are powers of two, so that
+ * multiplying by the inverse takes the scale out of a gradient exactly.
  */
 import { wgsl } from "wgsl-preprocessor/wgsl-preprocessor.js";
 
@@ -31,7 +35,8 @@ export function normPartials({ lanes, tree }: NormLayout): number {
 }
 
 /**
- * partial[first + p] = sum of squares of a part of the gradient, flag[first + p] = 1 when any of it is not finite.
+ * partial[first + p] = sum of squares of a part of the gradient, the loss scale taken out; flag[first + p] = 1 when any of
+ * it is not finite.
  * Lane l adds vec4s l, l + lanes, ... of its workgroup's part in ascending order; lanes are added as a fixed tree.
  */
 export function sumSquares(layout: NormLayout): string {
@@ -54,7 +59,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let bits = gradient[i];
     let is_finite = (bits & vec4<u32>(0x7f800000u)) != vec4<u32>(0x7f800000u);
     // what is not finite is left out of the sum: only the flag tells, whatever the adapter makes of NaN
-    let finite = bitcast<vec4<f32>>(select(vec4<u32>(0u), bits, is_finite));
+    let finite = bitcast<vec4<f32>>(select(vec4<u32>(0u), bits, is_finite)) * loss_scale[1];
     sum += finite * finite;
     bad |= u32(!all(is_finite));
   }
@@ -77,7 +82,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 /**
  * One workgroup turns the partials of all buckets into the step's state. Lane l adds partials l, l + lanes, ... in
  * ascending order, lanes are added as a fixed tree. log_beta comes from the host in full precision, so that
- * 1 - beta^t keeps its digits at t = 1.
+ * 1 - beta^t keeps its digits at t = 1. Then the loss scale of the next step: half after a gradient that is not finite, but
+ * at least 1; double after `growth_interval` good steps in a row, but at most `max_scale`; fixed when the interval is 0.
  */
 export function finish(lanes: number): string {
   return wgsl`
@@ -93,6 +99,17 @@ fn one_minus_exp(x: f32) -> f32 {
   var sum = x;
   for (var k = 2u; k <= 9u; k++) { term *= x / f32(k); sum += term; }
   return -sum;
+}
+fn rescale(is_bad: bool) {
+  if (params.growth_interval == 0.0) { return; }
+  let scale = loss_scale[0];
+  let good = loss_scale[2] + 1.0;
+  let is_due = good >= params.growth_interval;
+  let halves = is_bad && scale > 1.0;
+  let doubles = !is_bad && is_due && scale < params.max_scale;
+  loss_scale[0] = scale * select(select(1.0, 2.0, doubles), 0.5, halves);
+  loss_scale[1] *= select(select(1.0, 0.5, doubles), 2.0, halves);
+  loss_scale[2] = select(good, 0.0, is_bad || is_due);
 }
 @compute @workgroup_size(${lanes})
 fn main(@builtin(local_invocation_index) lane: u32) {
@@ -117,13 +134,17 @@ fn main(@builtin(local_invocation_index) lane: u32) {
   if (bad != 0u) {
     state[3] = 0u;
     state[6] += 1u;
+    rescale(true);
     return;
   }
   let step = state[0] + 1u;
   state[0] = step;
-  state[3] = bitcast<u32>(select(1.0, min(1.0, params.max_norm / (norm + 1e-6)), params.max_norm > 0.0));
+  let clip = select(1.0, min(1.0, params.max_norm / (norm + 1e-6)), params.max_norm > 0.0);
+  state[3] = bitcast<u32>(clip);
   state[4] = bitcast<u32>(1.0 / one_minus_exp(f32(step) * params.log_beta1));
   state[5] = bitcast<u32>(inverseSqrt(one_minus_exp(f32(step) * params.log_beta2)));
+  state[7] = bitcast<u32>(clip * loss_scale[1]);
+  rescale(false);
 }`;
 }
 
@@ -145,7 +166,7 @@ export function update({ lanes, steps }: UpdateLayout): string {
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) lane: u32) {
   if (state[1] != 0u) { return; }
-  let scale = bitcast<f32>(state[3]);
+  let scale = bitcast<f32>(state[7]);
   let correct1 = bitcast<f32>(state[4]);
   let correct2 = bitcast<f32>(state[5]);
   let start = workgroup_index(group, groups) * ${lanes * steps}u;

@@ -8,6 +8,7 @@ import { expMinusLinear, tokenPart } from "./token_statistics.js";
 export interface PolicyLossText {
   readonly reference: boolean;
   readonly stream: boolean;
+  readonly lossScale: boolean;
   /** 1, 2 or 3. */
   readonly klKind: number;
 }
@@ -28,13 +29,14 @@ const SUMS = [
   "ratio_max",
 ];
 
-export function tokens({ reference, stream, klKind }: PolicyLossText): string {
+export function tokens({ reference, stream, lossScale, klKind }: PolicyLossText): string {
   return wgsl`
 ${expMinusLinear}
 const LIMIT = 20.0;
 ${tokenPart}
   let start = part * ${2 * SUMS.length}u;
 ${SUMS.map((name) => `  var ${name} = vec2<f32>(0.0);`).join("\n")}
+  let seed = ${lossScale ? "loss_scale[0]" : "1.0"};
   for (var t = first; t < last; t++) {
     let w = weight[t];
     if (!(w > 0.0)) {
@@ -79,8 +81,8 @@ ${SUMS.map((name) => `  var ${name} = vec2<f32>(0.0);`).join("\n")}
     slope += select(0.0, params.beta * kl_slope, abs(difference) <= LIMIT);
 #endif
     let scale = coefficient * w;
-    store_d_log_prob(t, scale * slope);
-    store_d_entropy(t, -scale * params.entropy_coef);
+    store_d_log_prob(t, scale * slope * seed);
+    store_d_entropy(t, -scale * params.entropy_coef * seed);
     // one lane a stream: constant indices keep the sums in registers
     let lanes = select(vec2<f32>(1.0, 0.0), vec2<f32>(0.0, 1.0), is_classification);
     let loss = scale * (surrogate + params.beta * kl - params.entropy_coef * entropy[t]);

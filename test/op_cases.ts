@@ -102,6 +102,7 @@ export const opCases: readonly OpCase[] = [
     dims: [{ N: 1 }, { N: 16 }, { N: 2077 }],
     draw: {
       weight: (random, { N }) => Array.from({ length: N }, () => random.integer(2) * random.uniform()),
+      loss_scale: () => [8],
     },
   }),
   row(kernels.matmul, {
@@ -209,6 +210,7 @@ export const opCases: readonly OpCase[] = [
       reference_log_prob: (random, { N }) => Array.from({ length: N }, () => -2 * random.uniform()),
       weight: (random, { N }) => Array.from({ length: N }, () => random.integer(3) * random.uniform()),
       stream: (random, { N }) => Array.from({ length: N }, () => random.integer(2)),
+      loss_scale: () => [8],
     },
     without: [[], ["reference_log_prob"], ["stream"], ["reference_log_prob", "stream"]],
   }),

@@ -6,6 +6,8 @@ import type { ArrayView, KernelUnit } from "./op.js";
 
 /** Words of the optimiser's state buffer, see shaders/adamw.ts. */
 export const ADAMW_STATE_WORDS = 8;
+/** Floats of the loss scale's buffer, see there. */
+export const LOSS_SCALE_FLOATS = 3;
 
 const vec4Bits = () => ({ gradient: "vec4<u32>" });
 const finishLanes = (isSoftware: boolean) => (isSoftware ? 1 : 256);
@@ -16,7 +18,7 @@ const sumSquaresUnit: KernelUnit = {
   kernel: {
     entry: "sum_squares",
     shader: ({ facts }) => shader.sumSquares(shader.normLayout(facts.isSoftware)),
-    reads: ["gradient"],
+    reads: ["gradient", "loss_scale"],
     writes: ["partial", "flag"],
     elements: vec4Bits,
     workgroups: ({ E }, { isSoftware }) =>
@@ -25,12 +27,19 @@ const sumSquaresUnit: KernelUnit = {
 };
 const finishUnit: KernelUnit = {
   op: "adamw",
-  scalars: { P: "u32", max_norm: "f32", log_beta1: "f32", log_beta2: "f32" },
+  scalars: {
+    P: "u32",
+    max_norm: "f32",
+    log_beta1: "f32",
+    log_beta2: "f32",
+    growth_interval: "f32",
+    max_scale: "f32",
+  },
   kernel: {
     entry: "finish",
     shader: ({ facts }) => shader.finish(finishLanes(facts.isSoftware)),
     reads: ["partial", "flag"],
-    writes: ["state"],
+    writes: ["state", "loss_scale"],
     workgroups: () => 1,
   },
 };
@@ -88,6 +97,11 @@ export interface AdamwStep {
   readonly buckets: readonly AdamwBucket[];
   /** u32 [ADAMW_STATE_WORDS], kept from step to step; starts as zeros. */
   readonly state: ArrayView;
+  /** f32 [LOSS_SCALE_FLOATS], kept from step to step: scale, its inverse, 0. Gradients are multiples of the scale. */
+  readonly lossScale: ArrayView;
+  /** Good steps in a row before the loss scale doubles; 0 = it never changes. */
+  readonly growthInterval: number;
+  readonly maxScale: number;
   /** f32 and u32 [adamwPartials(...)], working memory. */
   readonly partial: ArrayView;
   readonly flag: ArrayView;
@@ -101,21 +115,28 @@ export interface AdamwStep {
 
 /**
  * Appends one AdamW step with decoupled weight decay over all buckets: two dispatches a bucket and one more.
- * When any gradient or their norm is not finite, nothing but the skip flag and the skip count changes.
+ * When any gradient or their norm is not finite, nothing but the skip flag, the skip count and the loss scale changes.
  * @source Loshchilov & Hutter 2019, algorithm 2
  */
 export function adamwInto(runner: KernelRunner, facts: DeviceFacts, step: AdamwStep): void {
-  const { buckets, state, partial, flag, lr, beta1, beta2, eps } = step;
+  const { buckets, state, lossScale: loss_scale, partial, flag, lr, beta1, beta2, eps } = step;
   let first = 0;
   for (const { gradient } of buckets) {
     const elements = gradient.range.bytes / 4;
-    runner.run(sumSquaresUnit, { gradient, partial, flag }, { E: elements / 4, first });
+    runner.run(sumSquaresUnit, { gradient, loss_scale, partial, flag }, { E: elements / 4, first });
     first += bucketPartials(elements, facts);
   }
   runner.run(
     finishUnit,
-    { partial, flag, state },
-    { P: first, max_norm: step.maxNorm, log_beta1: finiteLog(beta1), log_beta2: finiteLog(beta2) },
+    { partial, flag, state, loss_scale },
+    {
+      P: first,
+      max_norm: step.maxNorm,
+      log_beta1: finiteLog(beta1),
+      log_beta2: finiteLog(beta2),
+      growth_interval: step.growthInterval,
+      max_scale: step.maxScale,
+    },
   );
   for (const { value, gradient, firstMoment, secondMoment, decay } of buckets) {
     runner.run(

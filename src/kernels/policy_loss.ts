@@ -40,6 +40,7 @@ const LOG_RATIO_LIMIT = 20;
  *   loss = sum weight * coefficient * (surrogate + beta KL - entropy_coef entropy)
  * `weight` holds the token mask and the normaliser of the whole batch (src/core/aggregation.ts), so gradients of
  * micro-batches add up. coefficient is 1 in stream 0 (policy) and `classification_coef` in stream 1 (classification rows).
+ * Gradients (not statistics) are multiplied by `loss_scale`, see src/optim/loss_scale.ts.
  * Tokens of weight 0 give gradients of exactly 0, whatever their other values.
  * @remarks At a tie the unclipped branch counts, so the gradient at r = 1 is -A weight even with clip 0. Log-ratios
  * (and d) are clamped to +-20, with no gradient outside.
@@ -55,6 +56,7 @@ export const policyLoss = defineOp({
     advantage: f32("N"),
     weight: f32("N"),
     stream: optional(u32("N")),
+    loss_scale: optional(f32("1")),
   },
   outputs: { d_log_prob: f32("N"), d_entropy: f32("N"), stats: f32(`2 ${STATISTICS}`) },
   params: {
@@ -77,9 +79,19 @@ export const policyLoss = defineOp({
         shader.tokens({
           reference: has("reference_log_prob"),
           stream: has("stream"),
+          lossScale: has("loss_scale"),
           klKind: constants.kl_kind,
         }),
-      reads: ["log_prob", "entropy", "old_log_prob", "reference_log_prob", "advantage", "weight", "stream"],
+      reads: [
+        "log_prob",
+        "entropy",
+        "old_log_prob",
+        "reference_log_prob",
+        "advantage",
+        "weight",
+        "stream",
+        "loss_scale",
+      ],
       writes: ["d_log_prob", "d_entropy", "partial"],
       workgroups: ({ P }) => Math.ceil(P / 64),
     },
@@ -130,8 +142,9 @@ function reference(inputs: Readonly<Record<string, Float64Array>>, scalars: Scal
     const kl = inputs.reference_log_prob
       ? klOf(inputs.reference_log_prob[t] - inputs.log_prob[t], scalars.kl_kind)
       : { value: 0, slope: 0 };
-    d_log_prob[t] = scale * (policy.slope + beta * kl.slope);
-    d_entropy[t] = -scale * entropy_coef;
+    const seed = scale * (inputs.loss_scale?.[0] ?? 1);
+    d_log_prob[t] = seed * (policy.slope + beta * kl.slope);
+    d_entropy[t] = -seed * entropy_coef;
     const { ratio, value, isDual } = policy;
     const row = {
       tokens: 1,

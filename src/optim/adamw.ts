@@ -4,6 +4,7 @@ import { Tensor } from "../autograd/tensor.js";
 import { ArgumentError, DataError } from "../core/errors.js";
 import { ADAMW_STATE_WORDS, adamwInto, adamwPartials } from "../kernels/adamw.js";
 import type { Launcher } from "../kernels/launch.js";
+import { LossScale, type LossScaleOptions } from "./loss_scale.js";
 
 export interface AdamWOptions {
   readonly parameters: FlatParameters;
@@ -17,11 +18,16 @@ export interface AdamWOptions {
   readonly weightDecay?: number;
   /** Largest norm of the gradient of all parameters together; 0 (default) turns clipping off. */
   readonly maxGradNorm?: number;
+  /** Dynamic loss scaling: seeds of backward must be multiplied by `lossScale` then. Default: none. */
+  readonly lossScale?: LossScaleOptions;
 }
 
 /** What the last step did. */
 export interface AdamWStats {
-  /** Norm of the gradient over all parameters, before clipping; entries that are not finite are left out. */
+  /**
+   * Norm of the gradient over all parameters, the loss scale taken out, before clipping; entries that are not finite are
+   * left out.
+   */
   readonly gradNorm: number;
   /** Factor the gradient was multiplied with, at most 1; 0 when the step was skipped. */
   readonly clipScale: number;
@@ -30,6 +36,8 @@ export interface AdamWStats {
   /** Steps taken and steps skipped since the start. */
   readonly steps: number;
   readonly skippedSteps: number;
+  /** Factor of the loss in the next step; 1 without loss scaling. */
+  readonly lossScale: number;
 }
 
 interface Moments {
@@ -51,6 +59,8 @@ export class AdamW {
   readonly #weightDecay: number;
   readonly #maxGradNorm: number;
   readonly #moments: readonly Moments[];
+  readonly #lossScale: LossScale;
+  readonly #scales: boolean;
   readonly #counter: Tensor;
   readonly #partial: Tensor;
   readonly #flag: Tensor;
@@ -78,11 +88,18 @@ export class AdamW {
       first: Tensor.zeros(runtime, [elements], `first moments ${index}`),
       second: Tensor.zeros(runtime, [elements], `second moments ${index}`),
     }));
+    this.#scales = options.lossScale !== undefined;
+    this.#lossScale = this.#scales ? new LossScale(runtime, options.lossScale) : LossScale.off(runtime);
     this.#counter = Tensor.from(runtime, new Uint32Array(ADAMW_STATE_WORDS), undefined, { label: "adamw" });
     const sizes = parameters.buckets.map(({ elements }) => elements);
     const partials = Math.max(1, adamwPartials(sizes, launcher.facts));
     this.#partial = Tensor.empty(runtime, [partials], "f32", "gradient norm");
     this.#flag = Tensor.empty(runtime, [partials], "u32", "gradient flags");
+  }
+
+  /** f32 [1], what seeds of backward have to be multiplied with; absent without loss scaling. */
+  get lossScale(): Tensor | undefined {
+    return this.#scales ? this.#lossScale.factor : undefined;
   }
 
   /** Appends one step from the gradients as they are then. @param lr learning rate of this step, default the one given at the start */
@@ -100,6 +117,9 @@ export class AdamW {
         };
       }),
       state: this.#counter,
+      lossScale: this.#lossScale.state,
+      growthInterval: this.#lossScale.growthInterval,
+      maxScale: this.#lossScale.largest,
       partial: this.#partial,
       flag: this.#flag,
       lr,
@@ -112,24 +132,29 @@ export class AdamW {
 
   /** What the last step did; waits for the GPU. */
   async stats(): Promise<AdamWStats> {
-    const words = (await this.#counter.read()) as Uint32Array;
-    const floats = new Float32Array(words.buffer);
+    const ranges = [this.#counter.range, this.#lossScale.factor.range];
+    const [counter, scale] = await this.#launcher.runtime.read(ranges);
+    const words = new Uint32Array(counter);
+    const floats = new Float32Array(counter);
     return {
       gradNorm: floats[2] as number,
       clipScale: floats[3] as number,
       skipped: words[1] !== 0,
       steps: words[0] as number,
       skippedSteps: words[6] as number,
+      lossScale: new Float32Array(scale)[0] as number,
     };
   }
 
   /**
    * Everything a checkpoint must hold to go on bit-equal: `m.<parameter>` and `v.<parameter>` in the parameter's shape
-   * and `counter` (u32). Names and shapes do not depend on how the adapter packs buckets.
+   * `counter` (u32), and `loss_scale` with loss scaling. Names and shapes do not depend on how the adapter packs buckets.
    * @returns fresh views of the live state; release each after reading
    */
   state(): Map<string, Tensor> {
     const tensors = new Map<string, Tensor>([["counter", this.#counter.view([ADAMW_STATE_WORDS])]]);
+    const { state: scale } = this.#lossScale;
+    if (this.#scales) tensors.set("loss_scale", scale.view(scale.shape));
     for (const { name, shape, bucket, offset } of this.parameters.slots.values()) {
       const { first, second } = this.#moments[bucket] as Moments;
       tensors.set(`m.${name}`, first.view(shape, offset));
@@ -157,6 +182,7 @@ export class AdamW {
       first.release();
       second.release();
     }
+    this.#lossScale.release();
     for (const tensor of [this.#counter, this.#partial, this.#flag]) tensor.release();
   }
 

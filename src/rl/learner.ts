@@ -41,17 +41,23 @@ export interface FixedLogProbs {
   readonly reference?: readonly Float32Array[];
 }
 
-export interface ImitationStatistics {
+/** What the optimiser says after a step. */
+export interface StepStatistics {
+  readonly gradNorm: number;
+  readonly skipped: boolean;
+  /** Steps skipped since the optimiser was made. */
+  readonly skippedSteps: number;
+  /** Factor of the loss in the next step; 1 without loss scaling. */
+  readonly lossScale: number;
+}
+
+export interface ImitationStatistics extends StepStatistics {
   /** The loss that was descended, see `imitate`. */
   readonly loss: number;
   readonly tokens: number;
-  readonly gradNorm: number;
-  readonly skipped: boolean;
 }
 
-export interface PolicyUpdateStatistics extends PolicyStatistics {
-  readonly gradNorm: number;
-  readonly skipped: boolean;
+export interface PolicyUpdateStatistics extends PolicyStatistics, StepStatistics {
   /** Packed tokens that went through forward and backward. */
   readonly packedTokens: number;
   /** Rows that did, equal ones counted once. */
@@ -98,6 +104,7 @@ export class Learner {
       const { d_log_prob, stats } = tape.apply(crossEntropy, {
         log_prob,
         weight: tape.input(Float32Array.from(weights)),
+        loss_scale: this.optimizer.lossScale,
       });
       tape.backward([[log_prob, d_log_prob]]);
       statistics.push(keep(stats));
@@ -105,8 +112,11 @@ export class Learner {
     }
     this.optimizer.step(learningRate);
     const parts = await this.#readAll(statistics);
-    const { gradNorm, skipped } = await this.optimizer.stats();
-    return { loss: parts.reduce((sum, part) => sum + part[1], 0), tokens, gradNorm, skipped };
+    return {
+      ...(await this.#stepStatistics()),
+      loss: parts.reduce((sum, part) => sum + part[1], 0),
+      tokens,
+    };
   }
 
   /**
@@ -153,6 +163,7 @@ export class Learner {
           reference_log_prob: reference ? perToken(({ index }) => reference[index]) : undefined,
           advantage: perToken(({ advantage, weights: { length } }) => Array(length).fill(advantage)),
           weight: perToken((row) => row.weights),
+          loss_scale: this.optimizer.lossScale,
         },
         {
           clip_low: options.clipLow,
@@ -182,13 +193,11 @@ export class Learner {
       await this.#readAll(trainerLogProbs),
       used.flatMap(({ index }) => [...rows[index].sampledLogProbs]),
     );
-    const { gradNorm, skipped } =
-      used.length > 0 ? await this.optimizer.stats() : { gradNorm: 0, skipped: false };
+    const step = await this.#stepStatistics();
     return {
       ...joinPolicyStatistics(parts)[0],
       ...differences,
-      gradNorm,
-      skipped,
+      ...(used.length > 0 ? step : { ...step, gradNorm: 0, skipped: false }),
       packedTokens,
       computedRows: used.length,
     };
@@ -215,6 +224,11 @@ export class Learner {
   #forward(tape: Tape, batch: MicroBatch, temperature: number): Forward {
     const hidden = this.model.hidden(tape, this.model.batch(tape, batch.packed));
     return this.model.score(tape, hidden, batch.index, batch.target, temperature);
+  }
+
+  async #stepStatistics(): Promise<StepStatistics> {
+    const { gradNorm, skipped, skippedSteps, lossScale } = await this.optimizer.stats();
+    return { gradNorm, skipped, skippedSteps, lossScale };
   }
 
   async #readAll(tensors: readonly Tensor[]): Promise<Float32Array[]> {

@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import { FlatParameters, type NamedShape } from "../../src/autograd/flat_parameters.js";
 import { Random } from "../../src/core/random.js";
 import { Launcher } from "../../src/kernels/index.js";
-import { AdamW, type AdamWOptions } from "../../src/optim/adamw.js";
+import { AdamW, type AdamWOptions, type AdamWStats } from "../../src/optim/adamw.js";
 import { testRuntime } from "../support/runtime.js";
 
 const families = [
@@ -47,6 +47,25 @@ function setUp(launcher: Launcher, options: Partial<AdamWOptions> = {}, maxBucke
     parameters.release();
   };
   return { parameters, optimiser, step, readAll, release };
+}
+
+function times(gradients: Values, factor: number): Values {
+  return Object.fromEntries(
+    Object.entries(gradients).map(([name, values]) => [name, values.map((value) => value * factor)]),
+  );
+}
+
+async function stateOf(optimiser: AdamW): Promise<Record<string, Float32Array | Uint32Array>> {
+  const values: Record<string, Float32Array | Uint32Array> = {};
+  for (const [name, tensor] of optimiser.state()) {
+    values[name] = await tensor.read();
+    tensor.release();
+  }
+  return values;
+}
+
+function withoutScale({ lossScale, ...stats }: AdamWStats): Omit<AdamWStats, "lossScale"> {
+  return stats;
 }
 
 /** AdamW in float64, written like the algorithm. */
@@ -162,25 +181,61 @@ for (const [family, launcher] of families) {
     test("a resumed run is bit-equal, whatever the buckets, and leaves no memory behind", async () => {
       const live = launcher.runtime.buffers.liveBytes;
       const gradients = [5, 6, 7, 8].map((seed) => normals(Random.of(seed)));
-      const whole = setUp(launcher, { maxGradNorm: 1 });
+      const lossScale = { initial: 2, growthInterval: 3 };
+      const whole = setUp(launcher, { maxGradNorm: 1, lossScale });
       for (const gradient of gradients) whole.step(gradient);
-      const half = setUp(launcher, { maxGradNorm: 1 });
+      const half = setUp(launcher, { maxGradNorm: 1, lossScale });
       for (const gradient of gradients.slice(0, 2)) half.step(gradient);
-      const saved = new Map<string, Float32Array | Uint32Array>();
-      for (const [name, tensor] of half.optimiser.state()) {
-        saved.set(name, await tensor.read());
-        tensor.release();
-      }
-      const resumed = setUp(launcher, { maxGradNorm: 1 });
+      const saved = new Map(Object.entries(await stateOf(half.optimiser)));
+      const resumed = setUp(launcher, { maxGradNorm: 1, lossScale });
       for (const [name, values] of Object.entries(await half.readAll()))
         resumed.parameters.load(name, values);
       resumed.optimiser.load(saved);
       for (const gradient of gradients.slice(2)) resumed.step(gradient);
       expect(await resumed.readAll()).toEqual(await whole.readAll());
+      expect(await resumed.optimiser.stats()).toEqual(await whole.optimiser.stats());
+      expect((await resumed.optimiser.stats()).lossScale).toBe(4);
       saved.delete("m.gain");
       expect(() => resumed.optimiser.load(saved)).toThrow("m.gain");
       for (const run of [whole, half, resumed]) run.release();
       expect(launcher.runtime.buffers.liveBytes).toBe(live);
+    });
+
+    test("gradients times a power of two give the step of the gradients themselves, bit for bit", async () => {
+      for (const maxGradNorm of [0, 1]) {
+        const plain = setUp(launcher, { maxGradNorm });
+        const scaled = setUp(launcher, { maxGradNorm, lossScale: { initial: 2 ** 12, growthInterval: 2 } });
+        expect(plain.optimiser.lossScale).toBeUndefined();
+        // the scale doubles after steps 2 and 4
+        for (const [step, scale] of [2 ** 12, 2 ** 12, 2 ** 13, 2 ** 13, 2 ** 14].entries()) {
+          expect(await scaled.optimiser.lossScale?.read()).toEqual(Float32Array.of(scale));
+          const gradients = normals(Random.of(10 + step), 0.1 * (step + 1));
+          plain.step(gradients);
+          scaled.step(times(gradients, scale));
+          expect(await scaled.readAll()).toEqual(await plain.readAll());
+          const { lossScale, ...stats } = await scaled.optimiser.stats();
+          expect(stats).toEqual(withoutScale(await plain.optimiser.stats()));
+        }
+        const { counter, ...moments } = await stateOf(plain.optimiser);
+        expect(await stateOf(scaled.optimiser)).toMatchObject(moments);
+        plain.release();
+        scaled.release();
+      }
+    });
+
+    test("the loss scale halves after bad steps down to 1 and doubles after good ones up to the largest", async () => {
+      const run = setUp(launcher, { lossScale: { initial: 4, largest: 8, growthInterval: 3 } });
+      const good = normals(Random.of(20), 0.1);
+      const bad = { ...good, one: Float32Array.of(Number.POSITIVE_INFINITY) };
+      const scales: number[] = [];
+      for (const kind of "gbggbbggggggggggggg") {
+        run.step(kind === "g" ? good : bad);
+        scales.push((await run.optimiser.stats()).lossScale);
+      }
+      expect(scales).toEqual([4, 2, 2, 2, 1, 1, 1, 1, 2, 2, 2, 4, 4, 4, 8, 8, 8, 8, 8]);
+      expect((await stateOf(run.optimiser)).loss_scale).toEqual(Float32Array.of(8, 1 / 8, 1));
+      expect(await run.optimiser.stats()).toMatchObject({ steps: 16, skippedSteps: 3 });
+      run.release();
     });
 
     test("a learning rate given to a step replaces the default", async () => {
@@ -201,5 +256,7 @@ test("frozen parameters and values out of range are refused", () => {
   const parameters = new FlatParameters(launcher.runtime, shapes);
   expect(() => new AdamW({ parameters, launcher, lr: -1 })).toThrow("lr");
   expect(() => new AdamW({ parameters, launcher, lr: 1, betas: [0.9, 1] })).toThrow("betas");
+  for (const lossScale of [{ initial: 3 }, { initial: 2 ** 17 }, { largest: 0.5 }, { growthInterval: 1.5 }])
+    expect(() => new AdamW({ parameters, launcher, lr: 1, lossScale })).toThrow(Object.keys(lossScale)[0]);
   parameters.release();
 });
