@@ -159,9 +159,30 @@ export function updateLayout(isSoftware: boolean): UpdateLayout {
   return isSoftware ? { lanes: 8, steps: 64 } : { lanes: 64, steps: 4 };
 }
 
-/** One bucket's step. Nothing is written when the flag is set. */
-export function update({ lanes, steps }: UpdateLayout): string {
+/**
+ * Bits of the nearest f16, ties to even; beyond 65,519 infinite. WGSL leaves open which way its own conversion rounds, but a
+ * resumed run must find the halves that the host rounds from the saved floats.
+ */
+const halfBits = `
+fn half_bits(value: vec4<f32>) -> vec4<u32> {
+  let bits = bitcast<vec4<u32>>(value);
+  let magnitude = bits & vec4<u32>(0x7fffffffu);
+  let odd = (magnitude >> vec4<u32>(13u)) & vec4<u32>(1u);
+  let normal = (magnitude - vec4<u32>(0x38000000u) + vec4<u32>(0xfffu) + odd) >> vec4<u32>(13u);
+  // below 2^-14 halves are multiples of 2^-24
+  let small = vec4<u32>(round(min(abs(value), vec4<f32>(1.0)) * 16777216.0));
+  let finite = select(normal, small, magnitude < vec4<u32>(0x38800000u));
+  let nearest = select(finite, vec4<u32>(0x7c00u), magnitude >= vec4<u32>(0x477ff000u));
+  return nearest | ((bits >> vec4<u32>(16u)) & vec4<u32>(0x8000u));
+}
+`;
+
+/** One bucket's step, and its f16 copy. Nothing is written when the flag is set. */
+export function update({ lanes, steps }: UpdateLayout, hasHalf: boolean): string {
   return wgsl`
+#if ${hasHalf}
+${halfBits}
+#endif
 @compute @workgroup_size(${lanes})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) lane: u32) {
@@ -177,7 +198,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let v = params.beta2 * second_moment[i] + params.rest2 * g * g;
     first_moment[i] = m;
     second_moment[i] = v;
-    value[i] = params.keep * value[i] - params.lr * (m * correct1) / (sqrt(v) * correct2 + params.eps);
+    let stepped = params.keep * value[i] - params.lr * (m * correct1) / (sqrt(v) * correct2 + params.eps);
+    value[i] = stepped;
+#if ${hasHalf}
+    let bits = half_bits(stepped);
+    half[i] = bits.xz | (bits.yw << vec2<u32>(16u));
+#endif
   }
 }`;
 }

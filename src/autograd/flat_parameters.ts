@@ -1,10 +1,11 @@
 /** Named parameters packed into a few flat buffers, so that clearing, norms and optimiser steps take few dispatches. */
-import { ArgumentError } from "../core/errors.js";
-import type { BufferRange, Runtime } from "../gpu/runtime.js";
+import { AdapterError, ArgumentError } from "../core/errors.js";
+import type { BufferRange, DeviceFacts, Runtime } from "../gpu/runtime.js";
+import { byteLength } from "../kernels/op.js";
 import { Tensor } from "./tensor.js";
 
-/** Slots begin at multiples of 64 floats (256 bytes), the largest storage offset alignment WebGPU allows. */
-const SLOT_ELEMENTS = 64;
+/** Slots begin at multiples of 256 bytes, the largest storage offset alignment WebGPU allows. */
+const SLOT_BYTES = 256;
 const MAX_BUCKET_BYTES = 2 ** 30;
 
 export interface NamedShape {
@@ -30,20 +31,28 @@ export interface ParameterSlot extends NamedShape {
   readonly offset: number;
 }
 
-/** One flat buffer and its gradient. The gaps between slots are zero in both and stay zero. */
+/** Some parameters in one flat array, and their gradient. The gaps between slots are zero in all and stay zero. */
 export interface ParameterBucket {
   /** Whether weight decay applies: matrices yes, vectors (gains and biases) no. */
   readonly decayed: boolean;
-  /** Length in floats, gaps included; a multiple of 64. */
+  /** Length, gaps included; a multiple of 64. */
   readonly elements: number;
+  /** What ops read: f16 for matrices in half precision, f32 else. */
   readonly value: Tensor;
-  /** Absent when the parameters are frozen. */
+  /** The f32 values that training keeps: `value` itself where that is f32. Absent when frozen in half precision. */
+  readonly master: Tensor | undefined;
+  /** f32; absent when the parameters are frozen. */
   readonly gradient: Tensor | undefined;
 }
 
 export interface FlatParametersOptions {
   /** false: frozen parameters without gradient memory (a reference policy, the base below LoRA). Default true. */
   readonly requiresGrad?: boolean;
+  /**
+   * Mixed precision: ops read matrices as f16, rounded to nearest from f32 masters that the optimiser steps. Vectors and
+   * gradients stay f32, and frozen parameters have no masters. Default false.
+   */
+  readonly half?: boolean;
   /** Upper bound of one bucket in bytes. Default: the adapter's binding limit, at most 1 GiB. */
   readonly maxBucketBytes?: number;
 }
@@ -56,12 +65,16 @@ export class FlatParameters {
   readonly slots: ReadonlyMap<string, ParameterSlot>;
   readonly buckets: readonly ParameterBucket[];
   readonly requiresGrad: boolean;
+  /** Whether ops read matrices as f16. */
+  readonly half: boolean;
   readonly #leaves = new Map<string, Tensor>();
+  readonly #masters = new Map<string, Tensor>();
   readonly #parts = new Map<string, { readonly whole: string; readonly part: ParameterPart }>();
 
   /**
    * Allocates every bucket, filled with zeros.
    * @throws ArgumentError when a name comes twice, a shape is empty, or one tensor exceeds the largest binding
+   * @throws AdapterError for half precision on an adapter without f16
    */
   constructor(
     readonly runtime: Runtime,
@@ -69,24 +82,23 @@ export class FlatParameters {
     options: FlatParametersOptions = {},
   ) {
     this.requiresGrad = options.requiresGrad ?? true;
+    this.half = options.half ?? false;
+    if (this.half) checkHalf(runtime.facts);
     const limit = Math.min(
       options.maxBucketBytes ?? MAX_BUCKET_BYTES,
       MAX_BUCKET_BYTES,
       runtime.facts.maxBindingBytes,
     );
-    const { slots, sizes } = packSlots(parameters, limit, runtime.facts.maxBindingBytes);
+    const slotElements = SLOT_BYTES / (this.half ? 2 : 4);
+    const { slots, sizes } = packSlots(parameters, slotElements, limit, runtime.facts.maxBindingBytes);
     this.slots = slots;
-    this.buckets = sizes.map(({ decayed, elements }, index) => ({
-      decayed,
-      elements,
-      value: Tensor.zeros(runtime, [elements], `parameters ${index}`),
-      gradient: this.requiresGrad ? Tensor.zeros(runtime, [elements], `gradients ${index}`) : undefined,
-    }));
-    for (const slot of slots.values()) {
-      const bucket = this.buckets[slot.bucket] as ParameterBucket;
-      const leaf = bucket.value.view(slot.shape, slot.offset, this.requiresGrad);
-      leaf.grad = bucket.gradient?.view(slot.shape, slot.offset, false);
-      this.#leaves.set(slot.name, leaf);
+    this.buckets = sizes.map((size, index) => this.#allocate(size, index));
+    for (const { name, shape, bucket: index, offset } of slots.values()) {
+      const { value, master, gradient } = this.buckets[index] as ParameterBucket;
+      const leaf = value.view(shape, offset, this.requiresGrad);
+      leaf.grad = gradient?.view(shape, offset, false);
+      this.#leaves.set(name, leaf);
+      if (master && master !== value) this.#masters.set(name, master.view(shape, offset, false));
     }
     for (const { name: whole, parts = [] } of parameters)
       for (const part of parts) this.#parts.set(part.name, { whole, part });
@@ -119,28 +131,22 @@ export class FlatParameters {
     for (const { gradient } of this.buckets) if (gradient) this.runtime.clear(gradient.range);
   }
 
-  /** Overwrites one parameter, or one part. @param values row-major, exactly as many as its shape holds */
+  /** Overwrites one parameter, or one part, and its f16 copy. @param values row-major, exactly as many as its shape holds */
   load(name: string, values: Float32Array): void {
-    const { leaf, part, shape } = this.#find(name);
+    const { leaf, kept, part, shape } = this.#find(name);
     const size = elementCount(shape);
     if (values.length !== size) {
       throw new ArgumentError(
         `[parameters] values of ${name} do not fit: got ${values.length}, expected ${size} for shape [${shape}]. Load a checkpoint of the same configuration.`,
       );
     }
-    if (!part) {
-      leaf.upload(values);
-      return;
-    }
-    const rows = Tensor.from(this.runtime, values, shape, { label: name });
-    this.#copyRows(leaf, part, (inWhole, inRows) => this.runtime.copy(within(rows, inRows), inWhole));
-    rows.release();
+    for (const whole of new Set([leaf, kept])) this.#writeRows(whole, part, values);
   }
 
-  /** Values of one parameter, or one part, after all work appended so far; the caller owns them. */
+  /** Values of one parameter, or one part (the f32 ones, where there are) after all work appended so far; the caller owns them. */
   async read(name: string): Promise<Float32Array> {
-    const { leaf, part } = this.#find(name);
-    return this.#readRows(leaf, part);
+    const { kept, part } = this.#find(name);
+    return this.#readRows(kept, part);
   }
 
   /** Gradient of one parameter, or one part, after all work appended so far. @throws ArgumentError when the parameters are frozen */
@@ -155,15 +161,34 @@ export class FlatParameters {
     return this.#readRows(grad, part);
   }
 
-  #find(name: string): { leaf: Tensor; part: ParameterPart | undefined; shape: readonly number[] } {
+  /** `kept`: where the values are exact. */
+  #find(name: string): {
+    leaf: Tensor;
+    kept: Tensor;
+    part: ParameterPart | undefined;
+    shape: readonly number[];
+  } {
     const found = this.#parts.get(name);
-    const leaf = this.get(found?.whole ?? name);
-    return { leaf, part: found?.part, shape: found?.part.shape ?? leaf.shape };
+    const stored = found?.whole ?? name;
+    const leaf = this.get(stored);
+    const kept = this.#masters.get(stored) ?? leaf;
+    return { leaf, kept, part: found?.part, shape: found?.part.shape ?? leaf.shape };
+  }
+
+  #writeRows(whole: Tensor, part: ParameterPart | undefined, values: Float32Array): void {
+    if (!part) {
+      whole.upload(values);
+      return;
+    }
+    const rows = Tensor.empty(this.runtime, part.shape, whole.dtype, part.name);
+    rows.upload(values);
+    this.#copyRows(whole, part, (inWhole, inRows) => this.runtime.copy(within(rows, inRows), inWhole));
+    rows.release();
   }
 
   async #readRows(whole: Tensor, part: ParameterPart | undefined): Promise<Float32Array> {
     if (!part) return (await whole.read()) as Float32Array;
-    const rows = Tensor.empty(this.runtime, part.shape, "f32", part.name);
+    const rows = Tensor.empty(this.runtime, part.shape, whole.dtype, part.name);
     this.#copyRows(whole, part, (inWhole, inRows) => this.runtime.copy(inWhole, within(rows, inRows)));
     const values = (await rows.read()) as Float32Array;
     rows.release();
@@ -177,7 +202,7 @@ export class FlatParameters {
     copy: (inWhole: BufferRange, inRows: { readonly offset: number; readonly bytes: number }) => void,
   ): void {
     const [rows = 0, ...rest] = shape;
-    const rowBytes = 4 * elementCount(rest);
+    const rowBytes = byteLength(rest, whole.dtype);
     const runs = stride === 1 ? 1 : rows;
     const bytes = (rows / runs) * rowBytes;
     for (let run = 0; run < runs; run++) {
@@ -188,12 +213,32 @@ export class FlatParameters {
 
   /** Gives all memory back; idempotent. */
   release(): void {
-    for (const leaf of this.#leaves.values()) leaf.release();
-    for (const { value, gradient } of this.buckets) {
-      value.release();
-      gradient?.release();
+    for (const view of [...this.#leaves.values(), ...this.#masters.values()]) view.release();
+    for (const { value, master, gradient } of this.buckets) {
+      for (const tensor of [value, master, gradient]) tensor?.release();
     }
   }
+
+  #allocate({ decayed, elements }: BucketSize, index: number): ParameterBucket {
+    const zeros = (label: string, dtype: "f32" | "f16" = "f32") =>
+      Tensor.zeros(this.runtime, [elements], `${label} ${index}`, dtype);
+    const isHalf = this.half && decayed;
+    const value = zeros("parameters", isHalf ? "f16" : "f32");
+    const master = isHalf ? (this.requiresGrad ? zeros("masters") : undefined) : value;
+    const gradient = this.requiresGrad ? zeros("gradients") : undefined;
+    return { decayed, elements, value, master, gradient };
+  }
+}
+
+/**
+ * Whether an adapter can train in mixed precision.
+ * @throws AdapterError when its shaders know no f16
+ */
+export function checkHalf({ features, description, device }: DeviceFacts): void {
+  if (features.has("shader-f16")) return;
+  throw new AdapterError(
+    `[parameters] mixed precision needs f16 in shaders: got ${description || device || "an adapter"} without the feature shader-f16. Use precision f32, or another adapter: a GPU, or lavapipe.`,
+  );
 }
 
 function within(
@@ -211,6 +256,7 @@ interface BucketSize {
 /** Fills buckets in the order given, decayed and other parameters apart; a bucket that is full is never reopened. */
 function packSlots(
   parameters: readonly NamedShape[],
+  slotElements: number,
   limitBytes: number,
   bindingBytes: number,
 ): { slots: Map<string, ParameterSlot>; sizes: BucketSize[] } {
@@ -220,7 +266,7 @@ function packSlots(
   for (const { name, shape } of parameters) {
     if (slots.has(name))
       throw new ArgumentError(`[parameters] two parameters are called "${name}". Names must differ.`);
-    const elements = Math.ceil(elementCount(shape) / SLOT_ELEMENTS) * SLOT_ELEMENTS;
+    const elements = Math.ceil(elementCount(shape) / slotElements) * slotElements;
     if (elements === 0 || !Number.isInteger(elements)) {
       throw new ArgumentError(
         `[parameters] ${name} holds nothing: got shape [${shape}], expected positive sizes. Leave it out.`,

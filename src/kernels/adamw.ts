@@ -57,14 +57,15 @@ const updateUnit: KernelUnit = {
   },
   kernel: {
     entry: "update",
-    shader: ({ facts }) => shader.update(shader.updateLayout(facts.isSoftware)),
+    shader: ({ facts, has }) => shader.update(shader.updateLayout(facts.isSoftware), has("half")),
     reads: ["state", "gradient"],
-    writes: ["value", "first_moment", "second_moment"],
+    writes: ["value", "first_moment", "second_moment", "half"],
     elements: () => ({
       gradient: "vec4<f32>",
       value: "vec4<f32>",
       first_moment: "vec4<f32>",
       second_moment: "vec4<f32>",
+      half: "vec2<u32>",
     }),
     workgroups: ({ E }, { isSoftware }) => {
       const { lanes, steps } = shader.updateLayout(isSoftware);
@@ -83,9 +84,11 @@ function bucketPartials(elements: number, facts: DeviceFacts): number {
   return Math.ceil(elements / shader.normElements(layout)) * shader.normPartials(layout);
 }
 
-/** One bucket of a step. All views hold the same number of floats, a multiple of 4. */
+/** One bucket of a step. All views hold the same number of values, a multiple of 4. */
 export interface AdamwBucket {
   readonly value: ArrayView;
+  /** f16 copy of the values, written with them. */
+  readonly half?: ArrayView;
   readonly gradient: ArrayView;
   readonly firstMoment: ArrayView;
   readonly secondMoment: ArrayView;
@@ -138,10 +141,18 @@ export function adamwInto(runner: KernelRunner, facts: DeviceFacts, step: AdamwS
       max_scale: step.maxScale,
     },
   );
-  for (const { value, gradient, firstMoment, secondMoment, decay } of buckets) {
+  for (const { value, half, gradient, firstMoment, secondMoment, decay } of buckets) {
     runner.run(
       updateUnit,
-      { state, gradient, value, first_moment: firstMoment, second_moment: secondMoment },
+      {
+        state,
+        gradient,
+        value,
+        first_moment: firstMoment,
+        second_moment: secondMoment,
+        // the shader packs pairs of halves into words itself
+        ...(half && { half: { ...half, range: half.range, dtype: "u32" as const } }),
+      },
       {
         E: gradient.range.bytes / 16,
         lr,

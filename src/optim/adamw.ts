@@ -108,8 +108,10 @@ export class AdamW {
     adamwInto(this.#launcher, this.#launcher.facts, {
       buckets: this.parameters.buckets.map((bucket, index) => {
         const { first, second } = this.#moments[index] as Moments;
+        const { value, master } = bucket;
         return {
-          value: bucket.value,
+          value: master as Tensor,
+          half: value.dtype === "f16" ? value : undefined,
           gradient: bucket.gradient as Tensor,
           firstMoment: first,
           secondMoment: second,

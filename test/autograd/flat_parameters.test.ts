@@ -1,7 +1,9 @@
-import { expect, test } from "vitest";
+import { f16round } from "@petamoriken/float16";
+import { describe, expect, test } from "vitest";
 import { FlatParameters } from "../../src/autograd/flat_parameters.js";
 import { Tape } from "../../src/autograd/tape.js";
 import { Tensor } from "../../src/autograd/tensor.js";
+import { AdapterError } from "../../src/core/errors.js";
 import { Launcher, linear } from "../../src/kernels/index.js";
 import { testRuntime } from "../support/runtime.js";
 
@@ -126,6 +128,51 @@ test("frozen parameters take no gradient memory", async () => {
   expect(parameters.buckets[0].gradient).toBeUndefined();
   await expect(parameters.readGradient("a")).rejects.toThrow("requiresGrad");
   parameters.release();
+});
+
+describe.runIf(runtime.facts.features.has("shader-f16"))("in half precision", () => {
+  const shapes = [
+    { name: "a", shape: [3, 5] },
+    { name: "gain", shape: [3] },
+    { name: "b", shape: [2, 2] },
+  ];
+  const values = Float32Array.of(0.1, 1e-6, -65_504.5, 2049);
+
+  test("ops read matrices as f16, all else stays f32", async () => {
+    const live = runtime.buffers.liveBytes;
+    const parameters = new FlatParameters(runtime, shapes, { half: true });
+    expect(parameters.buckets.map(({ decayed, elements }) => [decayed, elements])).toEqual([
+      [true, 256],
+      [false, 128],
+    ]);
+    expect(parameters.get("b").range.offset).toBe(256);
+    expect(parameters.get("gain").dtype).toBe("f32");
+    parameters.load("b", values);
+    const leaf = parameters.get("b");
+    expect([leaf.dtype, leaf.grad?.dtype]).toEqual(["f16", "f32"]);
+    expect(await leaf.read()).toEqual(values.map(f16round));
+    expect(await parameters.read("b")).toEqual(values);
+    expect(await parameters.readGradient("b")).toEqual(new Float32Array(4));
+    expect(await parameters.read("a")).toEqual(new Float32Array(15));
+    parameters.release();
+    expect(runtime.buffers.liveBytes).toBe(live);
+  });
+
+  test("frozen matrices have no f32 values", async () => {
+    const parameters = new FlatParameters(runtime, shapes, { half: true, requiresGrad: false });
+    expect(parameters.buckets.map(({ master }) => master?.dtype)).toEqual([undefined, "f32"]);
+    parameters.load("b", values);
+    expect(await parameters.read("b")).toEqual(values.map(f16round));
+    parameters.release();
+  });
+});
+
+test("half precision on an adapter without f16 is refused", () => {
+  const facts = { ...runtime.facts, features: new Set<string>() };
+  const plain = Object.create(runtime, { facts: { value: facts } });
+  const make = () => new FlatParameters(plain, [{ name: "a", shape: [2, 2] }], { half: true });
+  expect(make).toThrow(AdapterError);
+  expect(make).toThrow("Use precision f32, or another adapter");
 });
 
 test("names that come twice, empty shapes and tensors beyond one binding are refused", () => {
