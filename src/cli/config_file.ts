@@ -39,6 +39,7 @@ const VARIABLES: readonly (readonly [variable: string, path: Path])[] = [
   ["UNCOUPLE_ADAPTER", ["device", "adapter"]],
   ["UNCOUPLE_PRESET", ["device", "preset"]],
   ["UNCOUPLE_MATMUL", ["device", "matmul"]],
+  ["UNCOUPLE_PRECISION", ["model", "precision"]],
   ["UNCOUPLE_RUNS_DIR", ["out"]],
 ];
 

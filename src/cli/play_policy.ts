@@ -76,7 +76,7 @@ async function playEpisode(
   signal: AbortSignal,
 ): Promise<void> {
   const { model: path, maxSteps, maxTokens, temperature, seed, prompt } = options;
-  const { model, folder } = await loadPolicy(new Launcher(runtime), path, false);
+  const { model, folder } = await loadPolicy(new Launcher(runtime), path, { requiresGrad: false });
   const generator = new Generator(model);
   try {
     const tokenizer = policyTokenizer(folder);

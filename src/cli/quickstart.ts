@@ -7,6 +7,7 @@ import { findOwnPackage } from "../host/packages.js";
 import { plainCommand, type Register } from "./options.js";
 import { startTraining } from "./start_training.js";
 import { trainOnce } from "./train.js";
+import { precisionOption } from "./train_options.js";
 
 /** Evaluations in the order they happen; `start` is the untrained policy. */
 const STAGES = ["start", "imitation", "grpo"] as const;
@@ -47,6 +48,7 @@ export const register: Register = (program, context) => {
     .argument("[overrides...]", "settings as section.field=value over configs/quickstart.yaml")
     .option("--seed <number>", "seed of the run", Number)
     .option("--adapter <name>", "auto, gpu, lavapipe, swiftshader or a part of an adapter's name")
+    .addOption(precisionOption())
     .option("--out <folder>", "folder of the run folders")
     .option("--name <name>", "name of the run folder")
     .action(async (overrides, options) => {

@@ -27,7 +27,7 @@ export const register: Register = (program, context) => {
     .action(async (options) => {
       const sequences = await readTokens(options.tokens);
       await withGpu(options, context, async ({ runtime }) => {
-        const { model } = await loadPolicy(new Launcher(runtime), options.model, false);
+        const { model } = await loadPolicy(new Launcher(runtime), options.model, { requiresGrad: false });
         const scores = await scoreSequences(model, sequences);
         if (options.json) {
           context.terminal.print(JSON.stringify({ sequences: scores }));

@@ -1,4 +1,5 @@
 /** `uncouple train`: settings in, run folder out. */
+import { checkHalf } from "../autograd/flat_parameters.js";
 import { ConfigError, EXIT } from "../core/errors.js";
 import type { Logger } from "../core/logger.js";
 import { readGitState } from "../host/git.js";
@@ -97,6 +98,7 @@ async function train(
     cacheDir: options.cacheDir,
   };
   return withGpu(gpu, context, async (session) => {
+    if (config.model.precision === "mixed") checkHalf(session.runtime.facts);
     await warnAboutMemory(config, session, context.terminal);
     const opened = await openFolder(plan, session, context);
     const { path } = opened.folder;

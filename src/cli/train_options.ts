@@ -1,6 +1,7 @@
 /** The command line of `uncouple train`, turned into sources of settings. */
 import { Option } from "@commander-js/extra-typings";
 import { ConfigError } from "../core/errors.js";
+import { PRECISIONS } from "../rl/config_sections.js";
 import type { FlagSetting } from "./config_file.js";
 import { isOverride } from "./config_layers.js";
 import { plainCommand, type Register } from "./options.js";
@@ -18,6 +19,7 @@ export interface TrainOptions {
   readonly out?: string;
   readonly adapter?: string;
   readonly preset?: string;
+  readonly precision?: string;
   readonly cacheDir?: string;
   readonly json?: true;
 }
@@ -31,6 +33,13 @@ function wholeNumber(text: string): number {
   if (/^\d+$/.test(text)) return Number(text);
   throw new ConfigError(
     `[train] number is malformed: got "${text}", expected an integer, 0 or more. Give --steps and --seed whole numbers.`,
+  );
+}
+
+/** `--precision`, of commands that train. */
+export function precisionOption() {
+  return new Option("--precision <name>", "storage of the policy: f32, or mixed with f16").choices(
+    PRECISIONS,
   );
 }
 
@@ -50,6 +59,7 @@ export function trainCommand(program: Parameters<Register>[0]) {
     .option("--json", "print one JSON object at the end")
     .option("--adapter <name>", "auto, gpu, lavapipe, swiftshader or a part of an adapter's name")
     .addOption(new Option("--preset <name>", "Dawn toggles").choices(["checked", "fast"] as const))
+    .addOption(precisionOption())
     .addOption(
       new Option("--cache-dir <folder>", "where the software driver is unpacked").env("UNCOUPLE_CACHE_DIR"),
     );
@@ -57,7 +67,7 @@ export function trainCommand(program: Parameters<Register>[0]) {
 
 /** Settings that flags stand for. */
 export function flagSettings(options: TrainOptions): FlagSetting[] {
-  const { seed, name, out, steps, adapter, preset, logRollouts } = options;
+  const { seed, name, out, steps, adapter, preset, precision, logRollouts } = options;
   const table: [flag: string, value: unknown, path: string[]][] = [
     ["--seed", seed, ["seed"]],
     ["--name", name, ["name"]],
@@ -65,6 +75,7 @@ export function flagSettings(options: TrainOptions): FlagSetting[] {
     ["--steps", steps, ["grpo", "max_steps"]],
     ["--adapter", adapter, ["device", "adapter"]],
     ["--preset", preset, ["device", "preset"]],
+    ["--precision", precision, ["model", "precision"]],
     ["--log-rollouts", logRollouts, ["log", "rollouts"]],
   ];
   return table

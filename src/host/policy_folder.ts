@@ -1,5 +1,5 @@
 /** A model folder as a policy ready to run: weights on the GPU, tokenizer beside them. */
-import { FlatParameters } from "../autograd/flat_parameters.js";
+import { FlatParameters, type FlatParametersOptions } from "../autograd/flat_parameters.js";
 import { DataError } from "../core/errors.js";
 import type { Launcher } from "../kernels/index.js";
 import { elementCount, parameterShapes, storedShapes } from "../model/parameters.js";
@@ -14,17 +14,17 @@ export interface LoadedPolicy {
 
 /**
  * Uploads the weights of a model folder.
- * @param requiresGrad false: no gradient memory (scoring, playing)
+ * @param options `requiresGrad` false: no gradient memory (scoring, playing); `half`: mixed precision
  * @throws DataError when files are missing or malformed, or hold values that are not finite
  */
 export async function loadPolicy(
   launcher: Launcher,
   path: string,
-  requiresGrad: boolean,
+  options: FlatParametersOptions,
 ): Promise<LoadedPolicy> {
   const folder = await readModelFolder(path);
   const shapes = parameterShapes(folder.config);
-  const parameters = new FlatParameters(launcher.runtime, storedShapes(folder.config), { requiresGrad });
+  const parameters = new FlatParameters(launcher.runtime, storedShapes(folder.config), options);
   for (const { name, shape } of shapes) {
     const values = await folder.tensors.read(name);
     if (values.length !== elementCount(shape) || !values.every(Number.isFinite)) {

@@ -34,14 +34,19 @@ export async function openTrainingWorld({ world }: TrainConfig): Promise<World> 
   });
 }
 
-/** The policy's tokenizer: of its model folder, or one token a word of the world for fresh weights. */
+/**
+ * The policy, stored as `model.precision` says, and its tokenizer: of its model folder, or one token a word of the world for
+ * fresh weights.
+ * @throws AdapterError for mixed precision on an adapter without f16
+ */
 export async function openPolicy(
   config: TrainConfig,
   world: World,
   launcher: Launcher,
 ): Promise<{ readonly model: Qwen2Model; readonly tokenizer: Tokenizer }> {
+  const half = config.model.precision === "mixed";
   if (config.model.path !== null) {
-    const { model, folder } = await loadPolicy(launcher, config.model.path, true);
+    const { model, folder } = await loadPolicy(launcher, config.model.path, { half });
     return { model, tokenizer: policyTokenizer(folder) };
   }
   const tokenizer = await wordTokenizer(world);
@@ -50,7 +55,7 @@ export async function openPolicy(
     eos_token_id: tokenizer.eosTokenId,
     pad_token_id: tokenizer.padTokenId,
   };
-  const parameters = new FlatParameters(launcher.runtime, storedShapes(modelConfig));
+  const parameters = new FlatParameters(launcher.runtime, storedShapes(modelConfig), { half });
   const model = new Qwen2Model(launcher, modelConfig, parameters);
   model.initialise(Random.of(config.model.seed, "weights", config.seed));
   return { model, tokenizer };

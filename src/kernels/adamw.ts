@@ -1,8 +1,7 @@
 /** Launches of the AdamW step over flat buckets. The optimiser class is in src/optim/adamw.ts. */
 import * as shader from "../../shaders/adamw.js";
 import type { DeviceFacts } from "../gpu/runtime.js";
-import type { KernelRunner } from "./matmul_into.js";
-import type { ArrayView, KernelUnit } from "./op.js";
+import type { ArrayView, KernelUnit, PlanContext } from "./op.js";
 
 /** Words of the optimiser's state buffer, see shaders/adamw.ts. */
 export const ADAMW_STATE_WORDS = 8;
@@ -117,23 +116,33 @@ export interface AdamwStep {
 }
 
 /**
- * Appends one AdamW step with decoupled weight decay over all buckets: two dispatches a bucket and one more.
+ * Appends one AdamW step with decoupled weight decay over all buckets: three dispatches for the usual two buckets.
  * When any gradient or their norm is not finite, nothing but the skip flag, the skip count and the loss scale changes.
  * @source Loshchilov & Hutter 2019, algorithm 2
  */
-export function adamwInto(runner: KernelRunner, facts: DeviceFacts, step: AdamwStep): void {
+export function adamwInto(
+  runner: Pick<PlanContext, "run" | "together">,
+  facts: DeviceFacts,
+  step: AdamwStep,
+): void {
   const { buckets, state, lossScale: loss_scale, partial, flag, lr, beta1, beta2, eps } = step;
-  let first = 0;
-  for (const { gradient } of buckets) {
-    const elements = gradient.range.bytes / 4;
-    runner.run(sumSquaresUnit, { gradient, loss_scale, partial, flag }, { E: elements / 4, first });
-    first += bucketPartials(elements, facts);
-  }
+  let partials = 0;
+  runner.together(() => {
+    for (const { gradient } of buckets) {
+      const elements = gradient.range.bytes / 4;
+      runner.run(
+        sumSquaresUnit,
+        { gradient, loss_scale, partial, flag },
+        { E: elements / 4, first: partials },
+      );
+      partials += bucketPartials(elements, facts);
+    }
+  });
   runner.run(
     finishUnit,
     { partial, flag, state, loss_scale },
     {
-      P: first,
+      P: partials,
       max_norm: step.maxNorm,
       log_beta1: finiteLog(beta1),
       log_beta2: finiteLog(beta2),
@@ -141,30 +150,19 @@ export function adamwInto(runner: KernelRunner, facts: DeviceFacts, step: AdamwS
       max_scale: step.maxScale,
     },
   );
-  for (const { value, half, gradient, firstMoment, secondMoment, decay } of buckets) {
-    runner.run(
-      updateUnit,
-      {
-        state,
-        gradient,
-        value,
-        first_moment: firstMoment,
-        second_moment: secondMoment,
-        // the shader packs pairs of halves into words itself
-        ...(half && { half: { ...half, range: half.range, dtype: "u32" as const } }),
-      },
-      {
-        E: gradient.range.bytes / 16,
-        lr,
-        keep: 1 - decay,
-        beta1,
-        rest1: 1 - beta1,
-        beta2,
-        rest2: 1 - beta2,
-        eps,
-      },
-    );
-  }
+  const rates = { lr, beta1, rest1: 1 - beta1, beta2, rest2: 1 - beta2, eps };
+  runner.together(() => {
+    for (const bucket of buckets) {
+      const { value, half, gradient, firstMoment: first_moment, secondMoment: second_moment } = bucket;
+      // the shader packs pairs of halves into words itself
+      const words: ArrayView | undefined = half && { range: half.range, shape: half.shape, dtype: "u32" };
+      runner.run(
+        updateUnit,
+        { state, gradient, value, first_moment, second_moment, ...(words && { half: words }) },
+        { ...rates, E: gradient.range.bytes / 16, keep: 1 - bucket.decay },
+      );
+    }
+  });
 }
 
 /** exp(-100) is far below float32's resolution of 1 - beta^t, so a beta of 0 needs no infinity. */

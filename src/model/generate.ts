@@ -176,7 +176,7 @@ export class Generator {
     forward: (tape: Tape) => Tensor,
   ): Promise<void> {
     const { model } = this;
-    const tape = new Tape(model.launcher, { record: false });
+    const tape = new Tape(model.launcher, { record: false, activations: model.activations });
     const logits = tape.apply(linear, { x: forward(tape), weight: model.headWeight }).y;
     const stream = tape.input(Uint32Array.from(active, ({ request }) => requests[request].stream));
     const counter = tape.input(Uint32Array.from(active, ({ tokens }) => tokens.length));

@@ -72,6 +72,11 @@ export class Qwen2Model {
     }
   }
 
+  /** How tapes for this model store activations: as its parameters store matrices. */
+  get activations(): "f32" | "f16" {
+    return this.parameters.half ? "f16" : "f32";
+  }
+
   /** Fresh weights: normal with `initializer_range`, gains 1, biases 0. */
   initialise(random: Random): void {
     for (const { name, shape } of parameterShapes(this.config)) {

@@ -36,8 +36,8 @@ export interface AdamWStats {
   /** Steps taken and steps skipped since the start. */
   readonly steps: number;
   readonly skippedSteps: number;
-  /** Factor of the loss in the next step; 1 without loss scaling. */
-  readonly lossScale: number;
+  /** Factor of the loss in the next step; absent without loss scaling. */
+  readonly lossScale: number | undefined;
 }
 
 interface Moments {
@@ -144,7 +144,7 @@ export class AdamW {
       skipped: words[1] !== 0,
       steps: words[0] as number,
       skippedSteps: words[6] as number,
-      lossScale: new Float32Array(scale)[0] as number,
+      lossScale: this.#scales ? new Float32Array(scale)[0] : undefined,
     };
   }
 

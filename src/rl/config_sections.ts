@@ -101,6 +101,9 @@ export const worldSection = section({
   household: householdSection.prefault({}).describe("generator of the household world"),
 });
 
+/** How a policy is stored while it trains: all of it as f32, or matrices and activations as f16 beside f32 masters. */
+export const PRECISIONS = ["f32", "mixed"] as const;
+
 export const modelSection = section({
   path: text()
     .nullable()
@@ -110,6 +113,11 @@ export const modelSection = section({
     .default("nano")
     .describe("shape of the policy when `path` is null"),
   seed: integerFrom(0).default(0).describe("seed of fresh weights"),
+  precision: choice(PRECISIONS)
+    .default("f32")
+    .describe(
+      "storage while training: f32, or mixed = f16 matrices and activations, f32 master weights and sums, dynamic loss scaling",
+    ),
   tokenizer: choice(["word"])
     .default("word")
     .describe("tokenizer of a fresh policy: word = one token for each word of the world"),

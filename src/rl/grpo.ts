@@ -7,12 +7,13 @@ import { type Advantages, groupAdvantages } from "./advantages.js";
 import type { TrainConfig } from "./config.js";
 import { itemsOfStep } from "./data_order.js";
 import { summariseEpisodes } from "./evaluation.js";
-import type {
-  FixedLogProbs,
-  Learner,
-  PolicyLossOptions,
-  PolicyRow,
-  PolicyUpdateStatistics,
+import {
+  type FixedLogProbs,
+  type Learner,
+  type PolicyLossOptions,
+  type PolicyRow,
+  type PolicyUpdateStatistics,
+  scalingMetrics,
 } from "./learner.js";
 import type { Episode, RolloutWorker } from "./rollout.js";
 
@@ -207,6 +208,7 @@ function metrics(
     "sampling/logp_diff_max": updates[0]?.logProbDifferenceMax ?? 0,
     grad_norm: average(({ gradNorm }) => gradNorm),
     skipped: updates.filter(({ skipped }) => skipped).length,
+    ...scalingMetrics(updates.at(-1)),
     learning_rate: learningRate,
     num_tokens: rows.reduce((sum, { prompt, answer }) => sum + prompt.length + answer.length, 0),
     rows: rows.length,

@@ -47,8 +47,8 @@ export interface StepStatistics {
   readonly skipped: boolean;
   /** Steps skipped since the optimiser was made. */
   readonly skippedSteps: number;
-  /** Factor of the loss in the next step; 1 without loss scaling. */
-  readonly lossScale: number;
+  /** Factor of the loss in the next step; absent without loss scaling. */
+  readonly lossScale: number | undefined;
 }
 
 export interface ImitationStatistics extends StepStatistics {
@@ -99,7 +99,7 @@ export class Learner {
         const fromPrompt = answer.length - rows[batch.first + index].answer.length;
         return answer.map((_, t) => (t < fromPrompt ? promptLossWeight : 1) * answerWeight);
       });
-      const tape = new Tape(this.model.launcher);
+      const tape = new Tape(this.model.launcher, { activations: this.model.activations });
       const { log_prob } = this.#forward(tape, batch, 1);
       const { d_log_prob, stats } = tape.apply(crossEntropy, {
         log_prob,
@@ -149,7 +149,7 @@ export class Learner {
     )) {
       packedTokens += batch.packed.tokens.length;
       const part = used.slice(batch.first, batch.end);
-      const tape = new Tape(this.model.launcher);
+      const tape = new Tape(this.model.launcher, { activations: this.model.activations });
       const { log_prob, entropy } = this.#forward(tape, batch, options.temperature);
       const perToken = (of: (row: SelectedRow) => ArrayLike<number>) =>
         tape.input(Float32Array.from(part.flatMap((row) => Array.from(of(row)))));
@@ -207,7 +207,7 @@ export class Learner {
   async score(rows: readonly TokenRow[], temperature: number, model = this.model): Promise<Float32Array[]> {
     const results: Float32Array[] = [];
     for (const batch of microBatches(rows, this.tokensPerMicroBatch)) {
-      const tape = new Tape(model.launcher, { record: false });
+      const tape = new Tape(model.launcher, { record: false, activations: model.activations });
       const hidden = model.hidden(tape, model.batch(tape, batch.packed));
       const { log_prob } = model.score(tape, hidden, batch.index, batch.target, temperature);
       const values = (await log_prob.read()) as Float32Array;
@@ -236,6 +236,13 @@ export class Learner {
     for (const tensor of tensors) tensor.release();
     return bytes.map((part) => new Float32Array(part));
   }
+}
+
+/** Metrics of loss scaling after an update; none without it. */
+export function scalingMetrics(update: StepStatistics | undefined): Record<string, number> {
+  return update?.lossScale === undefined
+    ? {}
+    : { loss_scale: update.lossScale, skipped_updates: update.skippedSteps };
 }
 
 /** A row that predicts its prompt too, from its first token on. */

@@ -64,10 +64,14 @@ export async function restoreOptimizer(optimizer: AdamW, from: TensorReader): Pr
   optimizer.load(saved);
 }
 
-/** A frozen copy of a model, from its present weights or from a checkpoint that holds one. */
+/**
+ * A frozen copy of a model (of what its ops read: f16 matrices in mixed precision), from its present weights or from a
+ * checkpoint that holds one.
+ */
 export async function referenceModel(model: Qwen2Model, from: TensorReader | undefined): Promise<Qwen2Model> {
   const shapes = storedShapes(model.config);
-  const parameters = new FlatParameters(model.launcher.runtime, shapes, { requiresGrad: false });
+  const { half } = model.parameters;
+  const parameters = new FlatParameters(model.launcher.runtime, shapes, { requiresGrad: false, half });
   const copy = new Qwen2Model(model.launcher, model.config, parameters);
   if (from) {
     await restoreModel(copy, from, REFERENCE);

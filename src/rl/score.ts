@@ -23,7 +23,7 @@ export async function scoreSequences(
   const rows = scored.map((sequence) => ({ prompt: sequence.slice(0, 1), answer: sequence.slice(1) }));
   const results: SequenceScore[] = [];
   for (const { first, end, packed, index, target } of microBatches(rows, tokensPerBatch)) {
-    const tape = new Tape(model.launcher, { record: false });
+    const tape = new Tape(model.launcher, { record: false, activations: model.activations });
     const hidden = model.hidden(tape, model.batch(tape, packed));
     const { log_prob, entropy } = model.score(tape, hidden, index, target);
     const [logProbBytes, entropyBytes] = await model.launcher.runtime.read([log_prob.range, entropy.range]);

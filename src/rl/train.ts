@@ -13,7 +13,7 @@ import { imitationBatch, taskOrder } from "./data_order.js";
 import { Evaluator } from "./evaluate.js";
 import { grpoIteration } from "./grpo.js";
 import { type ExpertRow, expertRows } from "./imitation.js";
-import { Learner } from "./learner.js";
+import { Learner, scalingMetrics } from "./learner.js";
 import {
   modelTensors,
   optimizerTensors,
@@ -180,6 +180,7 @@ class TrainingRun {
       eps,
       weightDecay,
       maxGradNorm,
+      lossScale: parameters.half ? {} : undefined,
     });
     this.#learner = new Learner(deps.model, optimizer, tokens_per_micro_batch);
     const resumed =
@@ -205,12 +206,15 @@ class TrainingRun {
     const rows = imitationBatch(this.config.seed, this.expert, this.config.imitation.batch_size, this.#step);
     const learning_rate = this.#rate("imitation");
     const { prompt_loss_weight } = this.config.imitation;
-    const { loss, tokens, gradNorm, skipped } = await learner.imitate(
-      rows,
+    const update = await learner.imitate(rows, learning_rate, prompt_loss_weight);
+    return {
+      loss: update.loss,
       learning_rate,
-      prompt_loss_weight,
-    );
-    return { loss, learning_rate, grad_norm: gradNorm, skipped: Number(skipped), num_tokens: tokens };
+      grad_norm: update.gradNorm,
+      skipped: Number(update.skipped),
+      ...scalingMetrics(update),
+      num_tokens: update.tokens,
+    };
   }
 
   async #improve(learner: Learner): Promise<Record<string, number>> {
@@ -265,7 +269,7 @@ class TrainingRun {
         model: modelTensors(deps.model, this.#reference),
         optimizer: this.#learner ? optimizerTensors(this.#learner.optimizer) : [],
       },
-      state: { seed: this.config.seed },
+      state: { seed: this.config.seed, precision: this.config.model.precision },
     });
     this.#lastSaved = this.#step;
   }
