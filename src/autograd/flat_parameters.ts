@@ -1,6 +1,7 @@
 /** Named parameters packed into a few flat buffers, so that clearing, norms and optimiser steps take few dispatches. */
-import { AdapterError, ArgumentError } from "../core/errors.js";
-import type { BufferRange, DeviceFacts, Runtime } from "../gpu/runtime.js";
+import { ArgumentError } from "../core/errors.js";
+import { checkHalf } from "../gpu/device_facts.js";
+import type { BufferRange, Runtime } from "../gpu/runtime.js";
 import { byteLength } from "../kernels/op.js";
 import { Tensor } from "./tensor.js";
 
@@ -228,17 +229,6 @@ export class FlatParameters {
     const gradient = this.requiresGrad ? zeros("gradients") : undefined;
     return { decayed, elements, value, master, gradient };
   }
-}
-
-/**
- * Whether an adapter can train in mixed precision.
- * @throws AdapterError when its shaders know no f16
- */
-export function checkHalf({ features, description, device }: DeviceFacts): void {
-  if (features.has("shader-f16")) return;
-  throw new AdapterError(
-    `[parameters] mixed precision needs f16 in shaders: got ${description || device || "an adapter"} without the feature shader-f16. Use precision f32, or another adapter: a GPU, or lavapipe.`,
-  );
 }
 
 function within(

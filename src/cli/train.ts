@@ -1,7 +1,7 @@
 /** `uncouple train`: settings in, run folder out. */
-import { checkHalf } from "../autograd/flat_parameters.js";
 import { ConfigError, EXIT } from "../core/errors.js";
 import type { Logger } from "../core/logger.js";
+import { checkHalf } from "../gpu/device_facts.js";
 import { readGitState } from "../host/git.js";
 import { findOwnPackage } from "../host/packages.js";
 import { type ResumedRun, RunFolder, type RunFolderOptions, type SessionFacts } from "../host/run_folder.js";

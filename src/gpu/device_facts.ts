@@ -1,5 +1,5 @@
 /** Opening a device with all that is useful of its adapter, and the facts that kernels choose variants by. */
-import { DeviceError } from "../core/errors.js";
+import { AdapterError, DeviceError } from "../core/errors.js";
 
 /** A matrix shape that subgroups multiply in hardware: [M, K] x [K, N] -> [M, N]. Dawn's own addition to WebGPU. */
 export interface MatrixConfig {
@@ -113,4 +113,15 @@ export function matrixConfigsOf(info: GPUAdapterInfo): MatrixConfig[] {
     N,
     K,
   }));
+}
+
+/**
+ * Whether an adapter can train in mixed precision.
+ * @throws AdapterError when its shaders know no f16
+ */
+export function checkHalf({ features, description, device }: DeviceFacts): void {
+  if (features.has("shader-f16")) return;
+  throw new AdapterError(
+    `[device] mixed precision needs f16 in shaders: got ${description || device || "an adapter"} without the feature shader-f16. Use precision f32, or another adapter: a GPU, or lavapipe.`,
+  );
 }

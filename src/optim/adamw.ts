@@ -36,8 +36,8 @@ export interface AdamWStats {
   /** Steps taken and steps skipped since the start. */
   readonly steps: number;
   readonly skippedSteps: number;
-  /** Factor of the loss in the next step; absent without loss scaling. */
-  readonly lossScale: number | undefined;
+  /** Factor of the loss in the next step; 1 without loss scaling. */
+  readonly lossScale: number;
 }
 
 interface Moments {
@@ -89,7 +89,7 @@ export class AdamW {
       second: Tensor.zeros(runtime, [elements], `second moments ${index}`),
     }));
     this.#scales = options.lossScale !== undefined;
-    this.#lossScale = this.#scales ? new LossScale(runtime, options.lossScale) : LossScale.off(runtime);
+    this.#lossScale = this.#scales ? new LossScale(launcher, options.lossScale) : LossScale.off(launcher);
     this.#counter = Tensor.from(runtime, new Uint32Array(ADAMW_STATE_WORDS), undefined, { label: "adamw" });
     const sizes = parameters.buckets.map(({ elements }) => elements);
     const partials = Math.max(1, adamwPartials(sizes, launcher.facts));
@@ -144,7 +144,7 @@ export class AdamW {
       skipped: words[1] !== 0,
       steps: words[0] as number,
       skippedSteps: words[6] as number,
-      lossScale: this.#scales ? new Float32Array(scale)[0] : undefined,
+      lossScale: new Float32Array(scale)[0] as number,
     };
   }
 

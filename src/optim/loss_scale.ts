@@ -1,8 +1,8 @@
 /** The factor of the loss that keeps small f16 gradients from vanishing; it lives on the GPU and finds its size itself. */
 import { Tensor } from "../autograd/tensor.js";
 import { ArgumentError } from "../core/errors.js";
-import type { Runtime } from "../gpu/runtime.js";
 import { LOSS_SCALE_FLOATS } from "../kernels/adamw.js";
+import type { Launcher } from "../kernels/launch.js";
 
 export interface LossScaleOptions {
   /** First scale; a power of two from 1 to `largest`. Default 4096. */
@@ -29,7 +29,7 @@ export class LossScale {
   readonly largest: number;
 
   /** @throws ArgumentError for values out of range */
-  constructor(runtime: Runtime, options: LossScaleOptions = {}) {
+  constructor({ runtime }: Launcher, options: LossScaleOptions = {}) {
     const { initial = 2 ** 12, largest = 2 ** 16, growthInterval = 200 } = options;
     check("largest", largest, isPowerOfTwo(largest), "a power of two of at least 1");
     check(
@@ -53,8 +53,8 @@ export class LossScale {
   }
 
   /** A scale of 1 that stays 1. */
-  static off(runtime: Runtime): LossScale {
-    return new LossScale(runtime, { initial: 1, largest: 1, growthInterval: 0 });
+  static off(launcher: Launcher): LossScale {
+    return new LossScale(launcher, { initial: 1, largest: 1, growthInterval: 0 });
   }
 
   /** Gives the memory back; idempotent. */

@@ -7,13 +7,12 @@ import { type Advantages, groupAdvantages } from "./advantages.js";
 import type { TrainConfig } from "./config.js";
 import { itemsOfStep } from "./data_order.js";
 import { summariseEpisodes } from "./evaluation.js";
-import {
-  type FixedLogProbs,
-  type Learner,
-  type PolicyLossOptions,
-  type PolicyRow,
-  type PolicyUpdateStatistics,
-  scalingMetrics,
+import type {
+  FixedLogProbs,
+  Learner,
+  PolicyLossOptions,
+  PolicyRow,
+  PolicyUpdateStatistics,
 } from "./learner.js";
 import type { Episode, RolloutWorker } from "./rollout.js";
 
@@ -208,7 +207,8 @@ function metrics(
     "sampling/logp_diff_max": updates[0]?.logProbDifferenceMax ?? 0,
     grad_norm: average(({ gradNorm }) => gradNorm),
     skipped: updates.filter(({ skipped }) => skipped).length,
-    ...scalingMetrics(updates.at(-1)),
+    skipped_updates: updates.at(-1)?.skippedSteps ?? 0,
+    loss_scale: updates.at(-1)?.lossScale ?? 1,
     learning_rate: learningRate,
     num_tokens: rows.reduce((sum, { prompt, answer }) => sum + prompt.length + answer.length, 0),
     rows: rows.length,

@@ -47,8 +47,8 @@ export interface StepStatistics {
   readonly skipped: boolean;
   /** Steps skipped since the optimiser was made. */
   readonly skippedSteps: number;
-  /** Factor of the loss in the next step; absent without loss scaling. */
-  readonly lossScale: number | undefined;
+  /** Factor of the loss in the next step; 1 without loss scaling. */
+  readonly lossScale: number;
 }
 
 export interface ImitationStatistics extends StepStatistics {
@@ -236,13 +236,6 @@ export class Learner {
     for (const tensor of tensors) tensor.release();
     return bytes.map((part) => new Float32Array(part));
   }
-}
-
-/** Metrics of loss scaling after an update; none without it. */
-export function scalingMetrics(update: StepStatistics | undefined): Record<string, number> {
-  return update?.lossScale === undefined
-    ? {}
-    : { loss_scale: update.lossScale, skipped_updates: update.skippedSteps };
 }
 
 /** A row that predicts its prompt too, from its first token on. */

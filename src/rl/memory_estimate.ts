@@ -1,6 +1,12 @@
 /** How much GPU memory a run will need, before anything is allocated. Pure. */
 import type { Qwen2Config } from "../model/config.js";
-import { headWidth, parameterCount } from "../model/parameters.js";
+import {
+  elementCount,
+  headWidth,
+  parameterCount,
+  parameterShapes,
+  projectionWidth,
+} from "../model/parameters.js";
 import type { TrainConfig } from "./config.js";
 
 /** One part of the memory. */
@@ -40,21 +46,33 @@ export interface MemoryRequest {
 }
 
 const FLOAT_BYTES = 4;
+const HALF_BYTES = 2;
 /** Logits are made for a part of the tokens at a time: never more than this. */
 const LOGITS_BYTES = 64 << 20;
 const PROMPT_TOKENS = 512;
 /** Sequences that the generator decodes side by side; more are served in turn. */
 const SEQUENCES = 256;
 
+/** Bytes of what a policy stores as f16 in mixed precision, and of its parameters. */
+function storage({ config, model }: MemoryRequest) {
+  const isMixed = config.model.precision === "mixed";
+  const parameters = parameterCount(model);
+  const matrices = parameterShapes(model)
+    .filter(({ shape }) => shape.length > 1)
+    .reduce((sum, { shape }) => sum + elementCount(shape), 0);
+  const halves = isMixed ? HALF_BYTES * matrices : 0;
+  const frozen = isMixed ? halves + FLOAT_BYTES * (parameters - matrices) : FLOAT_BYTES * parameters;
+  return { isMixed, parameters, halves, frozen, activation: isMixed ? HALF_BYTES : FLOAT_BYTES };
+}
+
 /**
- * Values that one token leaves behind in one layer until backward has used them: outputs of both norms, queries, keys and
- * values before and after rotation, attention, its projection, two residual sums, gate, up and their product, the MLP's
- * output, and one number per norm and head.
+ * Values that one token leaves behind in one layer until backward has used them: the packed projection (queries, keys and
+ * values), attention, both residual sums, gate and up, and their gated product. Beside them, always f32, one number per norm
+ * and head.
  */
-function layerActivations(model: Qwen2Config): number {
+function layerActivations(model: Qwen2Config): { readonly values: number; readonly statistics: number } {
   const { hidden_size: C, intermediate_size: F, num_attention_heads: H } = model;
-  const kv = model.num_key_value_heads * headWidth(model);
-  return 9 * C + 3 * kv + 3 * F + H + 2;
+  return { values: projectionWidth(model) + 3 * C + 3 * F, statistics: H + 2 };
 }
 
 /** Rows that are played at the same time: those of a GRPO iteration, or the episodes of an evaluation. */
@@ -63,43 +81,51 @@ function rolloutRows({ grpo, eval: evaluation }: TrainConfig): number {
   return Math.min(SEQUENCES, Math.max(training, evaluation.episodes));
 }
 
-function rowsOf({ config, model, promptTokens = PROMPT_TOKENS }: MemoryRequest): MemoryRow[] {
-  const parameters = parameterCount(model);
+function rowsOf(request: MemoryRequest): MemoryRow[] {
+  const { config, model, promptTokens = PROMPT_TOKENS } = request;
+  const { isMixed, parameters, halves, frozen, activation } = storage(request);
   const { tokens_per_micro_batch: N, beta, max_steps, max_completion_length } = config.grpo;
   const { hidden_size: C, num_hidden_layers: L, vocab_size: V } = model;
   const kv = model.num_key_value_heads * headWidth(model);
-  const perLayer = layerActivations(model);
+  const layer = layerActivations(model);
+  const layerBytes = layer.values * activation + layer.statistics * FLOAT_BYTES;
   const length = Math.min(model.max_position_embeddings, promptTokens + max_completion_length);
   const players = rolloutRows(config);
   const weights = `${parameters} parameters, float32`;
-  const row = (name: string, values: number, note: string) => ({ name, bytes: values * FLOAT_BYTES, note });
+  const row = (name: string, bytes: number, note: string) => ({ name, bytes, note });
   return [
-    row("parameters", parameters, weights),
-    row("gradients", parameters, weights),
-    row("optimiser", 2 * parameters, "two AdamW moments for each parameter"),
-    ...(beta > 0 && max_steps > 0 ? [row("reference policy", parameters, "kept because grpo.beta > 0")] : []),
-    row("activations", N * (L * perLayer + 2 * C), `${N} tokens (grpo.tokens_per_micro_batch), ${L} layers`),
-    row("activation gradients", N * (perLayer + 2 * C), "of one layer at a time"),
+    row("parameters", FLOAT_BYTES * parameters, weights),
+    ...(isMixed ? [row("half copy", halves, "matrices as f16, which kernels read")] : []),
+    row("gradients", FLOAT_BYTES * parameters, weights),
+    row("optimiser", 2 * FLOAT_BYTES * parameters, "two AdamW moments for each parameter"),
+    ...(beta > 0 && max_steps > 0 ? [row("reference policy", frozen, "kept because grpo.beta > 0")] : []),
+    row(
+      "activations",
+      N * (L * layerBytes + 2 * C * activation),
+      `${N} tokens (grpo.tokens_per_micro_batch), ${L} layers`,
+    ),
+    row("activation gradients", N * (layerBytes + 2 * C * activation), "of one layer at a time"),
     row(
       "logits",
-      Math.min(LOGITS_BYTES / FLOAT_BYTES, N * V),
+      Math.min(LOGITS_BYTES, FLOAT_BYTES * N * V),
       `vocabulary of ${V}, a part of the tokens at a time`,
     ),
     row(
       "KV cache",
-      players * length * L * 2 * kv,
+      FLOAT_BYTES * players * length * L * 2 * kv,
       `${players} episodes at a time, ${length} tokens (prompts of ${promptTokens} assumed)`,
     ),
   ];
 }
 
-function largestBuffer({ config, model }: MemoryRequest, rows: readonly MemoryRow[]): MemoryRow {
+function largestBuffer(request: MemoryRequest, rows: readonly MemoryRow[]): MemoryRow {
+  const { config, model } = request;
   const { hidden_size: C, intermediate_size: F, vocab_size: V, num_hidden_layers: L } = model;
   const N = config.grpo.tokens_per_micro_batch;
   const cache = rows.find(({ name }) => name === "KV cache")?.bytes ?? 0;
   const candidates: MemoryRow[] = [
     { name: "embedding", bytes: V * C * FLOAT_BYTES, note: `${V} x ${C}` },
-    { name: "MLP activation", bytes: N * F * FLOAT_BYTES, note: `${N} x ${F}` },
+    { name: "MLP activation", bytes: N * 2 * F * storage(request).activation, note: `${N} x ${2 * F}` },
     { name: "keys of one layer", bytes: cache / (2 * L), note: "KV cache" },
   ];
   return candidates.reduce((largest, one) => (one.bytes > largest.bytes ? one : largest));

@@ -13,7 +13,7 @@ import { imitationBatch, taskOrder } from "./data_order.js";
 import { Evaluator } from "./evaluate.js";
 import { grpoIteration } from "./grpo.js";
 import { type ExpertRow, expertRows } from "./imitation.js";
-import { Learner, scalingMetrics } from "./learner.js";
+import { Learner } from "./learner.js";
 import {
   modelTensors,
   optimizerTensors,
@@ -212,7 +212,8 @@ class TrainingRun {
       learning_rate,
       grad_norm: update.gradNorm,
       skipped: Number(update.skipped),
-      ...scalingMetrics(update),
+      skipped_updates: update.skippedSteps,
+      loss_scale: update.lossScale,
       num_tokens: update.tokens,
     };
   }

@@ -45,7 +45,12 @@ test("later files, environment, flags and overrides win in this order", async ()
   const second = file("second.yaml", "out: b\ngrpo: {epsilon: 0.15}\neval:\n  splits: [c]\n");
   const { config, resolved, input } = await load({
     files: [first, second],
-    env: { UNCOUPLE_RUNS_DIR: "c", UNCOUPLE_ADAPTER: "4090", UNCOUPLE_PRESET: "" },
+    env: {
+      UNCOUPLE_RUNS_DIR: "c",
+      UNCOUPLE_ADAPTER: "4090",
+      UNCOUPLE_PRESET: "",
+      UNCOUPLE_PRECISION: "mixed",
+    },
     flags: [{ path: ["seed"], value: 5, flag: "--seed 5" }],
     overrides: ["grpo.learning_rate=1e-5", "seed=6", "name='7'", "grpo.epsilon_high="],
   });
@@ -54,6 +59,7 @@ test("later files, environment, flags and overrides win in this order", async ()
     name: "7",
     out: "c",
     device: { adapter: "4090", preset: "checked" },
+    model: { precision: "mixed" },
     grpo: { epsilon: 0.15, epsilon_high: null, learning_rate: 1e-5 },
     eval: { splits: ["c"] },
   });

@@ -52,12 +52,27 @@ test("a dry run prints all settings and the memory, and starts nothing", async (
   const [yaml, table] = out.split("\n\n");
   expect(parse(yaml)).toMatchObject({ seed: 4, grpo: { max_steps: 7 }, model: { preset: "micro" } });
   expect(table).toMatch(/KV cache.*all together.*largest buffer/s);
-  const json = JSON.parse((await run(never, "--dry-run", "--json", "--steps", "3", "--log-rollouts")).out);
+  const json = JSON.parse(
+    (await run(never, "--dry-run", "--json", "--steps", "3", "--log-rollouts", "--precision", "mixed")).out,
+  );
   expect(json).toMatchObject({
-    config: { grpo: { max_steps: 3 }, log: { rollouts: true }, out: join(root, "runs") },
+    config: {
+      grpo: { max_steps: 3 },
+      model: { precision: "mixed" },
+      log: { rollouts: true },
+      out: join(root, "runs"),
+    },
     memory: { totalBytes: expect.any(Number), warnings: [] },
   });
   expect(readdirSync(root)).toEqual(["a.yaml"]);
+});
+
+test("mixed precision on an adapter without f16 is refused before anything starts", async () => {
+  expect(await run(never, "--precision", "mixed", "--adapter", "swiftshader")).toMatchObject({
+    code: 3,
+    err: expect.stringMatching(/without the feature shader-f16\. Use precision f32, or another adapter/),
+  });
+  expect(readdirSync(root)).toEqual([]);
 });
 
 test("wrong settings end with 2 before anything starts", async () => {

@@ -19,13 +19,30 @@ test("a nano policy: every part by hand", () => {
   const weights = 4 * parameterCount(model);
   expect(bytesOf(estimate, "parameters")).toBe(weights);
   expect(bytesOf(estimate, "optimiser")).toBe(2 * weights);
-  const perLayer = 9 * 64 + 3 * 32 + 3 * 192 + 4 + 2;
+  // packed projection 64 + 2 * 32, attention and two sums, gate, up and product; norms and heads
+  const perLayer = 128 + 3 * 64 + 3 * 192 + 4 + 2;
   expect(bytesOf(estimate, "activations")).toBe(4 * 1000 * (2 * perLayer + 128));
   // 8 x 8 episodes of 84 + 16 tokens, keys and values of width 32 in 2 layers
   expect(bytesOf(estimate, "KV cache")).toBe(4 * 64 * 100 * 2 * 2 * 32);
   expect(bytesOf(estimate, "reference policy")).toBeUndefined();
   expect(estimate.totalBytes).toBe(estimate.rows.reduce((sum, { bytes }) => sum + bytes, 0));
   expect(estimate.warnings).toEqual([]);
+});
+
+test("mixed precision halves activations and adds a copy of the matrices", () => {
+  const model = presetConfig("nano", 500);
+  const mixed = { ...config, model: { ...config.model, precision: "mixed" as const } };
+  const estimate = estimateMemory({ config: mixed, model, promptTokens: 84 });
+  // embedding; per layer the packed projection, its output, the MLP
+  const matrices = 500 * 64 + 2 * (128 * 64 + 64 * 64 + 3 * 192 * 64);
+  expect(bytesOf(estimate, "parameters")).toBe(4 * parameterCount(model));
+  expect(bytesOf(estimate, "half copy")).toBe(2 * matrices);
+  const perLayer = 2 * (128 + 3 * 64 + 3 * 192) + 4 * (4 + 2);
+  expect(bytesOf(estimate, "activations")).toBe(1000 * (2 * perLayer + 2 * 128));
+  const withKl = { ...mixed, grpo: { ...mixed.grpo, beta: 0.1 } };
+  expect(bytesOf(estimateMemory({ config: withKl, model }), "reference policy")).toBe(
+    2 * matrices + 4 * (parameterCount(model) - matrices),
+  );
 });
 
 test("a reference policy is counted only when there is one", () => {

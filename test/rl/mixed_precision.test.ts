@@ -1,0 +1,84 @@
+/** Training with f16 matrices and activations: it learns, resumes bit for bit, and samples what it trains. */
+import { describe, expect, test } from "vitest";
+import type { Metrics } from "../../src/core/run_record.js";
+import { householdWorld } from "../../src/env/household/world.js";
+import { Launcher } from "../../src/kernels/index.js";
+import { colourWorld } from "../support/colour_world.js";
+import { testRuntime } from "../support/runtime.js";
+import { type ConfigInput, recordTraining } from "../support/training.js";
+
+const launcher = new Launcher(await testRuntime());
+const hasHalf = launcher.facts.features.has("shader-f16");
+const model = { precision: "mixed" } as const;
+
+const small: ConfigInput = {
+  model,
+  world: { max_steps: 3 },
+  imitation: { episodes: 3, max_steps: 2, batch_size: 5, learning_rate: 1e-3 },
+  grpo: {
+    max_steps: 2,
+    tasks_per_step: 2,
+    num_generations: 3,
+    max_completion_length: 6,
+    learning_rate: 1e-3,
+    num_iterations: 2,
+    mini_batch_size: 7,
+    beta: 0.05,
+    entropy_coef: 0.01,
+    invalid_action_penalty: 0.5,
+  },
+  eval: { episodes: 2, modes: ["greedy"], splits: ["in_domain"] },
+  checkpoint: { save_steps: 1 },
+};
+const household = () =>
+  householdWorld({ sizes: { train: 6, in_domain: 2, out_of_domain: 0 }, difficulty: "easy" });
+
+const withoutMemory = (row: Metrics) =>
+  Object.fromEntries(Object.entries(row).filter(([name]) => !name.startsWith("gpu/")));
+
+describe.runIf(hasHalf)("in mixed precision", () => {
+  test("a run that was interrupted and resumed equals the run that was not, bit for bit, and leaks nothing", async () => {
+    const live = launcher.runtime.buffers.liveBytes;
+    const whole = await recordTraining(launcher, household(), small);
+    expect(launcher.runtime.buffers.liveBytes).toBe(live);
+    for (const row of whole.metrics) {
+      expect(row).toMatchObject({ loss_scale: 4096, skipped: 0, skipped_updates: 0 });
+      if (row.stage === "grpo") expect(row["ratio/max"]).toBeLessThan(2);
+    }
+    for (const cut of [1, 3]) {
+      const first = await recordTraining(launcher, household(), small, undefined, cut);
+      const rest = await recordTraining(launcher, household(), small, first.checkpoints.at(-1));
+      expect([...first.metrics, ...rest.metrics].map(withoutMemory)).toEqual(
+        whole.metrics.map(withoutMemory),
+      );
+      expect(rest.checkpoints.at(-1)).toEqual(whole.checkpoints.at(-1));
+    }
+    expect(whole.checkpoints.at(-1)?.optimizer.get("loss_scale")).toEqual(Float32Array.of(4096, 2 ** -12, 4));
+  });
+
+  test("log-probabilities of sampling and training agree, and GRPO solves the colour world", async () => {
+    const { metrics, evaluations } = await recordTraining(launcher, colourWorld(), {
+      model,
+      world: { max_steps: 1, train_split: "train" },
+      imitation: { episodes: 0 },
+      grpo: {
+        max_steps: 40,
+        tasks_per_step: 4,
+        num_generations: 16,
+        max_completion_length: 1,
+        learning_rate: 3e-3,
+      },
+      eval: { episodes: 4, modes: ["greedy"], splits: ["held_out"] },
+      checkpoint: { save_steps: 0 },
+    });
+    for (const row of metrics) {
+      expect(row["sampling/logp_diff_max"]).toBeLessThan(2e-2);
+      expect(row.skipped_updates).toBe(0);
+    }
+    const successOf = (rows: readonly Metrics[]) =>
+      rows.reduce((sum, { success }) => sum + (success as number), 0) / rows.length;
+    expect(successOf(metrics.slice(0, 3))).toBeLessThan(0.3);
+    expect(successOf(metrics.slice(-3))).toBeGreaterThan(0.7);
+    expect(evaluations.at(-1)?.success).toBeGreaterThanOrEqual(0.75);
+  });
+});
