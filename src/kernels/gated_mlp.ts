@@ -34,7 +34,7 @@ export const gatedMlp = defineOp({
     const { N, C, F2 } = context.scalars;
     const isOpen = d_x || d_gain || d_gate_up;
     const d_products = isOpen ? context.scratch("d_products", [N, F2], d_y.dtype) : undefined;
-    const d_norm = d_x || d_gain ? context.scratch("d_norm", [N, C], d_y.dtype) : undefined;
+    const d_norm = d_x || d_gain ? context.scratch("d_norm", [N, C]) : undefined;
     context.together(() => closingGradients(context, d_products));
     context.together(() => {
       if (d_products && d_norm)

@@ -24,7 +24,7 @@ export const normLinear = defineOp({
     const { views, scalars, accumulate } = context;
     const { x, gain, weight, rstd, d_y, d_x, d_gain, d_bias } = views;
     const { N, I, O } = scalars;
-    const d_norm = d_x || d_gain ? context.scratch("d_norm", [N, I], d_y.dtype) : undefined;
+    const d_norm = d_x || d_gain ? context.scratch("d_norm", [N, I]) : undefined;
     context.together(() => {
       if (d_norm) matmulInto(context, { a: d_y, b: weight, y: d_norm, M: N, N: I, K: O });
       if (views.d_weight) weightGradient(context);
