@@ -84,6 +84,7 @@ async function settle(
 ): Promise<TuningResult> {
   const { choice, shape, variants } = problem;
   const { M, N, K } = shape;
+  await bench.compile(problem, facts);
   const contestants = variants.map((variant) => bench.contestant(problem, variant, facts));
   const dropped = await bench.findWrong(contestants, problem);
   for (const [variant, reason] of Object.entries(dropped))
@@ -173,6 +174,16 @@ class ProductBench {
     };
   }
 
+  /** All variants side by side. One that fails stops the rest of them here; each is compiled when it is run, too. */
+  async compile({ choice, shape, variants }: TuningProblem, facts: DeviceFacts): Promise<void> {
+    for (const variant of variants) this.#launch(shape, withChoice(facts, choice, variant));
+    try {
+      await this.runtime.flush();
+    } catch (error) {
+      if (!(error instanceof DeviceError)) throw error;
+    }
+  }
+
   #launch(shape: TuningProblem["shape"], facts: DeviceFacts): void {
     const [a, b, y] = [this.#factor, this.#factor, this.#result];
     const plan: OpDefinition["forward"] = (context) =>
@@ -186,8 +197,6 @@ class ProductBench {
     { shape: { M, N } }: TuningProblem,
   ): Promise<Record<string, string>> {
     const [shipped, ...others] = contestants;
-    // all of them at once, so that they compile side by side; what fails is found out one by one
-    await Promise.allSettled([Promise.all(contestants.map(({ run }) => run(1)))]);
     await shipped.run(1);
     const expected = await this.#read(M * N);
     const wrong: Record<string, string> = {};

@@ -129,11 +129,12 @@ export function tileVariants(shipped: MatmulTile, className: string, facts: Devi
   if ("matrix" in shipped) return matrixTiles(facts);
   const size = className.split(" ")[1];
   return SHARED_SIZES[size]
-    .filter(
-      ({ tileM, tileN, tileK, ownM, ownN }) =>
-        (tileM / ownM) * (tileN / ownN) <= facts.maxWorkgroupInvocations &&
-        4 * tileK * (tileM + tileN + 1) <= facts.maxWorkgroupBytes,
-    )
+    .filter(({ tileM, tileN, tileK, ownM, ownN }) => {
+      const invocations = (tileM / ownM) * (tileN / ownN);
+      // what may be fused keeps up to four sums an invocation and a value a row
+      const floats = Math.max(tileK * (tileM + 1), 4 * invocations) + tileK * tileN + tileM;
+      return invocations <= facts.maxWorkgroupInvocations && 4 * floats <= facts.maxWorkgroupBytes;
+    })
     .map((sizes) => ({ ...shipped, ...sizes }));
 }
 

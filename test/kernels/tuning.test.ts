@@ -1,10 +1,9 @@
 /** Choices that may be measured: classes, look-up, what there is to measure; and that every variant computes the same. */
-import { describe, expect, test } from "vitest";
-import { Tape } from "../../src/autograd/tape.js";
+import { expect, test } from "vitest";
 import { Tensor } from "../../src/autograd/tensor.js";
 import { Random } from "../../src/core/random.js";
 import type { DeviceFacts, Tuning } from "../../src/gpu/runtime.js";
-import { Launcher, matmul } from "../../src/kernels/index.js";
+import { Launcher, matmul, matmulInto, type OpDefinition } from "../../src/kernels/index.js";
 import { type MatmulShape, planMatmul, shippedTile } from "../../src/kernels/matmul_plan.js";
 import { productClass, splitFactor, tileName, tileVariants } from "../../src/kernels/tuning.js";
 import {
@@ -15,6 +14,7 @@ import {
   tuningOf,
   withChoice,
 } from "../../src/kernels/tuning_search.js";
+import { nullRuntime } from "../support/null_gpu.js";
 import { testRuntime } from "../support/runtime.js";
 
 const software: Partial<DeviceFacts> = { isSoftware: true, subgroupMinSize: 8, subgroupMaxSize: 8 };
@@ -117,57 +117,86 @@ test("a variant has to save a share of the shipped time", () => {
   ).toEqual({ "tile nt small": "b" });
 });
 
-/** Output and gradients of a product whose three matmuls all belong to tuned classes. */
-async function product(facts: Partial<DeviceFacts>, sizes: MatmulShape): Promise<Float32Array[]> {
+/** A product under some choices. */
+async function product(facts: Partial<DeviceFacts>, sizes: MatmulShape): Promise<Float32Array> {
   const runtime = await testRuntime(facts);
-  const tape = new Tape(new Launcher(runtime));
   const { M, N, K } = sizes;
   const random = Random.of(5, "tuning");
   const draw = (count: number, scale: number) =>
     Float32Array.from({ length: count }, () => scale * random.normal());
-  const a = Tensor.from(runtime, draw(M * K, 1), [1, M, K], { requiresGrad: true });
-  const b = Tensor.from(runtime, draw(K * N, K ** -0.5), [1, N, K], { requiresGrad: true });
-  const { y } = tape.apply(matmul, { a, b }, { transpose_b: 1 });
-  tape.backward([[y, Tensor.from(runtime, draw(M * N, M ** -0.5), [1, M, N])]]);
-  const results = [];
-  for (const tensor of [y, a.grad, b.grad]) results.push((await tensor?.read()) as Float32Array);
+  const a = Tensor.from(runtime, draw(M * K, 1));
+  const b = Tensor.from(runtime, draw(K * N, K ** -0.5));
+  const y = Tensor.empty(runtime, [M, N]);
+  const launcher = new Launcher(runtime);
+  launcher.runPlan(
+    matmul as unknown as OpDefinition,
+    (context) => matmulInto(context, { ...sizes, a, b, y }),
+    {},
+    {},
+  );
+  const result = (await y.read()) as Float32Array;
   await runtime.dispose();
-  return results;
+  return result;
 }
 
-// unaligned, with the edges of every tile
-const edges = shape("nt", 133, 67, 45);
+function expectAlike(got: Float32Array, expected: Float32Array): void {
+  expected.forEach((value, i) => {
+    if (!(Math.abs(got[i] - value) <= 2e-4 * (1 + Math.abs(value))))
+      expect.fail(`at ${i}: got ${got[i]}, expected ${value}`);
+  });
+}
+
 // adapters without subgroups run other tiles than those with them
 const own = (await testRuntime()).facts;
+const lanes = tileVariants(
+  shippedTile(shape("nt", 133, 67, 45), { ...own, isSoftware: true }),
+  "nt small",
+  own,
+).map(tileName);
+// unaligned, with the edges of every tile
+const VARIANTS: [string, string, boolean][] = [
+  ...lanes.flatMap((name) =>
+    ["nt", "nn", "tn"].map((layout): [string, string, boolean] => [layout, name, true]),
+  ),
+  ["nt", "8x64x32 2x4", false],
+  ["nn", "128x128x8 8x8", false],
+  ["tn", "64x64x8 4x4", false],
+];
 
-describe.each([
-  ["for CPU adapters", { isSoftware: true }],
-  ["for GPUs", { isSoftware: false }],
-] as const)("variants %s", (_, family) => {
-  const facts = { ...own, ...family } as DeviceFacts;
-  const shipped = shippedTile(edges, facts);
-  const names = new Set(
-    ["nt small", "nt medium", "nt large", "nt skinny"].flatMap((name) =>
-      tileVariants(shipped, name, facts).map(tileName),
-    ),
+test.each(VARIANTS)("%s by %s is what the shipped tile computes", async (layout, name, isSoftware) => {
+  const sizes = shape(layout, 133, 67, 45);
+  const tuning = { [`tile ${layout} small`]: name };
+  expectAlike(await product({ isSoftware, tuning }, sizes), await product({ isSoftware }, sizes));
+});
+
+test.each([
+  ["0", true],
+  ["4", true],
+  ["0.5", false],
+])("%s times the parts of a long K add up to the same", async (factor, isSoftware) => {
+  const sizes = shape("nt", 40, 36, 1100);
+  const tuning = { "split nt small deep": factor };
+  expectAlike(await product({ isSoftware, tuning }, sizes), await product({ isSoftware }, sizes));
+});
+
+test("shaders of all variants for GPUs compile", async () => {
+  const runtime = await nullRuntime({ ...gpu, features: new Set() });
+  const tensors = [133 * 67, 133 * 67, 133 * 67].map((size) => Tensor.empty(runtime, [size]));
+  const [a, b, y] = tensors;
+  const facts = factsOf(gpu);
+  const names = ["nt skinny", "nt small", "nt medium", "nt large"].flatMap((name) =>
+    tileVariants(shippedTile(shape("nt", 133, 67, 45), facts), name, facts).map(tileName),
   );
-
-  test.each([...names])("%s computes what the shipped tile does", async (name) => {
-    const tuning = Object.fromEntries(["nt", "nn", "tn"].map((layout) => [`tile ${layout} small`, name]));
-    const expected = await product(family, edges);
-    const got = await product({ ...family, tuning }, edges);
-    for (const [i, values] of expected.entries())
-      for (let j = 0; j < values.length; j++)
-        if (!(Math.abs(got[i][j] - values[j]) <= 2e-4 * (1 + Math.abs(values[j]))))
-          expect.fail(`result ${i} at ${j}: got ${got[i][j]}, expected ${values[j]}`);
-  });
-
-  test.each(["0", "4"])("%s times the parts of a long K add up to the same", async (factor) => {
-    const sizes = shape("nt", 40, 36, 1100);
-    const expected = await product(family, sizes);
-    const got = await product({ ...family, tuning: { "split nt small deep": factor } }, sizes);
-    expected[0].forEach((value, j) => {
-      expect(Math.abs(got[0][j] - value)).toBeLessThanOrEqual(2e-4 * (1 + Math.abs(value)));
-    });
-  });
+  expect(names.length).toBeGreaterThan(15);
+  const launcher = new Launcher(runtime);
+  for (const name of names)
+    for (const layout of ["nt", "nn", "tn"])
+      for (const odd of [0, 1]) {
+        const chosen = withChoice(facts, `tile ${layout} small`, name);
+        const runner = { facts: chosen, run: launcher.run.bind(launcher) };
+        matmulInto(runner, { ...shape(layout, 64 + odd, 64 + odd, 44 + odd), a, b, y });
+      }
+  await runtime.flush();
+  expect(runtime.counters.pipelines).toBe(new Set(names).size * 6);
+  await runtime.dispose();
 });
