@@ -6,9 +6,9 @@ import type { Logger } from "../core/logger.js";
 import type { MatmulPrecision, Tuning } from "../gpu/runtime.js";
 import type { TuningResult } from "../kernels/tuning_search.js";
 import type { AdapterChoice } from "./drivers.js";
-import { writeFileAtomic } from "./files.js";
+import { readIfPresent, writeFileAtomic } from "./files.js";
 import { jsonText } from "./json_file.js";
-import { findOwnPackage, findPackage, readIfPresent } from "./packages.js";
+import { findOwnPackage, findPackage } from "./packages.js";
 
 const recordSchema = z.object({
   /** What it holds for; see `tuningKey`. */

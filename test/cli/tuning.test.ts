@@ -11,7 +11,8 @@ import { silentLogger } from "../../src/core/logger.js";
 import type { Tuning } from "../../src/gpu/runtime.js";
 import type { AdapterChoice } from "../../src/host/drivers.js";
 import { readRunInfo } from "../../src/host/run_info.js";
-import { keepTuning, tuningKey } from "../../src/host/tuning_record.js";
+import { keepTuning, readTuning, tuningKey } from "../../src/host/tuning_record.js";
+import type { TuningResult } from "../../src/kernels/tuning_search.js";
 import { testAdapter } from "../support/gpu.js";
 import { TextStream } from "../support/streams.js";
 
@@ -184,4 +185,16 @@ test("doctor shows the record and measures nothing", async () => {
   rmSync(join(folder, before[0]));
   expect(await run(["doctor"])).toContain("bench --tune");
   expect(readdirSync(folder).filter((name) => name.startsWith("tuning-"))).toEqual([]);
+});
+
+test("bench --tune measures the adapter in use, keeps the result and prints it", async () => {
+  const stdout = new TextStream();
+  const stderr = new TextStream();
+  // the flag is stronger than the variable
+  const env = { ...process.env, UNCOUPLE_CACHE_DIR: folder, UNCOUPLE_TUNE: "0" };
+  expect(await runCli(["bench", "--tune", "--json"], { stdout, stderr, env })).toBe(0);
+  const { key, results } = JSON.parse(stdout.text);
+  expect(results.map(({ choice }: TuningResult) => choice)).toContain("tile nt medium");
+  expect(stderr.text).toMatch(/measuring kernels on .*kernels: as measured on this adapter now/s);
+  expect((await readTuning(folder, key, silentLogger))?.results).toEqual(results);
 });
