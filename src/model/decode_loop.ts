@@ -27,53 +27,61 @@ interface Flight {
  */
 export async function decode(loop: DecodeLoop, order: readonly RunningSequence[]): Promise<void> {
   const { state, pace, maxNewTokens } = loop;
-  let flight = await depart(loop, order, 0, 1);
+  let flight = depart(loop, order, 0, 1);
   for (;;) {
     const { rows, from, to } = flight;
     const goesAhead = to < maxNewTokens && pace.goesAhead(to - from);
-    // the read is first in the queue: it does not wait for the flight after it
     const reading = state.read(from, to);
-    const leaving = goesAhead ? depart(loop, rows, to, to) : undefined;
-    const [history, next] = await Promise.all([reading, leaving]);
+    const [history, next] = await Promise.all([reading, goesAhead ? departAhead(loop, flight) : undefined]);
     const before = rows.filter(({ ended }) => !ended).length;
-    for (const [row, sequence] of rows.entries()) receive(loop, sequence, from, to, history, row);
+    let tokens = 0;
+    for (const [row, sequence] of rows.entries())
+      tokens += receive(loop, sequence, { from, to, row }, history);
     const running = rows.filter(({ ended }) => !ended);
     if (running.length === 0) return;
-    pace.observe(before, before - running.length, to - from);
-    flight = next ?? (await depart(loop, shrink(loop, rows, running), to, to));
+    pace.observe(before - running.length, tokens);
+    flight = next ?? depart(loop, shrink(loop, rows, running), to, to);
   }
 }
 
-/** Sends off the steps after the first `given` tokens. */
-async function depart(
+/** Appends the steps after the first `given` tokens. @param from first token that the flight answers for */
+function depart(
   { state, pace, maxNewTokens, step }: DecodeLoop,
   rows: readonly RunningSequence[],
   from: number,
   given: number,
-): Promise<Flight> {
-  const { runtime } = state.launcher;
-  await runtime.flush();
-  const steps = pace.steps(maxNewTokens - given);
-  if (steps > 0) runtime.repeat(steps, () => step(rows.length));
-  await runtime.flush();
+): Flight {
+  const running = rows.filter(({ ended }) => !ended).length;
+  const steps = pace.steps(running, maxNewTokens - given);
+  if (steps > 0) state.launcher.runtime.repeat(steps, () => step(rows.length));
   return { rows, from, to: given + steps };
 }
 
-/** Appends the tokens of one row up to its end. */
+/** Submits the steps after a flight whose read has begun: that read is ahead of them in the queue and does not wait. */
+async function departAhead(loop: DecodeLoop, { rows, to }: Flight): Promise<Flight> {
+  const { runtime } = loop.state.launcher;
+  await runtime.flush();
+  const next = depart(loop, rows, to, to);
+  await runtime.flush();
+  return next;
+}
+
+/** Appends the tokens of one row up to its end. @returns how many */
 function receive(
   { state, maxNewTokens, endTokens }: DecodeLoop,
   sequence: RunningSequence,
-  from: number,
-  to: number,
+  { from, to, row }: { readonly from: number; readonly to: number; readonly row: number },
   history: { readonly tokens: Uint32Array; readonly logProbs: Float32Array },
-  row: number,
-): void {
+): number {
+  const { tokens, logProbs } = sequence;
+  const before = tokens.length;
   for (let count = from; count < to && !sequence.ended; count++) {
     const at = (count - from) * state.capacity + row;
-    sequence.tokens.push(history.tokens[at]);
-    sequence.logProbs.push(history.logProbs[at]);
-    sequence.ended = endTokens.includes(history.tokens[at]) || count + 1 === maxNewTokens;
+    tokens.push(history.tokens[at]);
+    logProbs.push(history.logProbs[at]);
+    sequence.ended = endTokens.includes(history.tokens[at]) || tokens.length === maxNewTokens;
   }
+  return tokens.length - before;
 }
 
 /** The rows to go on with: running ones, filled up with ended ones to a size that the adapter likes. */

@@ -1,23 +1,27 @@
 /** How many decode steps go to the GPU before the host looks at what they sampled. */
 import type { DeviceFacts } from "../gpu/runtime.js";
 
-/**
- * `most` steps of one submit. `look` what a look at the result costs, in steps. `ahead` whether the next submit may go
- * out before the host has looked at this one: where the host is not the device itself, that hides the look and the encoding.
- * `rows` sequences are dropped in units of this many.
- */
 interface Pace {
+  /** Most steps of one submit. */
   readonly most: number;
+  /** Time of a look at the result, in steps of a batch of one. */
   readonly look: number;
+  /** Sequences that double the time of a step. */
+  readonly double: number;
+  /** Whether the next submit may go out before the host has looked at this one, which hides the look and the encoding. */
   readonly ahead: boolean;
-  readonly rows: number;
+  /** Sequences are dropped from the batch in units of this many. */
+  readonly unit: number;
 }
 
+/** `look` and `double` of CPU adapters as measured with policies of 2 to 4 layers; those of GPUs are guesses. */
 const PACE: { readonly software: Pace; readonly gpu: Pace } = {
-  software: { most: 8, look: 0.25, ahead: false, rows: 1 },
-  gpu: { most: 16, look: 4, ahead: true, rows: 8 },
+  software: { most: 8, look: 0.8, double: 32, ahead: false, unit: 1 },
+  gpu: { most: 16, look: 4, double: 256, ahead: true, unit: 8 },
 };
 
+/** Answers begin as if one of this many tokens had been seen. */
+const FIRST_ANSWER = 8;
 /** Least share of the rows that must be expected to run on when the next submit goes out unseen. */
 const AHEAD_SHARE = 0.5;
 
@@ -28,7 +32,8 @@ const AHEAD_SHARE = 0.5;
 export class DecodePace {
   readonly #pace: Pace;
   readonly #fixed: number | undefined;
-  #endRate = 0;
+  /** Share of the running sequences that end in a step. */
+  #endRate = 1 / FIRST_ANSWER;
 
   /** @param fixed steps of every submit; default: by adapter and by how often sequences end */
   constructor(facts: DeviceFacts, fixed: number | undefined) {
@@ -36,25 +41,26 @@ export class DecodePace {
     this.#fixed = fixed;
   }
 
-  /** Takes note of one submit: `ended` of `rows` sequences ended in it. @param steps tokens each could have had */
-  observe(rows: number, ended: number, steps: number): void {
-    this.#endRate = 1 - (1 - ended / (rows + 1)) ** (1 / steps);
+  /** Takes note of one submit, in which `ended` sequences ended and `tokens` tokens were sampled up to an end. */
+  observe(ended: number, tokens: number): void {
+    this.#endRate = (1 + ended) / (FIRST_ANSWER + tokens);
   }
 
   /**
-   * Steps of the next submit. Sequences that end early waste the rest of theirs, so of all counts k the one with the most
-   * useful steps for its time is taken: sum over i < k of (1 - endRate)^i, against k + look.
-   * @param remaining most steps that any sequence may still take
+   * Steps of the next submit: the count k that wastes least time a step. Before step i a share s = (1 - endRate)^i still
+   * runs of n sequences; what is wasted in it is n (1 - s) / double, and all of it with probability (1 - s)^n.
+   * @param n running sequences
+   * @param remaining most steps that any of them may still take
    */
-  steps(remaining: number): number {
+  steps(n: number, remaining: number): number {
     if (this.#fixed !== undefined) return Math.min(this.#fixed, remaining);
-    const { most, look } = this.#pace;
-    let best = { steps: 0, rate: -1 };
-    let useful = 0;
+    const { most, look, double } = this.#pace;
+    let best = { steps: 0, waste: Number.POSITIVE_INFINITY };
+    let waste = look;
     for (let steps = 1; steps <= Math.min(most, remaining); steps++) {
-      useful += (1 - this.#endRate) ** (steps - 1);
-      const rate = useful / (steps + look);
-      if (rate >= best.rate) best = { steps, rate };
+      const ended = 1 - (1 - this.#endRate) ** (steps - 1);
+      waste += (n * ended) / double + ended ** n;
+      if (waste / steps <= best.waste) best = { steps, waste: waste / steps };
     }
     return best.steps;
   }
@@ -66,6 +72,6 @@ export class DecodePace {
 
   /** Rows to go on with when `running` of `rows` sequences do. */
   rows(running: number, rows: number): number {
-    return Math.min(rows, Math.ceil(running / this.#pace.rows) * this.#pace.rows);
+    return Math.min(rows, Math.ceil(running / this.#pace.unit) * this.#pace.unit);
   }
 }
