@@ -49,6 +49,7 @@ bench() {
 tests=(test/kernels test/model test/optim test/autograd)
 part build 60 npm run build
 part doctor 30 node bin/uncouple.js doctor --json
+part tune 60 node bin/uncouple.js bench --tune --json --preset fast
 # the figures that matter most come first
 bench bench_training 60 training_step --preset fast
 bench bench_products 120 matmul,linear --preset fast

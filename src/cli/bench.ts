@@ -14,6 +14,7 @@ import { benchPassport } from "./bench_passport.js";
 import { openBenchPeers } from "./bench_peers.js";
 import { type CliContext, gpuCommand, type Register } from "./options.js";
 import { type GpuOptions, type GpuSession, withGpu } from "./session.js";
+import { noTuneOption, tuningLine, tuningTable } from "./tuning.js";
 
 export interface BenchOptions extends GpuOptions, OutputOptions {
   readonly filter?: string;
@@ -43,6 +44,11 @@ export const register: Register = (program, context) => {
     .addOption(
       new Option("--peer <names...>", "only these of them").choices(PEER_NAMES).implies({ peers: true }),
     )
+    .option(
+      "--tune",
+      "measure again which kernels suit this adapter, keep the result; without [op], stop there",
+    )
+    .addOption(noTuneOption())
     .option("--quick", "small shapes and few repeats")
     .addOption(new Option("--repeats <count>", "samples of each row").argParser(readCount))
     .option("--json", "print the rows as one JSON array")
@@ -89,14 +95,17 @@ async function bench(options: BenchOptions, context: CliContext): Promise<void> 
   const { terminal } = context;
   // wrong names and files that cannot be read are known before minutes of measuring
   if (options.from === undefined) nameFilter(options, benchNames());
+  if (options.tune && options.filter === undefined) return tuneOnly(options, context);
   const baseline = options.baseline === undefined ? undefined : await readReport(options.baseline);
   let report =
     options.from === undefined
-      ? await withGpu(options, context, (session) => measureAll(session, options, context))
+      ? await withGpu({ ...options, tuning: wishOf(options) }, context, (session) =>
+          measureAll(session, options, context),
+        )
       : chosenRows(await readReports(options.from), options);
   const comparison = baseline && compareWithBaseline(report.rows, baseline.rows, options.failAbove);
   if (comparison) report = { ...report, rows: [...comparison.rows] };
-  printRows(report.rows, options, terminal);
+  printRows(report, options, terminal);
   await writeReport(report, options, terminal);
   failOnWrongResults(report.rows);
   if (!comparison) return;
@@ -107,6 +116,18 @@ async function bench(options: BenchOptions, context: CliContext): Promise<void> 
       `[bench] slower than the baseline: got ${list}, expected at most ${Number((100 * options.failAbove).toPrecision(6))} % more. Find the change that did it, or save a new baseline.`,
     );
   }
+}
+
+const wishOf = ({ tune }: BenchOptions) => (tune ? "again" : "first_use");
+
+/** Measures the variants of kernels and shows what came of it. */
+async function tuneOnly(options: BenchOptions, context: CliContext): Promise<void> {
+  const { terminal } = context;
+  const { tuning } = await withGpu({ ...options, tuning: "again" }, context, async (session) => session);
+  const results = tuning.record?.results ?? [];
+  if (options.json) terminal.printJson({ key: tuning.key, results });
+  else terminal.print(tuningTable(results));
+  terminal.info(tuningLine(tuning));
 }
 
 async function readReport(file: string): Promise<BenchReport> {
@@ -154,6 +175,8 @@ async function measureAll(
 ): Promise<BenchReport> {
   const { terminal } = context;
   const launcher = new Launcher(session.runtime);
+  if (options.tune) terminal.info(tuningTable(session.tuning.record?.results ?? []));
+  terminal.info(tuningLine(session.tuning));
   const wantsOp = nameFilter(options, benchNames());
   const { clock } = await selfTest(session.runtime.device);
   terminal.info(

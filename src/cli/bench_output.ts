@@ -4,7 +4,7 @@ import Table from "cli-table3";
 import { writeFileAtomic } from "../host/files.js";
 import { jsonText } from "../host/json_file.js";
 import { benchPageSvg } from "../report/bench_page.js";
-import type { BenchReport, BenchRow } from "../report/bench_rows.js";
+import { type BenchReport, type BenchRow, standaloneRows } from "../report/bench_rows.js";
 import { benchCsv, benchMarkdown, figureColumns, NAME_COLUMNS } from "../report/bench_text.js";
 import { rooflineSvg } from "../report/roofline.js";
 import type { Terminal } from "./terminal.js";
@@ -22,11 +22,12 @@ export interface OutputOptions {
 
 /** Prints the rows in the form that was asked for; a table without any. */
 export function printRows(
-  rows: readonly BenchRow[],
+  report: BenchReport,
   { json, csv, markdown }: OutputOptions,
   terminal: Terminal,
 ): void {
-  if (json) terminal.printJson(rows);
+  const { rows } = report;
+  if (json) terminal.printJson(standaloneRows(report));
   else if (csv) terminal.print(benchCsv(rows));
   else if (markdown) terminal.print(benchMarkdown(rows));
   else terminal.print(renderRows(rows));

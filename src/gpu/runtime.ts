@@ -3,7 +3,13 @@ import { ArgumentError, DeviceError } from "../core/errors.js";
 import type { Logger } from "../core/logger.js";
 import { BufferPool, type BufferRange } from "./buffers.js";
 import { CommandList, type Dispatch, SCALAR_BYTES } from "./command_list.js";
-import { type DeviceFacts, deviceFacts, type MatmulPrecision, openDevice } from "./device_facts.js";
+import {
+  type DeviceFacts,
+  deviceFacts,
+  type MatmulPrecision,
+  openDevice,
+  type Tuning,
+} from "./device_facts.js";
 import { type Access, PipelineCache, type PipelineEntry } from "./pipelines.js";
 import { Profiler } from "./profiler.js";
 import { Readback } from "./readback.js";
@@ -13,6 +19,8 @@ export interface RuntimeOptions {
   readonly logger?: Logger;
   /** Default `f32`. Drivers may compute wrong products by matrix hardware: ask `checkedPrecision` (host) first. */
   readonly matmulPrecision?: MatmulPrecision;
+  /** Default: none, all kernels as shipped. */
+  readonly tuning?: Tuning;
   /** Overrides for tests, for example to run the GPU kernel family on a software adapter. */
   readonly facts?: Partial<DeviceFacts>;
 }
@@ -63,6 +71,7 @@ export class Runtime {
     const facts = {
       ...deviceFacts(adapter, device),
       ...(options.matmulPrecision && { matmulPrecision: options.matmulPrecision }),
+      ...(options.tuning && { tuning: options.tuning }),
       ...options.facts,
     };
     return new Runtime(gpu, device, facts, options.logger);
@@ -126,11 +135,17 @@ export class Runtime {
   }
 
   /**
-   * Sends everything appended so far to the GPU; resolves once it is submitted (not executed).
+   * Sends everything appended so far to the GPU; resolves once it is submitted (not executed). When a shader does not
+   * compile, nothing of it is sent and all of it is forgotten.
    * @throws DeviceError for shader, validation, memory and device failures, naming op and entry
    */
   async flush(): Promise<void> {
-    await this.#wait(this.#commands.compile());
+    try {
+      await this.#wait(this.#commands.compile());
+    } catch (error) {
+      this.#commands.drop();
+      throw error;
+    }
     this.#throwIfFailed();
     this.#commands.submit();
   }
@@ -200,5 +215,5 @@ export class Runtime {
   }
 }
 
-export type { Access, BufferRange, DeviceFacts, Dispatch, MatmulPrecision, PipelineEntry };
+export type { Access, BufferRange, DeviceFacts, Dispatch, MatmulPrecision, PipelineEntry, Tuning };
 export { SCALAR_BYTES };

@@ -5,6 +5,7 @@ import type { MatmulLayout } from "../../shaders/matmul_text.js";
 import type { SharedTile } from "../../shaders/matmul_tiles.js";
 import type { DeviceFacts } from "../gpu/runtime.js";
 import { chooseMatrixTile } from "./matrix_plan.js";
+import { splitFactor, tunedTile } from "./tuning.js";
 
 export interface MatmulShape {
   readonly M: number;
@@ -53,7 +54,12 @@ export function planMatmul(
     : [tile.tileM, tile.tileN];
   const tiles = Math.ceil(M / rows) * Math.ceil(N / columns) * batch;
   const family = facts.isSoftware ? "software" : "gpu";
-  const wanted = Math.min(Math.ceil(ENOUGH[family] / tiles), Math.floor(K / LEAST_PART[family]), MOST_PARTS);
+  const factor = splitFactor(shape, facts);
+  const wanted = Math.min(
+    Math.ceil((factor * ENOUGH[family]) / tiles),
+    Math.floor((factor * K) / LEAST_PART[family]),
+    MOST_PARTS,
+  );
   const partK = canSplit && wanted > 1 ? 4 * Math.ceil(K / (4 * wanted)) : 4 * Math.ceil(K / 4);
   return {
     tile,
@@ -76,6 +82,11 @@ export const isLaneTile = (tile: MatmulTile): tile is LaneTile => "lanes" in til
 export const isMatrixTile = (tile: MatmulTile): tile is MatrixTile => "matrix" in tile;
 
 function chooseTile(shape: MatmulShape, facts: DeviceFacts): MatmulTile {
+  return tunedTile(shippedTile(shape, facts), shape, facts);
+}
+
+/** The tile that sizes and adapter are known to like, before anything was measured on the adapter itself. */
+export function shippedTile(shape: MatmulShape, facts: DeviceFacts): MatmulTile {
   const oddRowSums = shape.rowSums === true && (shape.transposeA ? shape.M : shape.K) % 4 !== 0;
   return (
     chooseMatrixTile({ ...shape, oddRowSums }, facts) ??

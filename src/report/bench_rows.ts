@@ -49,6 +49,10 @@ const rowSchema = z.looseObject({
   slowdown: number.optional(),
   /** Why there is no number. */
   error: z.string().optional(),
+  /** In rows that stand alone: what the run's `peak` rows say, the kernel choices in force, the rest of the passport. */
+  peaks: z.record(z.string(), z.record(z.string(), number)).optional(),
+  tuning: z.unknown().optional(),
+  passport: z.record(z.string(), z.unknown()).optional(),
 });
 
 export type BenchRow = z.infer<typeof rowSchema>;
@@ -98,6 +102,21 @@ export function kernelRates(row: BenchRow): { readonly gflops: number; readonly 
 /** Rows of `peak` by name: `fma`, `copy`, `matrix ...`. */
 export function peakRows(rows: readonly BenchRow[]): BenchRow[] {
   return rows.filter((row) => row.op === "peak" && row.error === undefined);
+}
+
+/** Rows that need no others to be judged: each with the peaks of its run, the kernel choices in force and the passport. */
+export function standaloneRows({ passport: whole, rows }: BenchReport): BenchRow[] {
+  const { tuning, ...passport } = whole;
+  // several matrix shapes may have a peak: the last of equal names stays, which is the highest
+  const rising = peakRows(rows).sort((a, b) => (a.gflops ?? 0) - (b.gflops ?? 0));
+  const peaks = Object.fromEntries(
+    rising.map(({ shape, dtype, gflops = 0, gbps = 0 }) => [
+      `${shape.split(" ")[0]} ${dtype}`,
+      { gflops, gbps },
+    ]),
+  );
+  // rows of another run, read from a file, have their own
+  return rows.map((row) => ({ peaks, ...(tuning !== undefined && { tuning }), passport, ...row }));
 }
 
 /** Fills in what share of the measured peaks each row of ours and of peers reaches. */
