@@ -172,7 +172,7 @@ fn half_bits(value: vec4<f32>) -> vec4<u32> {
   // below 2^-14 halves are multiples of 2^-24
   let small = vec4<u32>(round(min(abs(value), vec4<f32>(1.0)) * 16777216.0));
   let finite = select(normal, small, magnitude < vec4<u32>(0x38800000u));
-  let nearest = select(finite, vec4<u32>(0x7c00u), magnitude >= vec4<u32>(0x477ff000u));
+  let nearest = select(finite, vec4<u32>(0x7c00u), magnitude >= vec4<u32>(0x47800000u));
   return nearest | ((bits >> vec4<u32>(16u)) & vec4<u32>(0x8000u));
 }
 `;

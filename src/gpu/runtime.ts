@@ -37,6 +37,7 @@ export class Runtime {
   readonly #readback: Readback;
   #failure: DeviceError | undefined;
   #disposed = false;
+  #isRepeating = false;
 
   private constructor(
     /** Held because a device whose GPU object is garbage collected crashes in Dawn. */
@@ -96,9 +97,24 @@ export class Runtime {
     this.#commands.clear(range);
   }
 
+  /**
+   * Appends the work of `body` `times` times (at least once), for the host work of one: kernels that advance their own
+   * inputs, as in the steps of a generation. Memory that `body` returns to the pool serves all times.
+   * @throws ArgumentError when `body` uploads: it would happen once only
+   */
+  repeat(times: number, body: () => void): void {
+    this.#isRepeating = true;
+    try {
+      this.#commands.repeat(times, body);
+    } finally {
+      this.#isRepeating = false;
+    }
+  }
+
   /** Writes host data before everything appended after this call and after everything appended before it. */
   upload(to: BufferRange, data: ArrayBufferView<ArrayBufferLike>): void {
     this.#throwIfFailed();
+    if (this.#isRepeating) throw new ArgumentError("[upload] inside of repeated work. Upload before it.");
     if (data.byteLength > to.bytes || data.byteLength % 4 !== 0) {
       throw new ArgumentError(
         `[upload] ${data.byteLength} bytes do not fit a range of ${to.bytes}, or are not whole words.`,

@@ -2,6 +2,7 @@ import * as shader from "../../shaders/linear_log_prob.js";
 import { rowLayout } from "../../shaders/rows.js";
 import { ArgumentError } from "../core/errors.js";
 import type { DeviceFacts } from "../gpu/runtime.js";
+import { addInto } from "./add.js";
 import { matmulInto } from "./matmul_into.js";
 import {
   type ArrayView,
@@ -11,6 +12,7 @@ import {
   f32Param,
   type KernelUnit,
   type PlanContext,
+  real,
   type Scalars,
   u32,
   u32Param,
@@ -132,7 +134,11 @@ function backward(context: PlanContext): void {
   const { run, views, accumulate } = context;
   const { N, C, temperature } = context.scalars;
   const { hidden, weight, target, entropy, log_sum_exp, d_hidden, d_weight } = views;
-  for (const { first, W, z, rows } of tilesOf(context)) {
+  const tiles = tilesOf(context);
+  // many tiles would round a sum in f16 many times
+  const isRounded = d_hidden?.dtype === "f16" && tiles.length > 1;
+  const sum = isRounded ? context.scratch("d_hidden", [N, C]) : d_hidden;
+  for (const { first, W, z, rows } of tiles) {
     const part = rows(weight);
     if (z.range.buffer !== views.logits?.range.buffer)
       matmulInto(context, { a: hidden, b: part, y: z, M: N, N: W, K: C, transposeB: true });
@@ -149,9 +155,9 @@ function backward(context: PlanContext): void {
       { N, W, first, inverse_temperature: 1 / temperature, width: W % 4 === 0 ? 4 : 1 },
     );
     context.together(() => {
-      if (d_hidden) {
-        const add = first > 0 || accumulate.has("d_hidden");
-        matmulInto(context, { a: z, b: part, y: d_hidden, M: N, N: C, K: W, accumulate: add });
+      if (sum) {
+        const add = first > 0 || (accumulate.has("d_hidden") && !isRounded);
+        matmulInto(context, { a: z, b: part, y: sum, M: N, N: C, K: W, accumulate: add });
       }
       if (d_weight) {
         const add = accumulate.has("d_weight");
@@ -159,6 +165,10 @@ function backward(context: PlanContext): void {
         matmulInto(context, { a: z, b: hidden, y, M: W, N: C, K: N, transposeA: true, accumulate: add });
       }
     });
+  }
+  if (isRounded && sum) {
+    if (!accumulate.has("d_hidden")) context.clear(d_hidden);
+    addInto(context, d_hidden, sum);
   }
 }
 
@@ -172,7 +182,7 @@ function backward(context: PlanContext): void {
  */
 export const linearLogProb = defineOp({
   name: "linear_log_prob",
-  inputs: { hidden: f32("N C"), weight: f32("V C"), target: u32("N") },
+  inputs: { hidden: real("N C"), weight: real("V C"), target: u32("N") },
   outputs: { log_prob: f32("N"), entropy: f32("N") },
   saved: { log_sum_exp: f32("N"), logits: f32("Z") },
   params: { temperature: f32Param(1), tile_columns: u32Param(0) },

@@ -95,14 +95,17 @@ export function shippedTile(shape: MatmulShape, facts: DeviceFacts): MatmulTile 
 }
 
 function laneTile(shape: MatmulShape, facts: DeviceFacts): LaneTile {
-  const { M, transposeA } = shape;
+  const { M, N, K, batch, transposeA } = shape;
   const lanes = facts.subgroupMinSize;
   if (lanes < 4 || lanes !== facts.subgroupMaxSize)
     return { lanes: 8, rows: M === 1 && !transposeA ? 1 : 4, groups: 2, exchange: "none" };
   if (lanes === 4) return quadTile(shape);
-  const rows = M > 8 ? 16 : M > 4 ? 8 : M > 1 || transposeA ? 4 : 1;
   // 32 columns at 8 lanes: wider tiles save loads of A, but their code leaves the instruction cache
-  return { lanes, rows, groups: 1, exchange: "broadcast" };
+  const tile = { lanes, groups: 1, exchange: "broadcast" } as const;
+  const tallTiles = Math.ceil(M / 32) * Math.ceil(N / (4 * lanes)) * batch;
+  // twice the code to compile saves a third of the loads
+  if (M >= 32 && K >= 128 && tallTiles >= 2 * ENOUGH.software) return { ...tile, rows: 32 };
+  return { ...tile, rows: M > 8 ? 16 : M > 4 ? 8 : M > 1 || transposeA ? 4 : 1 };
 }
 
 /** The largest tile that leaves work for all cores and is filled. */
