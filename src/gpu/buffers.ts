@@ -6,6 +6,8 @@ export class GpuBuffer {
   /** Serial number of the list of commands that last used it; kept by `CommandList`. */
   lastUse = -1;
   inUse = true;
+  /** Identity of the whole buffer as a binding. */
+  readonly key: string;
 
   /**
    * @param raw the buffer itself
@@ -16,7 +18,9 @@ export class GpuBuffer {
     readonly raw: GPUBuffer,
     readonly id: number,
     readonly bytes: number,
-  ) {}
+  ) {
+    this.key = `,${id}`;
+  }
 }
 
 /** A range of a buffer. */
@@ -27,6 +31,8 @@ export interface BufferRange {
   readonly bytes: number;
   /** The buffer was acquired for this range: binding all of it lets sizes that share a buffer share bind groups too. */
   readonly isWhole?: boolean;
+  /** Identity of what is bound, for the cache of bind groups; set there. */
+  key?: string;
 }
 
 /** Bytes up to whole words, as copies and bindings want them. */

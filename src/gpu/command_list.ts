@@ -208,7 +208,7 @@ export class CommandList {
 
   #bindGroup(dispatch: Dispatch): GPUBindGroup {
     let key = `${dispatch.pipeline.id}`;
-    for (const range of dispatch.bindings) key += `,${range.buffer.id}+${range.offset}:${boundBytes(range)}`;
+    for (const range of dispatch.bindings) key += keyOf(range);
     const known = this.#bindGroups.get(key);
     if (known) return known;
     if (this.#bindGroups.size >= MOST_BIND_GROUPS) this.forgetBindGroups();
@@ -234,3 +234,9 @@ export class CommandList {
 
 const boundBytes = ({ buffer, bytes, isWhole }: BufferRange): number =>
   isWhole ? buffer.bytes : alignWord(bytes);
+
+function keyOf(range: BufferRange): string {
+  if (range.isWhole) return range.buffer.key;
+  range.key ??= `${range.buffer.key}+${range.offset}:${range.bytes}`;
+  return range.key;
+}

@@ -91,8 +91,9 @@ export interface EmbeddingSegments {
 
 /** Groups the positions of `tokens` by token id. */
 export function embeddingSegments(tokens: ArrayLike<number>): EmbeddingSegments {
-  const order = Uint32Array.from({ length: tokens.length }, (_, position) => position);
-  order.sort((a, b) => (tokens[a] as number) - (tokens[b] as number) || a - b);
+  // one number for token and position: sorting numbers is several times faster than sorting by a comparison of one's own
+  const keys = Float64Array.from(tokens, (token, position) => token * tokens.length + position).sort();
+  const order = Uint32Array.from(keys, (key) => key % tokens.length);
   const ids: number[] = [];
   const starts: number[] = [];
   order.forEach((position, at) => {
