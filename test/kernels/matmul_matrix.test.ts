@@ -11,6 +11,7 @@ import { findMatrixMistake, matrixProducts } from "../../src/host/matrix_self_te
 import { Launcher, matmul, matmulInto } from "../../src/kernels/index.js";
 import { isMatrixTile, planMatmul } from "../../src/kernels/matmul_plan.js";
 import { matrixTiles } from "../../src/kernels/matrix_plan.js";
+import { type FusedProduct, fusedMistake } from "../support/fused_product.js";
 import { withoutMatrixHardware } from "../support/matrix_shim.js";
 import { nullRuntime } from "../support/null_gpu.js";
 import { testRuntime } from "../support/runtime.js";
@@ -153,6 +154,25 @@ describe.each(["f16", "split_f16"] as const)("shaders of %s compile", (precision
   );
 });
 
+/** All that can be fused. Sums over rows that are not aligned are left to other kernels, see `oddRowSums`. */
+const FUSED: readonly FusedProduct[] = [
+  { M: 68, N: 36, K: 44, transposeB: true, fused: ["norm", "gated", "bias"] },
+  { M: 68, N: 36, K: 41, transposeA: true, fused: ["scaleB", "sumA"] },
+  { M: 67, N: 35, K: 41, fused: ["gateBackward"] },
+];
+
+test("fused products are valid", async () => {
+  const launcher = new Launcher(small);
+  const get = vi.spyOn(small.pipelines, "get");
+  for (const product of FUSED) {
+    // computes nothing on the null backend
+    expect(await fusedMistake(launcher, product)).toBeDefined();
+  }
+  const labels = get.mock.calls.filter(([, code]) => code.includes("subgroupMatrixLoad"));
+  get.mockRestore();
+  expect(labels.map(([label]) => label)).toEqual(["matmul.nt", "matmul.tn", "matmul.nn"]);
+});
+
 test("pipelines, bindings and launches of chosen tiles are valid", async () => {
   const launcher = new Launcher(small);
   const tape = new Tape(launcher);
@@ -229,6 +249,10 @@ for (const matmulPrecision of ["f16", "split_f16"] as const) {
       );
       expect(products).toHaveLength(matmulPrecision === "f16" ? 2 : 1);
       expect(await findMatrixMistake(emulated, products)).toBeUndefined();
+      const [norm, sum] = FUSED;
+      const fused = matmulPrecision === "f16" ? norm : sum;
+      const tolerance = matmulPrecision === "f16" ? 2e-3 : 2e-5;
+      expect(await fusedMistake(new Launcher(emulated), fused, undefined, tolerance)).toBeUndefined();
     });
 
   if (hasHardware)
