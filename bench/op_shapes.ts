@@ -81,7 +81,7 @@ const HEAD_ROWS = 512;
 /** By op name. `matmul` has shapes of its own, see matmul.ts; ops that are not here and take floats only are measured too. */
 const SHAPES: Readonly<Record<string, (model: Dimensions) => OpShape | readonly OpShape[]>> = {
   attention: ({ N, T, H, Kv, D }) => ({
-    sizes: { N, W: (H + 2 * Kv) * D },
+    sizes: { N, W: (H + 2 * Kv) * D, P: T, D },
     params: { heads: H, kv_heads: Kv },
     // as other libraries have it: rotated before
     without: ["position", "table"],
