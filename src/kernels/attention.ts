@@ -1,24 +1,15 @@
-import * as forwardShader from "../../shaders/attention.js";
-import * as backwardShader from "../../shaders/attention_backward.js";
-import * as loopedShader from "../../shaders/attention_looped.js";
-import {
-  elementType,
-  type HeadShape,
-  rowElements,
-  type TileLayout,
-  tileWorkgroups,
-} from "../../shaders/attention_tiles.js";
+import * as lanes from "../../shaders/attention_lanes.js";
+import * as shared from "../../shaders/attention_shared.js";
+import { elementType, type HeadShape, rowElements } from "../../shaders/attention_tiles.js";
 import { ArgumentError } from "../core/errors.js";
-import type { DeviceFacts } from "../gpu/runtime.js";
-import { addInto } from "./add.js";
-import { attentionLayout } from "./attention_layout.js";
+import { type AttentionSide, laneLayout } from "./attention_layout.js";
 import {
-  type ArrayView,
   defineOp,
   f32,
   type Kernel,
   type KernelUnit,
   optional,
+  real,
   type Scalars,
   type ShaderInput,
   u32,
@@ -32,83 +23,56 @@ const shapeOfHeads = ({ heads, kv_heads, D }: Scalars, rotate: boolean): HeadSha
   rotate,
 });
 
-interface Texts {
-  readonly side: "forward" | "query" | "key_value";
-  readonly tiled: (layout: TileLayout, shape: HeadShape) => string;
-  readonly looped: (shape: HeadShape) => string;
-  /** Parts the heads of a tile's rows are cut into; looped: heads of the rows. */
-  readonly parts: (shape: HeadShape, layout?: TileLayout) => number;
-  /** Tensors bound by elements of `elementType`. */
-  readonly vectors: readonly string[];
-}
-
-/** A kernel whose text depends on its layout and the head shape. */
-function kernel(
-  { side, tiled, looped, parts, vectors }: Texts,
-  rest: Pick<Kernel, "entry" | "reads" | "writes">,
-): Kernel {
-  const choose = (scalars: Scalars, facts: DeviceFacts, rotate = false) => {
-    const shape = shapeOfHeads(scalars, rotate);
-    return { shape, layout: attentionLayout(side, shape, facts) };
+/** A kernel whose text depends on the adapter's layout and the head shape. */
+function kernel(side: AttentionSide, rest: Pick<Kernel, "entry" | "reads" | "writes">): Kernel {
+  const laneText = { forward: lanes.forward, query: lanes.backwardQuery, key_value: lanes.backwardKeyValue };
+  const sharedText = {
+    forward: shared.forward,
+    query: shared.backwardQuery,
+    key_value: shared.backwardKeyValue,
   };
   return {
     ...rest,
     constants: ["heads", "kv_heads", "D"],
     shader: ({ constants, facts, has }: ShaderInput) => {
-      const { shape, layout } = choose(constants, facts, has("table"));
-      return layout ? tiled(layout, shape) : looped(shape);
+      const shape = shapeOfHeads(constants, has("table"));
+      return facts.isSoftware
+        ? laneText[side](laneLayout(side, shape, facts), shape)
+        : sharedText[side](shape);
     },
     elements: ({ constants }) => {
       const type = elementType(constants.D as number);
-      return Object.fromEntries(vectors.map((name) => [name, type]));
+      return Object.fromEntries(["qkv", "table", "y", "d_y", "d_qkv"].map((name) => [name, type]));
     },
     workgroups: (scalars, facts) => {
-      const { shape, layout } = choose(scalars, facts);
+      const shape = shapeOfHeads(scalars, false);
       const N = scalars.N as number;
-      return layout
-        ? tileWorkgroups(layout, N, parts(shape, layout))
-        : Math.ceil((N * parts(shape)) / loopedShader.WORKGROUP);
+      const heads = side === "key_value" ? shape.kvHeads : shape.heads;
+      if (!facts.isSoftware) return shared.sharedWorkgroups(N, heads);
+      const layout = laneLayout(side, shape, facts);
+      return lanes.laneWorkgroups(layout, N, heads / layout.heads);
     },
   };
 }
 
-const headParts: Texts["parts"] = ({ heads }, layout) => heads / (layout?.heads ?? 1);
-
 const unit = (kernel: Kernel): KernelUnit => ({ op: "attention", scalars: { N: "u32", E: "u32" }, kernel });
 
-const queryUnit = unit(
-  kernel(
-    {
-      side: "query",
-      tiled: backwardShader.backwardQuery,
-      looped: loopedShader.backwardQuery,
-      parts: headParts,
-      vectors: ["qkv", "table", "y", "d_y", "d_qkv"],
-    },
-    {
+const backward = [
+  unit(
+    kernel("query", {
       entry: "backward_query",
       reads: ["qkv", "position", "table", "y", "log_sum_exp", "sequence_start", "d_y"],
-      writes: ["d_qkv", "row_dot"],
-    },
-  ),
-);
-
-const keyValueUnit = unit(
-  kernel(
-    {
-      side: "key_value",
-      tiled: backwardShader.backwardKeyValue,
-      looped: loopedShader.backwardKeyValue,
-      parts: ({ kvHeads }) => kvHeads,
-      vectors: ["qkv", "table", "d_y", "d_qkv"],
-    },
-    {
-      entry: "backward_key_value",
-      reads: ["qkv", "position", "table", "log_sum_exp", "row_dot", "sequence_end", "d_y"],
       writes: ["d_qkv"],
-    },
+    }),
   ),
-);
+  unit(
+    kernel("key_value", {
+      entry: "backward_key_value",
+      reads: ["qkv", "position", "table", "y", "log_sum_exp", "sequence_end", "d_y"],
+      writes: ["d_qkv"],
+    }),
+  ),
+];
 
 /**
  * Causal grouped-query attention over packed sequences, rotary embedding included. Columns of `qkv` are all query heads,
@@ -124,13 +88,13 @@ const keyValueUnit = unit(
 export const attention = defineOp({
   name: "attention",
   inputs: {
-    qkv: f32("N W"),
+    qkv: real("N W"),
     position: optional(u32("N")),
     table: optional(f32("P D")),
     sequence_start: u32("N"),
     sequence_end: u32("N"),
   },
-  outputs: { y: f32("N Q") },
+  outputs: { y: real("N Q") },
   saved: { log_sum_exp: f32("N H") },
   params: { heads: u32Param(1), kv_heads: u32Param(1) },
   derived: ["H", "Q", "D", "E"],
@@ -149,32 +113,17 @@ export const attention = defineOp({
     return { H: heads, Q: heads * D, D, E: rowElements(D) };
   },
   forward: [
-    kernel(
-      {
-        side: "forward",
-        tiled: forwardShader.forward,
-        looped: loopedShader.forward,
-        parts: headParts,
-        vectors: ["qkv", "table", "y"],
-      },
-      {
-        entry: "forward",
-        reads: ["qkv", "position", "table", "sequence_start"],
-        writes: ["y", "log_sum_exp"],
-      },
-    ),
+    kernel("forward", {
+      entry: "forward",
+      reads: ["qkv", "position", "table", "sequence_start"],
+      writes: ["y", "log_sum_exp"],
+    }),
   ],
-  backward: (context) => {
-    const { run, views, scalars, accumulate, scratch } = context;
-    // the kernels overwrite: a gradient to be added to goes to scratch first
-    const qkv = views.qkv as ArrayView;
-    const adds = accumulate.has("d_qkv");
-    const d_qkv = adds ? scratch("d_qkv", qkv.shape) : (views.d_qkv as ArrayView);
-    const row_dot = scratch("row_dot", (views.log_sum_exp as ArrayView).shape);
-    run(queryUnit, { ...views, d_qkv, row_dot }, scalars);
-    run(keyValueUnit, { ...views, d_qkv, row_dot }, scalars);
-    if (adds) addInto(context, views.d_qkv as ArrayView, d_qkv);
-  },
+  // the kernels write different columns of d_qkv
+  backward: ({ run, together, views, scalars, accumulate }) =>
+    together(() => {
+      for (const unit of backward) run(unit, views, scalars, accumulate);
+    }),
   reference: ({ qkv, position, table, sequence_start }, { N, W, Q, D, heads, kv_heads }) => {
     const y = new Float64Array(N * Q);
     // heads in the order of the columns: queries, keys, values

@@ -1,64 +1,37 @@
-/** Which attention layout runs where. */
-import { type HeadShape, rowElements, type TileLayout } from "../../shaders/attention_tiles.js";
+/** How attention shares work on CPU adapters. */
+import type { LaneLayout } from "../../shaders/attention_lanes.js";
+import { type HeadShape, rowElements } from "../../shaders/attention_tiles.js";
 import type { DeviceFacts } from "../gpu/runtime.js";
 
-/** Floats of rows one invocation keeps in registers. */
-const REGISTER_FLOATS = { software: 128, gpu: 128 } as const;
-/** Widest head whose unrolled text software drivers compile in reasonable time (lavapipe: 64 in seconds, 128 in minutes). */
-const SOFTWARE_HEAD_DIM = 64;
-/** Invocations of a workgroup on a GPU, and tokens it stages. */
-const GPU_LANES = 64;
-const GPU_TILE = 32;
-const GPU_TILE_BYTES = 16_384;
-/** Products of one row in the unrolled text of a block: bounds its length, and with it the driver's compile time. */
-const BLOCK_ELEMENTS = 16;
+/** What a kernel's rows are: queries (`forward`, `query`) or keys and values (`key_value`). */
+export type AttentionSide = "forward" | "query" | "key_value";
 
-/**
- * Layout of one attention kernel: a pure function of the head shape and the adapter.
- * @returns undefined where tiles do not fit and the looped kernels run
- * @param side what the rows are: queries (`forward`, `query`) or keys (`key_value`)
- */
-export function attentionLayout(
-  side: "forward" | "query" | "key_value",
+/** Invocations of a workgroup where the subgroup size is unknown. */
+const DEFAULT_LANES = 8;
+/** Subgroups of quads exchange by swaps. */
+const QUAD = 4;
+/** Widest head, in elements, that is walked in the text: lavapipe compiles 16 floats in seconds, 32 in half a minute. */
+const UNROLLED_ELEMENTS = 4;
+
+/** Layout of one kernel on a CPU adapter: a pure function of the head shape and the adapter. */
+export function laneLayout(
+  side: AttentionSide,
   { heads, kvHeads, headDim }: HeadShape,
-  facts: DeviceFacts,
-): TileLayout | undefined {
-  const budget = facts.isSoftware ? REGISTER_FLOATS.software : REGISTER_FLOATS.gpu;
-  const floatsPerRow = { forward: 2, query: 3, key_value: 4 }[side] * headDim;
-  const rows = Math.max(1, Math.floor(budget / floatsPerRow));
+  { subgroupMinSize, subgroupMaxSize }: DeviceFacts,
+): LaneLayout {
+  const isKnown = subgroupMinSize > 1 && subgroupMinSize <= 8 && subgroupMinSize === subgroupMaxSize;
+  const exchange = !isKnown ? "none" : subgroupMinSize === QUAD ? "swap" : "broadcast";
+  // quads take several tokens for a tile of the same size, and compile fast
+  const rows = exchange === "swap" || side === "forward" ? 4 : 2;
   const headsAtOnce = side === "key_value" ? 1 : largestDivisor(heads / kvHeads, rows);
-  const block = powerOfTwo(Math.max(1, BLOCK_ELEMENTS / rowElements(headDim)));
-  if (!facts.isSoftware) {
-    const bytesPerToken = 4 * (2 * headDim + 2);
-    const fitting = powerOfTwo(Math.min(facts.maxWorkgroupBytes, GPU_TILE_BYTES) / bytesPerToken);
-    const tile = Math.min(GPU_TILE, fitting);
-    const tokens = Math.min(2, powerOfTwo(rows / headsAtOnce));
-    return {
-      mode: "shared",
-      lanes: GPU_LANES,
-      tokens,
-      heads: headsAtOnce,
-      block: Math.min(block, tile),
-      tile,
-    };
-  }
-  const subgroup = facts.subgroupMinSize;
-  if (subgroup > 1 && subgroup <= 8 && subgroup === facts.subgroupMaxSize && headDim <= SOFTWARE_HEAD_DIM) {
-    return {
-      mode: "broadcast",
-      lanes: subgroup,
-      tokens: 1,
-      heads: headsAtOnce,
-      block: Math.min(block, subgroup),
-      tile: subgroup,
-    };
-  }
-  return undefined;
-}
-
-/** The largest power of two that is at most `value` >= 1. */
-function powerOfTwo(value: number): number {
-  return 2 ** Math.floor(Math.log2(value));
+  return {
+    lanes: isKnown ? subgroupMinSize : DEFAULT_LANES,
+    exchange,
+    tokens: Math.floor(rows / headsAtOnce),
+    heads: headsAtOnce,
+    block: exchange === "swap" ? 16 : 8,
+    unrolled: rowElements(headDim) <= UNROLLED_ELEMENTS,
+  };
 }
 
 /** The largest divisor of `value` that is at most `limit`. */
