@@ -12,7 +12,7 @@
  * Sums run over ascending keys, and over ascending parts.
  */
 import { wgsl } from "wgsl-preprocessor/wgsl-preprocessor.js";
-import { MASKED, repeat } from "./attention_tiles.js";
+import { dotText, elementType, MASKED, repeat, rowElements } from "./attention_tiles.js";
 
 export interface DecodeText {
   readonly heads: number;
@@ -32,15 +32,6 @@ export const PART = { gpu: LANES.gpu, software: 128 } as const;
 const ROUND = 16;
 export const MERGE_LANES = 64;
 export const APPEND_LANES = 64;
-
-/** Floats of one element: rotated pairs are handled four at a time where the half width allows it. */
-export const vectorWidth = (headDim: number): 1 | 4 => (headDim % 8 === 0 ? 4 : 1);
-export const elementType = (headDim: number): string => (vectorWidth(headDim) === 4 ? "vec4<f32>" : "f32");
-/** Elements of one head's row. */
-const rowElements = (headDim: number): number => headDim / vectorWidth(headDim);
-
-const dotText = (headDim: number, a: string, b: string): string =>
-  vectorWidth(headDim) === 4 ? `dot(${a}, ${b})` : `${a} * ${b}`;
 
 /** Declares what one task of index `index` works on; `query`, `key_at` and `result` are element indices. Returns past the end. */
 function task(text: DecodeText, index: string, part: number): string {

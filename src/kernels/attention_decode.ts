@@ -1,4 +1,5 @@
 import * as shader from "../../shaders/attention_decode.js";
+import { elementType, rowElements } from "../../shaders/attention_tiles.js";
 import { ArgumentError } from "../core/errors.js";
 import type { DeviceFacts } from "../gpu/runtime.js";
 import { largestDivisor } from "./attention_layout.js";
@@ -35,7 +36,7 @@ const partKeys = ({ isSoftware }: DeviceFacts): number => shader.PART[isSoftware
 const elements =
   (...names: string[]) =>
   ({ constants }: ShaderInput): Record<string, string> =>
-    Object.fromEntries(names.map((name) => [name, shader.elementType(constants.D)]));
+    Object.fromEntries(names.map((name) => [name, elementType(constants.D)]));
 
 const SCALARS = { B: "u32", T: "u32", parts: "u32" } as const;
 const CONSTANTS = ["heads", "kv_heads", "D"];
@@ -80,7 +81,7 @@ const mergeUnit: KernelUnit = {
     elements: (input) => ({ ...elements("partial", "y")(input), statistics: "vec2<f32>" }),
     reads: ["partial", "statistics", "position"],
     writes: ["y"],
-    workgroups: ({ B, heads, D }) => Math.ceil((B * heads * D) / shader.vectorWidth(D) / shader.MERGE_LANES),
+    workgroups: ({ B, heads, D }) => Math.ceil((B * heads * rowElements(D)) / shader.MERGE_LANES),
   },
 };
 
@@ -185,8 +186,7 @@ const appendUnit: KernelUnit = {
     elements: elements("qkv", "table", "key_cache", "value_cache"),
     reads: ["qkv", "source", "table", "slot", "position"],
     writes: ["key_cache", "value_cache"],
-    workgroups: ({ N, kv_heads, D }) =>
-      Math.ceil((N * kv_heads * D) / (2 * shader.vectorWidth(D)) / shader.APPEND_LANES),
+    workgroups: ({ N, kv_heads, D }) => Math.ceil((N * kv_heads * rowElements(D)) / 2 / shader.APPEND_LANES),
   },
 };
 
