@@ -38,7 +38,9 @@ export async function withGpu<T>(
   { env, terminal }: CliContext,
   action: (session: GpuSession) => Promise<T>,
 ): Promise<T> {
-  const { adapter, preset, cacheDir: cacheFolder, matmul } = options;
+  const { adapter, preset, matmul } = options;
+  // a variable that is set to nothing counts as not set
+  const cacheFolder = options.cacheDir || undefined;
   const gpu = { adapter, preset, env, cacheFolder, logger: terminal };
   const opened = await openGpu(gpu);
   const { choice } = opened;

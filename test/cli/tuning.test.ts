@@ -141,12 +141,15 @@ async function prepared(): Promise<(args: string[], env?: Record<string, string>
       env: {
         ...process.env,
         UNCOUPLE_TUNE: undefined,
-        UNCOUPLE_CACHE_DIR: folder,
         UNCOUPLE_RUNS_DIR: join(folder, "runs"),
         ...more,
       },
     };
-    const code = await runCli(args, options, args[0] === "train" ? [trainWith(start)] : undefined);
+    const code = await runCli(
+      [...args, "--cache-dir", folder],
+      options,
+      args[0] === "train" ? [trainWith(start)] : undefined,
+    );
     expect(stderr.text + code).toMatch(/0$/);
     return stderr.text + options.stdout.text;
   };
@@ -191,8 +194,8 @@ test("bench --tune measures the adapter in use, keeps the result and prints it",
   const stdout = new TextStream();
   const stderr = new TextStream();
   // the flag is stronger than the variable
-  const env = { ...process.env, UNCOUPLE_CACHE_DIR: folder, UNCOUPLE_TUNE: "0" };
-  expect(await runCli(["bench", "--tune", "--json"], { stdout, stderr, env })).toBe(0);
+  const env = { ...process.env, UNCOUPLE_TUNE: "0" };
+  expect(await runCli(["bench", "--tune", "--json", "--cache-dir", folder], { stdout, stderr, env })).toBe(0);
   const { key, results } = JSON.parse(stdout.text);
   expect(results.map(({ choice }: TuningResult) => choice)).toContain("tile nt medium");
   expect(stderr.text).toMatch(/measuring kernels on .*kernels: as measured on this adapter now/s);
