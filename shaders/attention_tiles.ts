@@ -10,7 +10,7 @@ export interface HeadShape {
 }
 
 /** Floats of one element: vec4 where half a head, the distance of rotated pairs, allows it. */
-const vectorWidth = (headDim: number): 1 | 4 => (headDim % 8 === 0 ? 4 : 1);
+export const vectorWidth = (headDim: number): 1 | 4 => (headDim % 8 === 0 ? 4 : 1);
 export const elementType = (headDim: number): string => (vectorWidth(headDim) === 4 ? "vec4<f32>" : "f32");
 /** Elements of one head's row. */
 export const rowElements = (headDim: number): number => headDim / vectorWidth(headDim);
