@@ -182,7 +182,9 @@ test("pipelines, bindings and launches of chosen tiles are valid", async () => {
   const { y } = tape.apply(matmul, { a, b }, {});
   tape.backward([[y, Tensor.from(small, new Float32Array(2 * 70 * 44), [2, 70, 44])]]);
   await small.flush();
-  expect(get.mock.calls.filter(([, code]) => code.includes("subgroupMatrixLoad"))).toHaveLength(3);
+  const pipelines = get.mock.calls.filter(([, code]) => code.includes("subgroupMatrixLoad"));
+  // both gradients share a dispatch
+  expect(pipelines.map(([label]) => label)).toEqual(["matmul.nn", "matmul.nt + matmul.tn"]);
 });
 
 /** What the kernel does to one product: both factors split, three products, sums in f32 left out. */
