@@ -170,14 +170,17 @@ const SHAPES: Readonly<Record<string, (model: Dimensions) => OpShape | readonly 
  * @returns none for an op with integer inputs that has no entry
  */
 export function opShapes(op: OpDefinition, scale: ShapeScale): OpShape[] {
-  const shapes = benchDimensions(scale).flatMap(
-    (model) => SHAPES[op.name]?.(model) ?? declaredShape(op, model),
-  );
+  const shapes = benchDimensions(scale).flatMap((model) => shapesIn(op, model));
   const seen = new Set<string>();
   return shapes.filter((shape) => {
     const label = shapeLabel(shape);
     return !seen.has(label) && seen.add(label);
   });
+}
+
+/** Shapes of an op inside a model of these widths. */
+export function shapesIn(op: OpDefinition, model: Dimensions): readonly OpShape[] {
+  return [SHAPES[op.name]?.(model) ?? declaredShape(op, model)].flat();
 }
 
 function declaredShape(op: OpDefinition, model: Dimensions): OpShape[] {

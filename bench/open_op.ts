@@ -13,6 +13,7 @@ import {
   type Scalars,
   shapeOf,
 } from "../src/kernels/op.js";
+import { normals } from "./draws.js";
 import { gpuTimes, type Work } from "./measure.js";
 import type { OpShape } from "./op_shapes.js";
 
@@ -121,19 +122,4 @@ export function drawInputs(op: OpDefinition, shape: OpShape): OpInputs {
     arrays[name] = Float64Array.from(values, spec.dtype === "f32" ? Math.fround : Number);
   }
   return { arrays, sizes, params, constant: shape.constant ?? [] };
-}
-
-/** Length of the drawn stretch that longer arrays repeat: a prime, so that no two rows are alike. */
-const STRETCH = 65_521;
-
-/** Standard normal numbers; drawing each of a hundred million would take longer than all measurements. */
-export function normals(label: string, count: number): Float64Array {
-  const random = Random.of(7, label);
-  const values = new Float64Array(count);
-  const drawn = Math.min(count, STRETCH);
-  for (let i = 0; i < drawn; i++) values[i] = random.normal();
-  for (let filled = drawn; filled < count; filled += STRETCH) {
-    values.set(values.subarray(0, Math.min(STRETCH, count - filled)), filled);
-  }
-  return values;
 }

@@ -3,7 +3,7 @@ import { cpus, loadavg } from "node:os";
 import type { ClockResolution } from "../gpu/self_test.js";
 import { readGitState } from "../host/git.js";
 import { findOwnPackage } from "../host/packages.js";
-import type { BenchReport } from "../report/bench_rows.js";
+import type { Passport } from "../report/bench_report.js";
 import type { BenchOptions } from "./bench.js";
 import type { CliContext } from "./options.js";
 import type { GpuSession } from "./session.js";
@@ -14,7 +14,7 @@ export async function benchPassport(
   options: BenchOptions,
   { env }: CliContext,
   clock: ClockResolution | undefined,
-): Promise<BenchReport["passport"]> {
+): Promise<Passport> {
   const own = await findOwnPackage();
   const git = own && (await readGitState(own.folder, env));
   const { features, ...facts } = runtime.facts;
