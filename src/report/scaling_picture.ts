@@ -68,7 +68,7 @@ function grid(x: LogScale, y: LogScale, points: readonly { readonly size: number
   return [
     ...sizes.flatMap((size) => [
       element("line", { x1: x.at(size), x2: x.at(size), y1: PANEL.top, y2: PANEL.bottom, ...stroke }),
-      label(x.at(size), PANEL.bottom + 15, shortNumber(size), { anchor: "middle", size: 10 }),
+      label(x.at(size), PANEL.bottom + 15, String(size), { anchor: "middle", size: 10 }),
     ]),
     ...y.ticks.flatMap((tick) => [
       element("line", { x1: PANEL.left, x2: PANEL.right, y1: y.at(tick), y2: y.at(tick), ...stroke }),
