@@ -18,7 +18,13 @@ const reportSchema = z.looseObject({
   passports: z.record(z.string(), passportSchema).default({}),
   rows: rowsSchema,
 });
-const standaloneSchema = z.array(benchRowSchema.extend({ passport: passportSchema.optional() }));
+const standaloneSchema = z.array(
+  benchRowSchema.extend({
+    passport: passportSchema.optional(),
+    peaks: z.unknown().optional(),
+    tuning: z.unknown().optional(),
+  }),
+);
 
 /** Rows of one run with its passport, which the peaks measured in it are added to. */
 export function runReport(passport: Passport, rows: readonly BenchRow[]): BenchReport {
@@ -36,14 +42,15 @@ function runName({ date }: Passport): string {
   return typeof date === "string" ? date : "undated";
 }
 
-/** GFLOP/s or GB/s of each peak, by name: `copy 64 MiB f32`. */
-function peakFigures(rows: readonly BenchRow[]): Readonly<Record<string, number>> {
-  const figures = peakRows(rows).map((row) => {
-    const rates = kernelRates(row);
-    const rate = row.shape.startsWith("copy") ? rates?.gbps : rates?.gflops;
-    return [`${row.shape} ${row.dtype}`, Number((rate ?? 0).toPrecision(4))];
-  });
-  return Object.fromEntries(figures);
+/** GFLOP/s and GB/s of each kind of peak, by name: `copy f32`, `fma f32`. Of several, as of matrix shapes, the highest. */
+function peakFigures(rows: readonly BenchRow[]): Passport {
+  const peaks: Record<string, { gflops: number; gbps: number }> = {};
+  for (const row of peakRows(rows)) {
+    const name = `${row.shape.split(" ")[0]} ${row.dtype}`;
+    const rates = kernelRates(row) ?? { gflops: 0, gbps: 0 };
+    if (!peaks[name] || rates.gflops > peaks[name].gflops) peaks[name] = rates;
+  }
+  return peaks;
 }
 
 /**
@@ -63,9 +70,15 @@ export function parseBenchReport(json: unknown, file: string): BenchReport {
   }
   if (!Array.isArray(result.data)) return { passports: result.data.passports, rows: result.data.rows };
   const passports: Record<string, Passport> = {};
-  const rows = result.data.map(({ passport, ...row }) => {
-    if (passport) passports[row.run ?? runName(passport)] = passport;
-    return passport && row.run === undefined ? { ...row, run: runName(passport) } : row;
+  const rows = result.data.map(({ passport, peaks, tuning, ...row }) => {
+    if (!passport) return row;
+    const run = row.run ?? runName(passport);
+    passports[run] = {
+      ...passport,
+      ...(peaks !== undefined && { peaks }),
+      ...(tuning !== undefined && { tuning }),
+    };
+    return { ...row, run };
   });
   return { passports, rows };
 }
@@ -91,11 +104,20 @@ export function withRows(
   return { passports: Object.fromEntries(kept), rows };
 }
 
-/** Each row with its passport inside, as `--json` prints them. */
-export function standaloneRows({ passports, rows }: BenchReport): (BenchRow & { passport?: Passport })[] {
+/** A row that needs no other to be judged: with the peaks of its run, the kernel choices in force and the passport. */
+export type StandaloneRow = BenchRow & {
+  readonly peaks?: unknown;
+  readonly tuning?: unknown;
+  readonly passport?: Passport;
+};
+
+/** Rows as `--json` prints them. */
+export function standaloneRows({ passports, rows }: BenchReport): StandaloneRow[] {
   return rows.map((row) => {
-    const passport = passports[row.run ?? ""];
-    return passport ? { ...row, passport } : row;
+    const whole = passports[row.run ?? ""];
+    if (!whole) return row;
+    const { peaks, tuning, ...passport } = whole;
+    return { ...row, peaks, ...(tuning !== undefined && { tuning }), passport };
   });
 }
 

@@ -145,10 +145,19 @@ function passportTable({ passports }: BenchReport): string {
     text(passport.node),
     text(passport.cpu),
     typeof passport.loadAverage === "number" ? figure(passport.loadAverage) : "",
-    Object.entries(passport.peaks ?? {})
-      .map(([name, rate]) => `${name} ${rate}`)
-      .join(", "),
+    peakText(passport),
   ]);
-  const titles = ["run", "driver", "commit", "command", "node", "CPU", "load", "peaks, GFLOP/s or GB/s"];
+  const titles = ["run", "driver", "commit", "command", "node", "CPU", "load", "peaks"];
   return markdownTable(titles, body, titles.length);
+}
+
+/** `fma f32 57.1 GFLOP/s, copy f32 2.4 GB/s` */
+function peakText({ peaks }: Passport): string {
+  const known = Object.entries((peaks ?? {}) as Record<string, { gflops?: number; gbps?: number }>);
+  return known
+    .map(([name, { gflops, gbps }]) => {
+      const text = gflops ? `${figure(gflops)} GFLOP/s` : `${figure(gbps)} GB/s`;
+      return `${name} ${text}`;
+    })
+    .join(", ");
 }

@@ -7,7 +7,7 @@ interface Column {
   readonly text: (row: BenchRow) => string;
 }
 
-const percent = (share: number | undefined) => (share === undefined ? "" : `${(100 * share).toFixed(1)}`);
+const percent = (share: number | undefined) => (share === undefined ? "" : (100 * share).toFixed(1));
 /** Four digits. */
 export const figure = (value: number | undefined) =>
   value === undefined ? "" : Number(value.toPrecision(4)).toString();
