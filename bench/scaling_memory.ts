@@ -79,6 +79,8 @@ export async function benchMemoryPoint(
     });
     if (open && isChecked) {
       const part = checkedPart(op, shape, inputs);
+      // backward may have overwritten what forward saved for it
+      await open.forward.run(1);
       error = (await forwardMismatch(op, open, part)) ?? (await backwardMismatch(op, open, part));
     }
     const figures = error === undefined ? { bytesPeak: all, workingBytes: working } : { error };
