@@ -4,6 +4,7 @@ import { madeBy, peaksDuring } from "../../bench/memory.js";
 import { benchScalingPoint, scalingPoints } from "../../bench/scaling.js";
 import { benchMemoryPoint, memoryPoints } from "../../bench/scaling_memory.js";
 import { Launcher } from "../../src/kernels/index.js";
+import type { BenchRow } from "../../src/report/bench_rows.js";
 import { scalingCurves } from "../../src/report/scaling.js";
 import { testRuntime } from "../support/runtime.js";
 
@@ -11,7 +12,7 @@ const effort = { repeats: 3, sampleMs: 1, budgetMs: 100 };
 
 test("attention's forward and backward need memory linear in T, the vocabulary head's none for V", async () => {
   const launcher = new Launcher(await testRuntime());
-  const rows = [];
+  const rows: BenchRow[] = [];
   for (const point of memoryPoints(true, true)) rows.push(await benchMemoryPoint(launcher, "A", point));
   expect(rows.filter(({ error }) => error)).toEqual([]);
   const slope = (subject: string, measure: string) =>
@@ -26,7 +27,7 @@ test("a training step keeps to the same slopes, and frees what it took", async (
   const bench = { launcher: new Launcher(runtime), adapter: "A", effort };
   const before = runtime.buffers.liveBytes;
   const points = scalingPoints(true, true).filter(({ axis }) => axis.startsWith("T"));
-  const rows = [];
+  const rows: BenchRow[] = [];
   for (const point of points) rows.push(...(await benchScalingPoint(bench, point)));
   expect(rows.filter(({ error }) => error)).toEqual([]);
   expect(runtime.buffers.liveBytes).toBe(before);
