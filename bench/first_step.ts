@@ -9,6 +9,7 @@ import type { Preset } from "../src/gpu/presets.js";
 import type { MatmulPrecision } from "../src/gpu/runtime.js";
 import type { BenchRow } from "../src/report/bench_rows.js";
 import { spread } from "./measure.js";
+import type { Precision } from "./precision.js";
 import { type Workload, workloadLabel } from "./workloads.js";
 
 /** What the child process is asked: how to open the adapter and what to train. */
@@ -17,6 +18,7 @@ export interface FirstStepJob {
   readonly preset: Preset;
   readonly cacheFolder?: string;
   readonly matmulPrecision: MatmulPrecision;
+  readonly precision: Precision;
   readonly workload: Workload;
 }
 
@@ -37,6 +39,8 @@ export interface FirstStepAnswer {
 export interface FirstStepBench {
   /** Name of the adapter in rows. */
   readonly adapter: string;
+  /** What its rows say. */
+  readonly dtype: string;
   readonly job: Omit<FirstStepJob, "workload">;
   /** environment variables of the child */
   readonly env: Readonly<Record<string, string | undefined>>;
@@ -52,14 +56,14 @@ const LAST_CHARACTERS = 300;
 
 /** The row of one workload: one process with an empty shader cache, then some that find it filled. */
 export async function benchFirstStep(bench: FirstStepBench, workload: Workload): Promise<BenchRow> {
-  const { adapter, job, quick } = bench;
+  const { adapter, dtype, job, quick } = bench;
   const cache = await mkdtemp(join(tmpdir(), "uncouple-shaders-"));
   const row: BenchRow = {
     op: "first_step",
     direction: "step",
     shape: workloadLabel(workload),
     implementation: "uncouple",
-    dtype: job.matmulPrecision,
+    dtype,
     adapter,
   };
   try {

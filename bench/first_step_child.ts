@@ -22,12 +22,17 @@ async function answer(job: FirstStepJob): Promise<void> {
   process.send?.(result, () => setTimeout(() => process.exit(0), CACHE_WRITES));
 }
 
-async function takeStep({ workload, matmulPrecision, ...options }: FirstStepJob): Promise<FirstStepAnswer> {
+async function takeStep({
+  workload,
+  matmulPrecision,
+  precision,
+  ...options
+}: FirstStepJob): Promise<FirstStepAnswer> {
   const begun = performance.now();
   const opened = await openGpu({ ...options, env: process.env, logger: silentLogger });
   const runtime = await Runtime.create(opened, { matmulPrecision });
   const ready = performance.now();
-  const trainer = new Trainer(new Launcher(runtime), workload, trainingProblem(workload));
+  const trainer = new Trainer(new Launcher(runtime), workload, trainingProblem(workload), precision);
   const built = performance.now();
   const [loss] = await trainer.losses(1);
   const end = performance.now();

@@ -98,10 +98,12 @@ export async function benchProduct(bench: MatmulBench, sizes: ProductCase): Prom
     release: () => {},
   });
   const rivals = peerEntries(bench.peers, async (peer) => {
-    const work = await peer.matmul({ ...sizes, a, b });
+    const precision = dtype === "f16" && peer.half ? "f16" : "f32";
+    const work = await peer.matmul({ ...sizes, a, b, precision });
     return {
       work,
-      check: async () => productMismatch(sizes, a, b, await work.result()),
+      check: async () => productMismatch(sizes, a, b, await work.result(), precision),
+      figures: async () => ({ dtype: precision }),
       release: () => work.release(),
     };
   });

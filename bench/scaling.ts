@@ -4,6 +4,7 @@ import { presetConfig } from "../src/model/config.js";
 import type { BenchRow } from "../src/report/bench_rows.js";
 import type { Effort } from "./measure.js";
 import { madeBy, peaksDuring } from "./memory.js";
+import { type Precision, programDtype } from "./precision.js";
 import { type Contestant, race } from "./race.js";
 import { Trainer } from "./trainer.js";
 import { trainingFlops, trainingProblem, type Workload } from "./workloads.js";
@@ -11,6 +12,7 @@ import { trainingFlops, trainingProblem, type Workload } from "./workloads.js";
 export interface ScalingBench {
   readonly launcher: Launcher;
   readonly adapter: string;
+  readonly precision: Precision;
   readonly effort: Effort;
 }
 
@@ -123,11 +125,11 @@ const COMPARED_STEPS = 2;
 
 /** The row of one training step, checked and timed, with the memory of attention and of the vocabulary head apart. */
 export async function benchScalingPoint(bench: ScalingBench, point: ScalingPoint): Promise<BenchRow[]> {
-  const { launcher, adapter, effort } = bench;
+  const { launcher, adapter, precision, effort } = bench;
   const { axis, size, label, workload } = point;
   const { buffers } = launcher.runtime;
   const open = async (): Promise<Contestant> => {
-    const trainer = new Trainer(launcher, workload, trainingProblem(workload));
+    const trainer = new Trainer(launcher, workload, trainingProblem(workload), precision);
     return {
       work: trainer,
       check: async () => (await trainer.check(COMPARED_STEPS)).error,
@@ -148,7 +150,7 @@ export async function benchScalingPoint(bench: ScalingBench, point: ScalingPoint
     op: "scaling",
     direction: "step" as const,
     shape: label,
-    dtype: launcher.facts.matmulPrecision,
+    dtype: programDtype(launcher.facts, precision),
     adapter,
   };
   const limited: Effort = {

@@ -10,6 +10,7 @@ import type { Effort } from "./measure.js";
 import { benchOp } from "./ops.js";
 import { benchHalfPeaks, benchPeaks } from "./peaks.js";
 import type { AnyPeer } from "./peers.js";
+import { type Precision, programDtype } from "./precision.js";
 import { benchRollout, rolloutCases, rolloutLabel } from "./rollout.js";
 import { benchScalingPoint, scalingPoints } from "./scaling.js";
 import { benchMemoryPoint, memoryPoints } from "./scaling_memory.js";
@@ -22,6 +23,8 @@ export interface Suite {
   readonly adapter: string;
   readonly peers: readonly AnyPeer[];
   readonly quick: boolean;
+  /** Of whole programs. */
+  readonly precision: Precision;
   readonly effort: Effort;
   /** How processes open the adapter that train from their start. */
   readonly firstStep: Pick<FirstStepBench, "job" | "env">;
@@ -106,12 +109,13 @@ async function* rollouts(suite: Suite): AsyncGenerator<readonly BenchRow[]> {
 
 /** Of small models: a published one takes its time to draw and upload weights, and its step says nothing on compilation. */
 async function* firstSteps(suite: Suite): AsyncGenerator<readonly BenchRow[]> {
-  const { adapter, quick, firstStep } = suite;
+  const { launcher, adapter, quick, precision, firstStep } = suite;
+  const dtype = programDtype(launcher.facts, precision);
   for (const workload of workloads(suite).filter(({ name }) => !name.startsWith("qwen"))) {
     const label = workloadLabel(workload);
     if (!suite.wantsShape(label)) continue;
     suite.onProgress(`first step ${label}`);
-    yield [await benchFirstStep({ adapter, quick, ...firstStep }, workload)];
+    yield [await benchFirstStep({ adapter, dtype, quick, ...firstStep }, workload)];
   }
 }
 

@@ -10,11 +10,10 @@ import { Qwen2Model } from "../src/model/qwen2.js";
 import { AdamW } from "../src/optim/adamw.js";
 import type { BenchRow } from "../src/report/bench_rows.js";
 import { gpuTimes, type Work } from "./measure.js";
+import { allowedLogProb, type Precision } from "./precision.js";
 import { referenceLogProbs } from "./reference_model.js";
 import type { TrainingProblem, Workload } from "./workloads.js";
 
-/** Nats by which a log-probability may differ from the float64 reference, by the factors of matrix products. */
-const ALLOWED_LOG_PROB = { f32: 2e-3, split_f16: 2e-3, f16: 3e-2 } as const;
 /** FLOP that the reference, a loop in JavaScript, may take: a second or two. Fewer tokens are checked where it takes more. */
 const REFERENCE_FLOPS = 1e9;
 const FEWEST_CHECKED = 4;
@@ -35,13 +34,22 @@ export class Trainer implements Work {
     readonly launcher: Launcher,
     readonly workload: Workload,
     readonly problem: TrainingProblem,
+    readonly precision: Precision,
   ) {
     const { config } = workload;
-    const parameters = new FlatParameters(launcher.runtime, storedShapes(config));
+    const half = precision === "mixed";
+    const parameters = new FlatParameters(launcher.runtime, storedShapes(config), { half });
     for (const { name, data } of problem.weights) parameters.load(name, data);
     this.#model = new Qwen2Model(launcher, config, parameters);
     const { learningRate: lr, beta1, beta2, epsilon: eps, weightDecay } = problem.optimizer;
-    this.#optimizer = new AdamW({ parameters, launcher, lr, betas: [beta1, beta2], eps, weightDecay });
+    const options = {
+      lr,
+      betas: [beta1, beta2],
+      eps,
+      weightDecay,
+      lossScale: half ? {} : undefined,
+    } as const;
+    this.#optimizer = new AdamW({ parameters, launcher, ...options });
     const { B, T, tokens } = problem;
     this.#sequences = Array.from({ length: B }, (_, b) => Array.from(tokens.subarray(b * T, (b + 1) * T)));
   }
@@ -87,14 +95,14 @@ export class Trainer implements Work {
     const T = Math.min(this.problem.T, Math.max(FEWEST_CHECKED, affordable));
     // tokens look back only, so the beginning of a sequence stands alone
     const expected = referenceLogProbs(facts, config, { ...this.problem, T });
-    const tape = new Tape(this.launcher, { record: false });
+    const tape = new Tape(this.launcher, { record: false, activations: this.#model.activations });
     const hidden = this.#model.hidden(tape, this.#model.batch(tape, packSequences([this.#sequences[0]])));
     const places = Uint32Array.from({ length: T }, (_, t) => t);
     const { log_prob } = this.#model.score(tape, hidden, places, targets.slice(0, T));
     const actual = await log_prob.read();
     tape.release();
     for (let t = 0; t < T; t++) {
-      if (!(Math.abs(actual[t] - expected[t]) <= ALLOWED_LOG_PROB[facts.matmulPrecision]))
+      if (!(Math.abs(actual[t] - expected[t]) <= allowedLogProb(facts, this.precision)))
         return `wrong log-probability at token ${t}: got ${actual[t]}, expected ${expected[t]}`;
     }
     return undefined;
@@ -133,12 +141,13 @@ export class Trainer implements Work {
     const { B, T, targets } = this.problem;
     const model = this.#model;
     model.parameters.clearGradients();
-    const tape = new Tape(this.launcher);
+    const tape = new Tape(this.launcher, { activations: model.activations });
     const hidden = model.hidden(tape, model.batch(tape, packSequences(this.#sequences)));
     const places = Uint32Array.from({ length: B * T }, (_, n) => n);
     const { log_prob } = model.score(tape, hidden, places, targets);
     const weight = tape.input(new Float32Array(B * T).fill(1 / (B * T)));
-    const { d_log_prob, stats } = tape.apply(crossEntropy, { log_prob, weight });
+    const { lossScale } = this.#optimizer;
+    const { d_log_prob, stats } = tape.apply(crossEntropy, { log_prob, weight, loss_scale: lossScale });
     const kept = stats.view(stats.shape, 0, false);
     tape.backward([[log_prob, d_log_prob]]);
     tape.release();

@@ -3,6 +3,7 @@ import type { Launcher } from "../src/kernels/launch.js";
 import type { BenchRow } from "../src/report/bench_rows.js";
 import type { Effort, Timing } from "./measure.js";
 import { type AnyPeer, peerEntries } from "./peers.js";
+import { type Precision, programDtype } from "./precision.js";
 import { type Contestant, race } from "./race.js";
 import { Trainer } from "./trainer.js";
 import { trainingFlops, trainingProblem, type Workload, workloadLabel } from "./workloads.js";
@@ -11,29 +12,30 @@ export interface TrainingBench {
   readonly launcher: Launcher;
   readonly adapter: string;
   readonly peers: readonly AnyPeer[];
+  readonly precision: Precision;
   readonly effort: Effort;
 }
 
 /** Steps whose losses every implementation must agree on: the first tests forward, the others backward and AdamW. */
 const COMPARED_STEPS = 3;
 /** Nats per token by which first losses, and later ones, may differ between implementations. */
-const ALLOWED = { first: 1e-3, later: 1e-2 } as const;
+const ALLOWED = { f32: { first: 1e-3, later: 1e-2 }, mixed: { first: 1e-2, later: 5e-2 } } as const;
 /** Rows of one workload: ours and every peer's. */
 export async function benchTrainingStep(bench: TrainingBench, workload: Workload): Promise<BenchRow[]> {
-  const { launcher, adapter, effort } = bench;
+  const { launcher, adapter, precision, effort } = bench;
   const problem = trainingProblem(workload);
   const tokens = problem.B * problem.T;
   const head = {
     op: "training_step",
     direction: "step" as const,
     shape: workloadLabel(workload),
-    dtype: launcher.facts.matmulPrecision,
+    dtype: programDtype(launcher.facts, precision),
     adapter,
   };
   let ours: readonly number[] = [];
   const perSecond = ({ medianMs }: Timing) => ({ tokensPerSecond: (1000 * tokens) / medianMs });
   const own = async (): Promise<Contestant> => {
-    const trainer = new Trainer(launcher, workload, problem);
+    const trainer = new Trainer(launcher, workload, problem, precision);
     return {
       work: trainer,
       async check() {
@@ -50,15 +52,20 @@ export async function benchTrainingStep(bench: TrainingBench, workload: Workload
     };
   };
   const rivals = peerEntries(bench.peers, async (peer) => {
-    const work = await peer.trainingStep(problem);
+    const isHalf = precision === "mixed" && peer.half === true;
+    const work = await peer.trainingStep({ ...problem, precision: isHalf ? "mixed" : "f32" });
     let losses: readonly number[] = [];
     return {
       work,
       check: async () => {
         losses = await work.losses(COMPARED_STEPS);
-        return lossMismatch(losses, ours);
+        return lossMismatch(losses, ours, precision);
       },
-      figures: async (timing) => ({ firstLosses: [...losses], ...perSecond(timing) }),
+      figures: async (timing) => ({
+        dtype: isHalf ? precision : "f32",
+        firstLosses: [...losses],
+        ...perSecond(timing),
+      }),
       release: () => work.release(),
     };
   });
@@ -69,10 +76,14 @@ export async function benchTrainingStep(bench: TrainingBench, workload: Workload
 }
 
 /** What is wrong with a peer's losses, as a sentence. */
-export function lossMismatch(losses: readonly number[], ours: readonly number[]): string | undefined {
+export function lossMismatch(
+  losses: readonly number[],
+  ours: readonly number[],
+  precision: Precision = "f32",
+): string | undefined {
   if (ours.length === 0) return "no loss of ours to compare with";
   for (const [step, expected] of ours.entries()) {
-    const allowed = step === 0 ? ALLOWED.first : ALLOWED.later;
+    const allowed = step === 0 ? ALLOWED[precision].first : ALLOWED[precision].later;
     if (!(Math.abs(losses[step] - expected) <= allowed))
       return `another loss at step ${step + 1}: got ${losses[step]}, expected ${expected} within ${allowed}`;
   }

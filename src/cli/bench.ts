@@ -2,8 +2,10 @@
 import { Option } from "@commander-js/extra-typings";
 import type { Effort } from "../../bench/measure.js";
 import { PEER_NAMES } from "../../bench/peers.js";
+import type { Precision } from "../../bench/precision.js";
 import { benchNames, runSuite } from "../../bench/suite.js";
 import { CheckError, ConfigError } from "../core/errors.js";
+import { checkHalf } from "../gpu/device_facts.js";
 import { selfTest } from "../gpu/self_test.js";
 import { readJsonFile } from "../host/json_file.js";
 import { Launcher } from "../kernels/index.js";
@@ -22,6 +24,7 @@ import { openBenchPeers } from "./bench_peers.js";
 import { saveReport } from "./bench_save.js";
 import { type CliContext, gpuCommand, type Register } from "./options.js";
 import { type GpuOptions, type GpuSession, withGpu } from "./session.js";
+import { precisionOption } from "./train_options.js";
 
 export interface BenchOptions extends GpuOptions, OutputOptions {
   readonly filter?: string;
@@ -30,6 +33,7 @@ export interface BenchOptions extends GpuOptions, OutputOptions {
   readonly peer?: readonly string[];
   readonly quick?: true;
   readonly repeats?: number;
+  readonly precision?: Precision;
   readonly from?: readonly string[];
   readonly baseline?: string;
   readonly failAbove: number;
@@ -51,6 +55,7 @@ export const register: Register = (program, context) => {
     .addOption(
       new Option("--peer <names...>", "only these of them").choices(PEER_NAMES).implies({ peers: true }),
     )
+    .addOption(precisionOption())
     .option("--quick", "small shapes and few repeats")
     .addOption(new Option("--repeats <count>", "samples of each row").argParser(readCount))
     .option("--json", "print the rows as one JSON array")
@@ -185,6 +190,8 @@ async function measureAll(
   };
   const passport = await benchPassport(session, options, context, clock);
   const { choice, runtime } = session;
+  const { precision = "f32" } = options;
+  if (precision === "mixed") checkHalf(runtime.facts);
   const { peers, close } = await openBenchPeers(session, options, context);
   try {
     const rows = await runSuite({
@@ -192,6 +199,7 @@ async function measureAll(
       adapter: adapterName(choice),
       peers,
       quick,
+      precision,
       effort,
       firstStep: {
         env: context.env,
@@ -200,6 +208,7 @@ async function measureAll(
           preset: options.preset,
           cacheFolder: options.cacheDir,
           matmulPrecision: runtime.facts.matmulPrecision,
+          precision,
         },
       },
       wantsOp,

@@ -39,7 +39,7 @@ export async function benchPassport(
 }
 
 function commandLine(options: BenchOptions): string {
-  const { filter, shape, peers, peer, quick, repeats, adapter, preset, matmul } = options;
+  const { filter, shape, peers, peer, quick, repeats, precision, adapter, preset, matmul } = options;
   const words = [
     "uncouple bench",
     filter,
@@ -47,6 +47,7 @@ function commandLine(options: BenchOptions): string {
     peer ? `--peer ${peer.join(" ")}` : peers && "--peers",
     quick && "--quick",
     repeats && `--repeats ${repeats}`,
+    precision && precision !== "f32" && `--precision ${precision}`,
     `--adapter ${adapter}`,
     `--preset ${preset}`,
     matmul && matmul !== "f32" && `--matmul ${matmul}`,

@@ -12,7 +12,13 @@ afterAll(() => built.remove());
 const [tiny] = benchWorkloads(true, true);
 const bench = (script: string): FirstStepBench => ({
   adapter: "A",
-  job: { adapter: process.env.UNCOUPLE_ADAPTER ?? "auto", preset: "checked", matmulPrecision: "f32" },
+  dtype: "f32",
+  job: {
+    adapter: process.env.UNCOUPLE_ADAPTER ?? "auto",
+    preset: "checked",
+    matmulPrecision: "f32",
+    precision: "f32",
+  },
   env: process.env,
   quick: true,
   script: join(built.folder, "bench", script),

@@ -24,7 +24,7 @@ test("attention's forward and backward need memory linear in T, the vocabulary h
 
 test("a training step keeps to the same slopes, and frees what it took", async () => {
   const runtime = await testRuntime();
-  const bench = { launcher: new Launcher(runtime), adapter: "A", effort };
+  const bench = { launcher: new Launcher(runtime), adapter: "A", precision: "f32" as const, effort };
   const before = runtime.buffers.liveBytes;
   const points = scalingPoints(true, true).filter(({ axis }) => axis.startsWith("T"));
   const rows: BenchRow[] = [];
