@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Preset } from "../src/gpu/presets.js";
-import type { MatmulPrecision } from "../src/gpu/runtime.js";
+import type { MatmulPrecision, Tuning } from "../src/gpu/runtime.js";
 import type { BenchRow } from "../src/report/bench_rows.js";
 import { spread } from "./measure.js";
 import type { Precision } from "./precision.js";
@@ -18,6 +18,7 @@ export interface FirstStepJob {
   readonly preset: Preset;
   readonly cacheFolder?: string;
   readonly matmulPrecision: MatmulPrecision;
+  readonly tuning: Tuning;
   readonly precision: Precision;
   readonly workload: Workload;
 }

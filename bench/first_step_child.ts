@@ -26,11 +26,12 @@ async function takeStep({
   workload,
   matmulPrecision,
   precision,
+  tuning,
   ...options
 }: FirstStepJob): Promise<FirstStepAnswer> {
   const begun = performance.now();
   const opened = await openGpu({ ...options, env: process.env, logger: silentLogger });
-  const runtime = await Runtime.create(opened, { matmulPrecision });
+  const runtime = await Runtime.create(opened, { matmulPrecision, tuning });
   const ready = performance.now();
   const trainer = new Trainer(new Launcher(runtime), workload, trainingProblem(workload), precision);
   const built = performance.now();

@@ -100,9 +100,14 @@ const SHAPES: Readonly<Record<string, (model: Dimensions) => OpShape | readonly 
   }),
   attention_decode: ({ T, H, Kv, D }) =>
     [8, 64].map((B) => ({
-      sizes: { B, S: B, T: 2 * T, Q: H * D, KV: Kv * D },
+      sizes: { B, S: B, T: 2 * T, W: (H + 2 * Kv) * D, KV: Kv * D, P: 2 * T, D },
       params: { heads: H, kv_heads: Kv },
-      draw: { slot: () => fill(B, (b) => b), length: () => fill(B, () => 2 * T) },
+      draw: {
+        table: () => ropeTable(2 * T, D, 10_000),
+        slot: () => fill(B, (b) => b),
+        position: () => fill(B, () => 2 * T - 1),
+      },
+      constant: ["table"],
     })),
   cross_entropy: ({ N }) => ({ sizes: { N: 4 * N }, draw: { log_prob: logProb } }),
   embedding: ({ N, C, V }) => {

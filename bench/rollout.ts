@@ -1,6 +1,7 @@
 /** Generation: milliseconds of one decode step of a batch, prompts left out, by the difference of two lengths. */
 import { FlatParameters } from "../src/autograd/flat_parameters.js";
 import { Tape } from "../src/autograd/tape.js";
+import { DeviceError } from "../src/core/errors.js";
 import type { Runtime } from "../src/gpu/runtime.js";
 import type { Launcher } from "../src/kernels/launch.js";
 import { type Generation, type GenerationRequest, Generator } from "../src/model/generate.js";
@@ -10,6 +11,7 @@ import { Qwen2Model } from "../src/model/qwen2.js";
 import type { BenchRow } from "../src/report/bench_rows.js";
 import { type Effort, spread, wallTime } from "./measure.js";
 import { allowedLogProb, type Precision, programDtype } from "./precision.js";
+import { reasonOf } from "./race.js";
 import { trainingProblem, type Workload } from "./workloads.js";
 
 export interface RolloutBench {
@@ -43,7 +45,10 @@ export function rolloutCases(quick: boolean, isSoftware: boolean): RolloutCase[]
   return rolloutBatches(quick, isSoftware).map((batch) => ({ batch, prompt, steps }));
 }
 
-/** One row: the batch decodes `steps` tokens for each sequence after a prompt. */
+/**
+ * One row: the batch decodes `steps` tokens for each sequence after a prompt.
+ * @throws DeviceError when the device is lost
+ */
 export async function benchRollout(
   { launcher, adapter, precision, effort, quick }: RolloutBench,
   workload: Workload,
@@ -94,6 +99,9 @@ export async function benchRollout(
       bytesLive: runtime.buffers.liveBytes,
       bytesPeak: runtime.buffers.peakBytes,
     };
+  } catch (error) {
+    if (error instanceof DeviceError) throw error;
+    return { ...row, error: reasonOf(error) };
   } finally {
     generator.release();
     model.release();

@@ -37,9 +37,12 @@ export interface Suite {
   readonly onRows?: (rows: readonly BenchRow[]) => Promise<void>;
 }
 
+/** What is measured beside ops. */
+export const PROGRAMS: readonly string[] = ["peak", "training_step", "rollout", "first_step", "scaling"];
+
 /** Everything that a filter can choose: ops by name, and the measurements of whole programs. */
 export function benchNames(): string[] {
-  return ["peak", ...allOps().map(({ name }) => name), "training_step", "rollout", "first_step", "scaling"];
+  return [...allOps().map(({ name }) => name), ...PROGRAMS];
 }
 
 /** All rows that are wanted, and the peaks. @throws DeviceError when the device is lost */

@@ -60,7 +60,7 @@ ${addressesOfB(tile, text)}
 ${accumulators(tile)}
 ${rowSumStart(tile, text)}
   for (var k = k_start; k < k_end; k += 4u) {
-${text.kScale ? `    let scale = ${text.tail ? "load_k_scale(k, k_end - k)" : "k_scale[k / 4u]"};` : ""}
+${text.kScale ? `    let scale = ${text.tail ? "load_k_scale(k, k_end - k)" : "k_scale[k >> 2u]"};` : ""}
 ${loadsOfA(tile, text)}
 ${loadsOfB(tile, text)}
 ${products(tile, text)}
@@ -117,7 +117,7 @@ function loadsOfA(tile: LaneTile, text: MatmulText): string {
 }
 
 function loadOfA(tile: LaneTile, { transposeA, vectorA, tail }: MatmulText, i: number): string {
-  if (!transposeA) return vectorA ? read("a", `(a_row${i} + k) / 4u`) : `load_a(a_row${i} + k, k_end - k)`;
+  if (!transposeA) return vectorA ? read("a", `(a_row${i} + k) >> 2u`) : `load_a(a_row${i} + k, k_end - k)`;
   if (tile.exchange === "swap") {
     const elements = STEP.map((j) =>
       tail
@@ -129,7 +129,7 @@ function loadOfA(tile: LaneTile, { transposeA, vectorA, tail }: MatmulText, i: n
   const k = tail ? `min(k + a_step${i}, params.K - 1u)` : `(k + a_step${i})`;
   const offset = `a_row${i} + ${k} * params.M`;
   const load = vectorA
-    ? read("a", `(${offset}) / 4u`)
+    ? read("a", `(${offset}) >> 2u`)
     : `load_a(${offset}, params.M - (a_row${i} - a_start))`;
   return tail ? `select(vec4<f32>(), ${load}, k + a_step${i} < k_end)` : load;
 }
@@ -154,13 +154,15 @@ function loadsOfB({ groups }: LaneTile, text: MatmulText): string {
         const k = tail ? `min(k + ${j}u, params.K - 1u)` : `(k + ${j}u)`;
         const offset = `b_column${c} + ${k} * params.N`;
         const load = vectorB
-          ? read("b", `(${offset}) / 4u`)
+          ? read("b", `(${offset}) >> 2u`)
           : `load_b(${offset}, params.N - (b_column${c} - b_start))`;
         return `    let b${c}_${j} = ${load}${scales ? ` * scale.${PART[j]}` : ""};`;
       }).join("\n");
     }
     const rows = STEP.map((j) => {
-      const load = vectorB ? read("b", `(b_row${c}_${j} + k) / 4u`) : `load_b(b_row${c}_${j} + k, k_end - k)`;
+      const load = vectorB
+        ? read("b", `(b_row${c}_${j} + k) >> 2u`)
+        : `load_b(b_row${c}_${j} + k, k_end - k)`;
       return `    let c${c}_${j} = ${load}${scales ? " * scale" : ""};`;
     });
     const columns = PART.map(

@@ -31,7 +31,7 @@ export type {
 export { householdWorld } from "./env/household/world.js";
 // worlds
 export type { Environment, Info, ResetResult, StepResult, Task, World } from "./env/world.js";
-export { type DeviceFacts, type MatmulPrecision, Runtime } from "./gpu/runtime.js";
+export { type DeviceFacts, type MatmulPrecision, Runtime, type Tuning } from "./gpu/runtime.js";
 export { openAlfworldFolder } from "./host/alfworld_folder.js";
 // device
 export { type AdapterChoice, type OpenGpu, openGpu } from "./host/drivers.js";
@@ -39,6 +39,7 @@ export { checkedPrecision, type MatrixCheckOptions } from "./host/matrix_check.j
 export { readModelFolder, writeModelFolder } from "./host/model_folder.js";
 export { loadPolicy, policyTokenizer } from "./host/policy_folder.js";
 export { openPolicy, openTrainingWorld } from "./host/training_setup.js";
+export { tuneKernels } from "./host/tuner.js";
 // ops, tensors, automatic differentiation
 export * from "./kernels/index.js";
 // policies

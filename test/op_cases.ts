@@ -33,16 +33,19 @@ export interface OpCase {
 
 const row = (op: unknown, rest: Omit<OpCase, "op">): OpCase => ({ op: op as OpDefinition, ...rest });
 
-/** Rows reading slots of a cache in random order, with 1 to T valid keys each. */
+/** Rows reading slots of a cache in random order, at the last and the first place, the edges of parts, and random ones. */
 const decodeRow = (heads: number, kv_heads: number, D: number, dims: { B: number; S: number; T: number }) =>
   row(kernels.attentionDecode, {
-    dims: [{ ...dims, Q: heads * D, KV: kv_heads * D }],
+    dims: [{ ...dims, W: (heads + 2 * kv_heads) * D, KV: kv_heads * D, P: dims.T, D }],
     params: [{ heads, kv_heads }],
     ownFamilyOnly: D > 64,
     draw: {
+      table: (_random, { P, D }) => kernels.ropeTable(P, D, 100),
       slot: (random, { B, S }) => random.shuffle([...Array(S).keys()]).slice(0, B),
-      length: (random, { B, T }) =>
-        Array.from({ length: B }, (_, b) => (b === 0 ? T : 1 + random.integer(T))),
+      position: (random, { B, T }) => {
+        const edges = [T - 1, 0, 127, 128, 255, 256].filter((place) => place < T);
+        return Array.from({ length: B }, (_, b) => edges[b] ?? random.integer(T));
+      },
     },
   });
 
@@ -296,4 +299,7 @@ export const opCases: readonly OpCase[] = [
   decodeRow(4, 2, 16, { B: 9, S: 11, T: 65 }),
   decodeRow(14, 2, 64, { B: 3, S: 3, T: 150 }),
   decodeRow(2, 1, 80, { B: 5, S: 7, T: 33 }),
+  // several parts
+  decodeRow(4, 2, 8, { B: 9, S: 9, T: 300 }),
+  decodeRow(2, 2, 6, { B: 5, S: 6, T: 129 }),
 ];

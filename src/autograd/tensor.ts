@@ -109,8 +109,10 @@ export class Tensor implements ArrayView {
       );
     }
     const { range: own } = this;
-    const isAll = offset === 0 && bytes === own.bytes;
-    const range = isAll ? own : { buffer: own.buffer, offset: own.offset + elementBytes * offset, bytes };
+    const range =
+      offset === 0
+        ? { ...own, bytes }
+        : { buffer: own.buffer, offset: own.offset + elementBytes * offset, bytes };
     return new Tensor(this.storage.retain(), range, shape, this.dtype, requiresGrad);
   }
 

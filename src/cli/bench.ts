@@ -3,7 +3,7 @@ import { Option } from "@commander-js/extra-typings";
 import type { Effort } from "../../bench/measure.js";
 import { PEER_NAMES } from "../../bench/peers.js";
 import type { Precision } from "../../bench/precision.js";
-import { benchNames, runSuite } from "../../bench/suite.js";
+import { benchNames, PROGRAMS, runSuite } from "../../bench/suite.js";
 import { CheckError, ConfigError } from "../core/errors.js";
 import { checkHalf } from "../gpu/device_facts.js";
 import { selfTest } from "../gpu/self_test.js";
@@ -25,6 +25,7 @@ import { saveReport } from "./bench_save.js";
 import { type CliContext, gpuCommand, type Register } from "./options.js";
 import { type GpuOptions, type GpuSession, withGpu } from "./session.js";
 import { precisionOption } from "./train_options.js";
+import { noTuneOption, tuningLine, tuningTable } from "./tuning.js";
 
 export interface BenchOptions extends GpuOptions, OutputOptions {
   readonly filter?: string;
@@ -43,7 +44,7 @@ export const register: Register = (program, context) => {
   gpuCommand(program, "bench", "Check every kernel against its reference and measure it.")
     .argument(
       "[op]",
-      "only ops whose name contains this, or one of several: matmul,attention; also training_step, rollout, first_step, scaling",
+      "only ops whose name contains this, or one of several: matmul,attention; also kernels (all ops), training_step, rollout, first_step, scaling",
     )
     .option("--filter <text>", "the same as [op]")
     .addOption(
@@ -56,6 +57,11 @@ export const register: Register = (program, context) => {
       new Option("--peer <names...>", "only these of them").choices(PEER_NAMES).implies({ peers: true }),
     )
     .addOption(precisionOption())
+    .option(
+      "--tune",
+      "measure again which kernels suit this adapter, keep the result; without [op], stop there",
+    )
+    .addOption(noTuneOption())
     .option("--quick", "small shapes and few repeats")
     .addOption(new Option("--repeats <count>", "samples of each row").argParser(readCount))
     .option("--json", "print the rows as one JSON array")
@@ -115,10 +121,13 @@ async function bench(options: BenchOptions, context: CliContext): Promise<void> 
   const { terminal } = context;
   // wrong names and files that cannot be read are known before minutes of measuring
   if (options.from === undefined) nameFilter(options, benchNames());
+  if (options.tune && options.filter === undefined) return tuneOnly(options, context);
   const baseline = options.baseline === undefined ? undefined : await readReport(options.baseline);
   let report =
     options.from === undefined
-      ? await withGpu(options, context, (session) => measureAll(session, options, context))
+      ? await withGpu({ ...options, tuning: wishOf(options) }, context, (session) =>
+          measureAll(session, options, context),
+        )
       : chosenRows(await readReports(options.from), options);
   const comparison = baseline && compareWithBaseline(report.rows, baseline.rows, options.failAbove);
   if (comparison) report = { ...report, rows: comparison.rows };
@@ -133,6 +142,18 @@ async function bench(options: BenchOptions, context: CliContext): Promise<void> 
       `[bench] slower than the baseline: got ${list}, expected at most ${Number((100 * options.failAbove).toPrecision(6))} % more. Find the change that did it, or save a new baseline.`,
     );
   }
+}
+
+const wishOf = ({ tune }: BenchOptions) => (tune ? "again" : "first_use");
+
+/** Measures the variants of kernels and shows what came of it. */
+async function tuneOnly(options: BenchOptions, context: CliContext): Promise<void> {
+  const { terminal } = context;
+  const { tuning } = await withGpu({ ...options, tuning: "again" }, context, async (session) => session);
+  const results = tuning.record?.results ?? [];
+  if (options.json) terminal.printJson({ key: tuning.key, results });
+  else terminal.print(tuningTable(results));
+  terminal.info(tuningLine(tuning));
 }
 
 async function readReport(file: string): Promise<BenchReport> {
@@ -159,13 +180,15 @@ function rowFilter(options: BenchOptions, names: readonly string[]) {
 /** @throws ConfigError when nothing has such a name */
 function nameFilter({ filter = "" }: BenchOptions, names: readonly string[]): (name: string) => boolean {
   const parts = filter.split(",").map((part) => part.trim());
-  const unknown = parts.find((part) => !names.some((name) => name.includes(part)));
+  const isNamed = (name: string, part: string) =>
+    part === "kernels" ? !PROGRAMS.includes(name) : name.includes(part);
+  const unknown = parts.find((part) => !names.some((name) => isNamed(name, part)));
   if (unknown !== undefined) {
     throw new ConfigError(
-      `[bench] no op of this name: got "${unknown}", expected a part of one of ${names.join(", ")}. Correct the filter.`,
+      `[bench] no op of this name: got "${unknown}", expected kernels (all ops) or a part of one of ${names.join(", ")}. Correct the filter.`,
     );
   }
-  return (name) => parts.some((part) => name.includes(part));
+  return (name) => parts.some((part) => isNamed(name, part));
 }
 
 async function measureAll(
@@ -175,6 +198,8 @@ async function measureAll(
 ): Promise<BenchReport> {
   const { terminal } = context;
   const launcher = new Launcher(session.runtime);
+  if (options.tune) terminal.info(tuningTable(session.tuning.record?.results ?? []));
+  terminal.info(tuningLine(session.tuning));
   const wantsOp = nameFilter(options, benchNames());
   const { clock } = await selfTest(session.runtime.device);
   terminal.info(
@@ -209,6 +234,7 @@ async function measureAll(
           cacheFolder: options.cacheDir,
           matmulPrecision: runtime.facts.matmulPrecision,
           precision,
+          tuning: runtime.facts.tuning,
         },
       },
       wantsOp,

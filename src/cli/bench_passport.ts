@@ -7,17 +7,18 @@ import type { Passport } from "../report/bench_report.js";
 import type { BenchOptions } from "./bench.js";
 import type { CliContext } from "./options.js";
 import type { GpuSession } from "./session.js";
+import { tuningFacts } from "./tuning.js";
 
 /** The passport of a run on an open GPU. */
 export async function benchPassport(
-  { choice, runtime }: GpuSession,
+  { choice, runtime, tuning }: GpuSession,
   options: BenchOptions,
   { env }: CliContext,
   clock: ClockResolution | undefined,
 ): Promise<Passport> {
   const own = await findOwnPackage();
   const git = own && (await readGitState(own.folder, env));
-  const { features, ...facts } = runtime.facts;
+  const { features, tuning: _choices, ...facts } = runtime.facts;
   const processors = cpus();
   return {
     command: commandLine(options),
@@ -31,6 +32,7 @@ export async function benchPassport(
     backend: choice.backend,
     preset: options.preset,
     facts: { ...facts, features: [...features].sort() },
+    tuning: tuningFacts(tuning),
     clock: clock ? { stepNs: clock.step, smallestNs: clock.smallest } : null,
     cpu: `${processors.length} x ${processors[0]?.model ?? "unknown"}`,
     loadAverage: loadavg()[0],
@@ -39,7 +41,7 @@ export async function benchPassport(
 }
 
 function commandLine(options: BenchOptions): string {
-  const { filter, shape, peers, peer, quick, repeats, precision, adapter, preset, matmul } = options;
+  const { filter, shape, peers, peer, quick, repeats, precision, adapter, preset, matmul, tune } = options;
   const words = [
     "uncouple bench",
     filter,
@@ -51,6 +53,7 @@ function commandLine(options: BenchOptions): string {
     `--adapter ${adapter}`,
     `--preset ${preset}`,
     matmul && matmul !== "f32" && `--matmul ${matmul}`,
+    tune === false && "--no-tune",
   ];
   return words.filter(Boolean).join(" ");
 }

@@ -4,9 +4,11 @@ import { matrixConfigsOf } from "../gpu/device_facts.js";
 import { selfTest } from "../gpu/self_test.js";
 import { findDriverTraces } from "../host/diagnosis.js";
 import { listAdapters } from "../host/drivers.js";
+import { defaultCacheFolder } from "../host/folders.js";
 import { checkMatrixProducts } from "../host/matrix_check.js";
 import { findOwnPackage, findPackage } from "../host/packages.js";
 import { findSwiftShaderArchive } from "../host/swiftshader.js";
+import { tuningPath } from "../host/tuning_record.js";
 import { advise } from "./doctor_advice.js";
 import { type AdapterReport, type DoctorReport, renderReport } from "./doctor_report.js";
 import { type CliContext, gpuCommand, type Register } from "./options.js";
@@ -69,7 +71,7 @@ async function examine(
 }
 
 async function examineAdapter(
-  { adapter, choice, runtime }: GpuSession,
+  { adapter, choice, runtime, tuning }: GpuSession,
   options: GpuOptions,
   context: CliContext,
 ): Promise<AdapterReport> {
@@ -90,6 +92,11 @@ async function examineAdapter(
       ({ componentType, resultComponentType, M, N, K }) =>
         `${componentType} -> ${resultComponentType} ${M}x${N}x${K}`,
     ),
+    tuning: {
+      choices: tuning.choices,
+      measured: tuning.record?.date,
+      file: tuningPath(options.cacheDir ?? defaultCacheFolder(context.env), tuning.key),
+    },
     clock,
     features: [...adapter.features].sort(),
     limits,

@@ -17,6 +17,8 @@ export interface AdapterReport {
   subgroupMatrices: string[];
   /** whether `--matmul` may ask for these, and why */
   matrixProducts: { f16: MatrixVerdict; split_f16: MatrixVerdict };
+  /** what measuring chose on this adapter, and where it is kept; without `measured` there is nothing yet */
+  tuning: { choices: Readonly<Record<string, string>>; measured?: string; file: string };
   /** nanoseconds; absent without timestamps */
   clock?: ClockResolution;
   features: string[];
@@ -101,6 +103,7 @@ function adapterRows(adapter: AdapterReport, colors: Terminal["colors"]): Row[] 
     ...Object.entries(adapter.matrixProducts).map(
       ([name, { usable, reason }]): Row => [`matmul ${name}`, `${usable ? "yes" : "no"}, ${reason}`],
     ),
+    ["kernels", kernelsText(adapter.tuning)],
     [
       "timestamps",
       clock ? `step ${clock.step} ns, smallest difference ${clock.smallest} ns` : colors.yellow("no"),
@@ -108,6 +111,12 @@ function adapterRows(adapter: AdapterReport, colors: Terminal["colors"]): Row[] 
     ["features", adapter.features.join(" ")],
     ["limits", limits.map(([name, value]) => `${name} ${value}`).join("\n")],
   ];
+}
+
+function kernelsText({ choices, measured, file }: AdapterReport["tuning"]): string {
+  if (!measured) return "as shipped; `uncouple bench --tune` measures which suit this adapter";
+  const changed = Object.entries(choices).map(([choice, variant]) => `${choice} ${variant}`);
+  return [`measured ${measured}, kept in ${file}`, changed.join(", ") || "all as shipped"].join("\n");
 }
 
 /** Two aligned columns without lines; long values wrap. */

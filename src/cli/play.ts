@@ -15,6 +15,7 @@ import {
 import { chooseTask, openWorld, readCommands, runConfig, WORLDS, type WorldChoice } from "./play_world.js";
 import type { GpuOptions } from "./session.js";
 import type { Terminal } from "./terminal.js";
+import { noTuneOption } from "./tuning.js";
 
 /** What the command line gives. */
 interface PlayOptions extends WorldChoice, GpuOptions {
@@ -37,6 +38,7 @@ type OpenPolicy = () => Promise<PolicyPlayer>;
 
 export const register: Register = (program, context) => {
   gpuCommand(program, "play", "Play a text world: by hand, from a file, by its expert or by a policy.")
+    .addOption(noTuneOption())
     .addOption(
       new Option("--game <file>", "play this game.tw-pddl file").conflicts(["env", "split", "task", "list"]),
     )

@@ -8,6 +8,7 @@ import { plainCommand, type Register } from "./options.js";
 import { startTraining } from "./start_training.js";
 import { trainOnce } from "./train.js";
 import { precisionOption } from "./train_options.js";
+import { noTuneOption } from "./tuning.js";
 
 /** Evaluations in the order they happen; `start` is the untrained policy. */
 const STAGES = ["start", "imitation", "grpo"] as const;
@@ -49,6 +50,7 @@ export const register: Register = (program, context) => {
     .option("--seed <number>", "seed of the run", Number)
     .option("--adapter <name>", "auto, gpu, lavapipe, swiftshader or a part of an adapter's name")
     .addOption(precisionOption())
+    .addOption(noTuneOption())
     .option("--out <folder>", "folder of the run folders")
     .option("--name <name>", "name of the run folder")
     .action(async (overrides, options) => {

@@ -7,6 +7,7 @@ import { Launcher } from "../kernels/index.js";
 import { scoreSequences } from "../rl/score.js";
 import { gpuCommand, type Register } from "./options.js";
 import { withGpu } from "./session.js";
+import { noTuneOption } from "./tuning.js";
 
 const fileSchema = z.array(z.array(z.int().nonnegative()));
 
@@ -23,6 +24,7 @@ export const register: Register = (program, context) => {
   gpuCommand(program, "score", "print log-probabilities and entropies of token sequences under a model")
     .requiredOption("--model <folder>", "model in Hugging Face layout")
     .requiredOption("--tokens <file>", "JSON file: array of arrays of token ids")
+    .addOption(noTuneOption())
     .option("--json", "print one JSON object")
     .action(async (options) => {
       const sequences = await readTokens(options.tokens);

@@ -4,7 +4,9 @@ import type { Preset } from "../gpu/presets.js";
 import { type MatmulPrecision, Runtime } from "../gpu/runtime.js";
 import { type OpenGpu, openGpu } from "../host/drivers.js";
 import { checkedPrecision } from "../host/matrix_check.js";
+import type { KeptTuning } from "../host/tuning_record.js";
 import type { CliContext } from "./options.js";
+import { type AppliedTuning, chooseTuning, mayTune, type TuningWish } from "./tuning.js";
 
 /** The options that `gpuCommand` gives. */
 export interface GpuOptions {
@@ -13,11 +15,19 @@ export interface GpuOptions {
   cacheDir?: string;
   /** of matrix products */
   matmul: MatmulPrecision;
+  /** false after --no-tune */
+  tune?: boolean;
+  /** default: `record` */
+  tuning?: TuningWish;
+  /** choices that a resumed run began with */
+  begun?: readonly KeptTuning[];
 }
 
 /** An open GPU, for the length of one command. */
 export interface GpuSession extends OpenGpu {
   runtime: Runtime;
+  /** the choices that kernels run with */
+  tuning: AppliedTuning;
 }
 
 /** Opens the GPU, runs `action` and closes the GPU, also when the action fails.
@@ -29,14 +39,19 @@ export async function withGpu<T>(
   action: (session: GpuSession) => Promise<T>,
 ): Promise<T> {
   const { adapter, preset, cacheDir: cacheFolder, matmul } = options;
-  const opened = await openGpu({ adapter, preset, env, cacheFolder, logger: terminal });
+  const gpu = { adapter, preset, env, cacheFolder, logger: terminal };
+  const opened = await openGpu(gpu);
   const { choice } = opened;
   terminal.info(`adapter: ${choice.driver || choice.device} on ${choice.backend} (${choice.reason})`);
   for (const message of choice.messages) terminal.detail(`driver: ${message}`);
   const matmulPrecision = await checkedPrecision(matmul, opened, { env, cacheFolder, logger: terminal });
+  const wish = mayTune(options.tune, env) || options.tuning === "again" ? options.tuning : "shipped";
+  const request = { wish: wish ?? "record", begun: options.begun, matmulPrecision, gpu };
+  const tuning = await chooseTuning(choice, request);
   const session: GpuSession = {
     ...opened,
-    runtime: await Runtime.create(opened, { logger: terminal, matmulPrecision }),
+    runtime: await Runtime.create(opened, { logger: terminal, matmulPrecision, tuning: tuning.choices }),
+    tuning,
   };
   let result: T;
   try {

@@ -5,6 +5,8 @@ import { checkHalf } from "../gpu/device_facts.js";
 import { readGitState } from "../host/git.js";
 import { findOwnPackage } from "../host/packages.js";
 import { type ResumedRun, RunFolder, type RunFolderOptions, type SessionFacts } from "../host/run_folder.js";
+import { readRunInfo } from "../host/run_info.js";
+import type { KeptTuning } from "../host/tuning_record.js";
 import { runName, stagesOf, type TrainConfig } from "../rl/config.js";
 import { estimateMemory } from "../rl/memory_estimate.js";
 import { type LoadedConfig, loadConfig, resolveLayers } from "./config_file.js";
@@ -16,6 +18,7 @@ import { type GpuSession, withGpu } from "./session.js";
 import { type StartTraining, startTraining, type TrainingResult } from "./start_training.js";
 import { StopListener, StoppedError } from "./stop_signal.js";
 import { flagSettings, type TrainOptions, trainCommand, wishesOf } from "./train_options.js";
+import { tuningLine } from "./tuning.js";
 
 /** What is to be done, settled before a GPU is touched. */
 interface Plan extends LoadedConfig {
@@ -96,6 +99,10 @@ async function train(
     preset: config.device.preset,
     matmul: config.device.matmul,
     cacheDir: options.cacheDir,
+    tune: config.device.tune,
+    tuning: "first_use" as const,
+    // other kernels add in another order: a run goes on with those that it began with
+    begun: plan.run === undefined ? [] : await tuningsOf(plan.run),
   };
   return withGpu(gpu, context, async (session) => {
     if (config.model.precision === "mixed") checkHalf(session.runtime.facts);
@@ -122,7 +129,12 @@ async function warnAboutMemory(config: TrainConfig, { adapter }: GpuSession, log
   for (const warning of warnings) logger.warn(`memory: ${warning}`);
 }
 
-async function sessionFacts({ choice }: GpuSession, { env }: CliContext): Promise<SessionFacts> {
+async function tuningsOf(run: string): Promise<KeptTuning[]> {
+  const { sessions } = await readRunInfo(run);
+  return sessions.flatMap(({ tuning }) => (tuning ? [tuning] : []));
+}
+
+async function sessionFacts({ choice, tuning }: GpuSession, { env }: CliContext): Promise<SessionFacts> {
   return {
     argv: process.argv.slice(2),
     version: (await findOwnPackage())?.version ?? "unknown",
@@ -130,6 +142,7 @@ async function sessionFacts({ choice }: GpuSession, { env }: CliContext): Promis
     platform: `${process.platform}-${process.arch}`,
     git: await readGitState(process.cwd(), env),
     adapter: { ...choice },
+    tuning: { key: tuning.key, choices: tuning.choices },
   };
 }
 
@@ -182,6 +195,7 @@ async function runIn({ folder, checkpoint }: ResumedRun, around: Surroundings): 
     print: (line) => terminal.info(line),
   });
   const logger = folder.logger(progress.logger(terminal));
+  logger.info(tuningLine(session.tuning));
   if (checkpoint) logger.info(`going on after update ${checkpoint.step} (${checkpoint.path})`);
   const listener = new StopListener({
     source: process,

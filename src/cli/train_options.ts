@@ -5,6 +5,7 @@ import { PRECISIONS } from "../rl/config_sections.js";
 import type { FlagSetting } from "./config_file.js";
 import { isOverride } from "./config_layers.js";
 import { plainCommand, type Register } from "./options.js";
+import { noTuneOption } from "./tuning.js";
 
 /** Options as commander gives them. */
 export interface TrainOptions {
@@ -20,6 +21,7 @@ export interface TrainOptions {
   readonly adapter?: string;
   readonly preset?: string;
   readonly precision?: string;
+  readonly tune?: boolean;
   readonly cacheDir?: string;
   readonly json?: true;
 }
@@ -60,6 +62,7 @@ export function trainCommand(program: Parameters<Register>[0]) {
     .option("--adapter <name>", "auto, gpu, lavapipe, swiftshader or a part of an adapter's name")
     .addOption(new Option("--preset <name>", "Dawn toggles").choices(["checked", "fast"] as const))
     .addOption(precisionOption())
+    .addOption(noTuneOption())
     .addOption(
       new Option("--cache-dir <folder>", "where the software driver is unpacked").env("UNCOUPLE_CACHE_DIR"),
     );
@@ -67,7 +70,7 @@ export function trainCommand(program: Parameters<Register>[0]) {
 
 /** Settings that flags stand for. */
 export function flagSettings(options: TrainOptions): FlagSetting[] {
-  const { seed, name, out, steps, adapter, preset, precision, logRollouts } = options;
+  const { seed, name, out, steps, adapter, preset, precision, tune, logRollouts } = options;
   const table: [flag: string, value: unknown, path: string[]][] = [
     ["--seed", seed, ["seed"]],
     ["--name", name, ["name"]],
@@ -76,11 +79,16 @@ export function flagSettings(options: TrainOptions): FlagSetting[] {
     ["--adapter", adapter, ["device", "adapter"]],
     ["--preset", preset, ["device", "preset"]],
     ["--precision", precision, ["model", "precision"]],
+    ["--no-tune", tune === false ? false : undefined, ["device", "tune"]],
     ["--log-rollouts", logRollouts, ["log", "rollouts"]],
   ];
   return table
     .filter(([, value]) => value !== undefined)
-    .map(([flag, value, path]) => ({ flag: value === true ? flag : `${flag} ${value}`, value, path }));
+    .map(([flag, value, path]) => ({
+      flag: typeof value === "boolean" ? flag : `${flag} ${value}`,
+      value,
+      path,
+    }));
 }
 
 /** What is to be resumed, and all overrides. */

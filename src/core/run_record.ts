@@ -34,6 +34,8 @@ export interface RunSession {
   readonly git: GitState | null;
   /** The GPU adapter as `uncouple doctor` reports it. */
   readonly adapter: Readonly<Record<string, unknown>> | null;
+  /** Kernels that measuring chose on the adapter, and what they hold for; empty choices: all as shipped. */
+  readonly tuning?: { readonly key: string; readonly choices: Readonly<Record<string, string>> };
 }
 
 /** Content of `run.json`. */

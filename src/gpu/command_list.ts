@@ -90,6 +90,14 @@ export class CommandList {
     this.#commands.push({ kind: "upload", to, data });
   }
 
+  /** Appends what `body` appends, `times` times over. */
+  repeat(times: number, body: () => void): void {
+    const start = this.#commands.length;
+    body();
+    const added = this.#commands.slice(start);
+    for (let time = 1; time < times; time++) this.#commands.push(...added);
+  }
+
   /** Resolves when every pipeline of the list is compiled. @throws DeviceError of the first that cannot be */
   async compile(): Promise<void> {
     for (;;) {

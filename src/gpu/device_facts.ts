@@ -20,6 +20,12 @@ export type MatmulPrecision = "f32" | "split_f16" | "f16";
 
 export const MATMUL_PRECISIONS: readonly MatmulPrecision[] = ["f32", "split_f16", "f16"];
 
+/**
+ * What was measured on this adapter and replaces shipped choices: name of a choice -> name of the variant that won. Which
+ * there are, the kernels know (`kernels/tuning.ts`); what they find no entry for, or do not know, runs as shipped.
+ */
+export type Tuning = Readonly<Record<string, string>>;
+
 /** Facts about the adapter that kernels choose variants by. */
 export interface DeviceFacts {
   readonly vendor: string;
@@ -40,6 +46,8 @@ export interface DeviceFacts {
   readonly matrixConfigs: readonly MatrixConfig[];
   /** `f32` unless the caller asked for another. */
   readonly matmulPrecision: MatmulPrecision;
+  /** Empty unless the caller gave choices. */
+  readonly tuning: Tuning;
 }
 
 const MATRIX_FEATURE = "chromium-experimental-subgroup-matrix";
@@ -98,6 +106,7 @@ export function deviceFacts(adapter: GPUAdapter, device: GPUDevice): DeviceFacts
     storageOffsetAlignment: device.limits.minStorageBufferOffsetAlignment,
     matrixConfigs: device.features.has(MATRIX_FEATURE) ? matrixConfigsOf(info) : [],
     matmulPrecision: "f32",
+    tuning: {},
   };
 }
 

@@ -35,7 +35,10 @@ export class PipelineCache {
     const known = this.#entries.get(key);
     if (known) return known;
     const layout = this.#layout(accesses);
+    // what is wrong with the text is told by the pipeline's failure, with op and line; the device itself is well
+    this.device.pushErrorScope("validation");
     const module = this.device.createShaderModule({ code, label });
+    void this.device.popErrorScope().catch(() => {});
     const entry: PipelineEntry = {
       id: this.#entries.size,
       label,

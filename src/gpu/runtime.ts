@@ -3,7 +3,13 @@ import { ArgumentError, DeviceError } from "../core/errors.js";
 import type { Logger } from "../core/logger.js";
 import { BufferPool, type BufferRange } from "./buffers.js";
 import { CommandList, type Dispatch, SCALAR_BYTES } from "./command_list.js";
-import { type DeviceFacts, deviceFacts, type MatmulPrecision, openDevice } from "./device_facts.js";
+import {
+  type DeviceFacts,
+  deviceFacts,
+  type MatmulPrecision,
+  openDevice,
+  type Tuning,
+} from "./device_facts.js";
 import { type Access, PipelineCache, type PipelineEntry } from "./pipelines.js";
 import { Profiler } from "./profiler.js";
 import { Readback } from "./readback.js";
@@ -13,6 +19,8 @@ export interface RuntimeOptions {
   readonly logger?: Logger;
   /** Default `f32`. Drivers may compute wrong products by matrix hardware: ask `checkedPrecision` (host) first. */
   readonly matmulPrecision?: MatmulPrecision;
+  /** Default: none, all kernels as shipped. */
+  readonly tuning?: Tuning;
   /** Overrides for tests, for example to run the GPU kernel family on a software adapter. */
   readonly facts?: Partial<DeviceFacts>;
 }
@@ -29,6 +37,7 @@ export class Runtime {
   readonly #readback: Readback;
   #failure: DeviceError | undefined;
   #disposed = false;
+  #isRepeating = false;
 
   private constructor(
     /** Held because a device whose GPU object is garbage collected crashes in Dawn. */
@@ -62,6 +71,7 @@ export class Runtime {
     const facts = {
       ...deviceFacts(adapter, device),
       ...(options.matmulPrecision && { matmulPrecision: options.matmulPrecision }),
+      ...(options.tuning && { tuning: options.tuning }),
       ...options.facts,
     };
     return new Runtime(gpu, device, facts, options.logger);
@@ -87,9 +97,24 @@ export class Runtime {
     this.#commands.clear(range);
   }
 
+  /**
+   * Appends the work of `body` `times` times (at least once), for the host work of one: kernels that advance their own
+   * inputs, as in the steps of a generation. Memory that `body` returns to the pool serves all times.
+   * @throws ArgumentError when `body` uploads: it would happen once only
+   */
+  repeat(times: number, body: () => void): void {
+    this.#isRepeating = true;
+    try {
+      this.#commands.repeat(times, body);
+    } finally {
+      this.#isRepeating = false;
+    }
+  }
+
   /** Writes host data before everything appended after this call and after everything appended before it. */
   upload(to: BufferRange, data: ArrayBufferView<ArrayBufferLike>): void {
     this.#throwIfFailed();
+    if (this.#isRepeating) throw new ArgumentError("[upload] inside of repeated work. Upload before it.");
     if (data.byteLength > to.bytes || data.byteLength % 4 !== 0) {
       throw new ArgumentError(
         `[upload] ${data.byteLength} bytes do not fit a range of ${to.bytes}, or are not whole words.`,
@@ -110,11 +135,17 @@ export class Runtime {
   }
 
   /**
-   * Sends everything appended so far to the GPU; resolves once it is submitted (not executed).
+   * Sends everything appended so far to the GPU; resolves once it is submitted (not executed). When a shader does not
+   * compile, nothing of it is sent and all of it is forgotten.
    * @throws DeviceError for shader, validation, memory and device failures, naming op and entry
    */
   async flush(): Promise<void> {
-    await this.#wait(this.#commands.compile());
+    try {
+      await this.#wait(this.#commands.compile());
+    } catch (error) {
+      this.#commands.drop();
+      throw error;
+    }
     this.#throwIfFailed();
     this.#commands.submit();
   }
@@ -184,5 +215,5 @@ export class Runtime {
   }
 }
 
-export type { Access, BufferRange, DeviceFacts, Dispatch, MatmulPrecision, PipelineEntry };
+export type { Access, BufferRange, DeviceFacts, Dispatch, MatmulPrecision, PipelineEntry, Tuning };
 export { SCALAR_BYTES };

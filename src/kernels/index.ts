@@ -1,5 +1,6 @@
 /** Every op, by import: the registry in op.ts is complete once this module is loaded. */
 export { add, addInto } from "./add.js";
+export { advanceSequences, type SampledSequences } from "./advance.js";
 export { attention } from "./attention.js";
 export { appendKv, attentionDecode, type KvAppend } from "./attention_decode.js";
 export { crossEntropy } from "./cross_entropy.js";

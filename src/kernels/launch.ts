@@ -348,6 +348,8 @@ function sharedBindings(launches: readonly Launch[]): {
 const isSameRange = (a: BufferRange, b: BufferRange): boolean =>
   a.buffer === b.buffer && a.offset === b.offset && a.bytes === b.bytes;
 
+const endOf = ({ offset, bytes }: BufferRange): number => offset + bytes;
+
 /** Launches by how many others they must wait for, one after another. */
 function levels(launches: readonly Launch[]): Launch[][] {
   const result: Launch[][] = [];
@@ -372,7 +374,7 @@ function mustFollow(later: Launch, earlier: Launch): boolean {
       const [a, b] = [later.ranges[i] as BufferRange, earlier.ranges[j] as BufferRange];
       if (a.buffer !== b.buffer || (!mine.isWritten && !theirs.isWritten)) return false;
       if (mine.isWritten !== theirs.isWritten) return true;
-      const isApart = a.offset + a.bytes <= b.offset || b.offset + b.bytes <= a.offset;
+      const isApart = !a.isWhole && !b.isWhole && (endOf(a) <= b.offset || endOf(b) <= a.offset);
       return !isApart && !(isSameRange(a, b) && mine.stored === theirs.stored);
     }),
   );

@@ -5,6 +5,7 @@ import type { MatmulLayout } from "../../shaders/matmul_text.js";
 import type { SharedTile } from "../../shaders/matmul_tiles.js";
 import type { DeviceFacts } from "../gpu/runtime.js";
 import { chooseMatrixTile } from "./matrix_plan.js";
+import { splitFactor, tunedTile } from "./tuning.js";
 
 export interface MatmulShape {
   readonly M: number;
@@ -53,7 +54,12 @@ export function planMatmul(
     : [tile.tileM, tile.tileN];
   const tiles = Math.ceil(M / rows) * Math.ceil(N / columns) * batch;
   const family = facts.isSoftware ? "software" : "gpu";
-  const wanted = Math.min(Math.ceil(ENOUGH[family] / tiles), Math.floor(K / LEAST_PART[family]), MOST_PARTS);
+  const factor = splitFactor(shape, facts);
+  const wanted = Math.min(
+    Math.ceil((factor * ENOUGH[family]) / tiles),
+    Math.floor((factor * K) / LEAST_PART[family]),
+    MOST_PARTS,
+  );
   const partK = canSplit && wanted > 1 ? 4 * Math.ceil(K / (4 * wanted)) : 4 * Math.ceil(K / 4);
   return {
     tile,
@@ -76,6 +82,11 @@ export const isLaneTile = (tile: MatmulTile): tile is LaneTile => "lanes" in til
 export const isMatrixTile = (tile: MatmulTile): tile is MatrixTile => "matrix" in tile;
 
 function chooseTile(shape: MatmulShape, facts: DeviceFacts): MatmulTile {
+  return tunedTile(shippedTile(shape, facts), shape, facts);
+}
+
+/** The tile that sizes and adapter are known to like, before anything was measured on the adapter itself. */
+export function shippedTile(shape: MatmulShape, facts: DeviceFacts): MatmulTile {
   const oddRowSums = shape.rowSums === true && (shape.transposeA ? shape.M : shape.K) % 4 !== 0;
   return (
     chooseMatrixTile({ ...shape, oddRowSums }, facts) ??
@@ -84,14 +95,17 @@ function chooseTile(shape: MatmulShape, facts: DeviceFacts): MatmulTile {
 }
 
 function laneTile(shape: MatmulShape, facts: DeviceFacts): LaneTile {
-  const { M, transposeA } = shape;
+  const { M, N, K, batch, transposeA } = shape;
   const lanes = facts.subgroupMinSize;
   if (lanes < 4 || lanes !== facts.subgroupMaxSize)
     return { lanes: 8, rows: M === 1 && !transposeA ? 1 : 4, groups: 2, exchange: "none" };
   if (lanes === 4) return quadTile(shape);
-  const rows = M > 8 ? 16 : M > 4 ? 8 : M > 1 || transposeA ? 4 : 1;
   // 32 columns at 8 lanes: wider tiles save loads of A, but their code leaves the instruction cache
-  return { lanes, rows, groups: 1, exchange: "broadcast" };
+  const tile = { lanes, groups: 1, exchange: "broadcast" } as const;
+  const tallTiles = Math.ceil(M / 32) * Math.ceil(N / (4 * lanes)) * batch;
+  // twice the code to compile saves a third of the loads
+  if (M >= 32 && K >= 128 && tallTiles >= 2 * ENOUGH.software) return { ...tile, rows: 32 };
+  return { ...tile, rows: M > 8 ? 16 : M > 4 ? 8 : M > 1 || transposeA ? 4 : 1 };
 }
 
 /** The largest tile that leaves work for all cores and is filled. */

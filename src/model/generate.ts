@@ -1,11 +1,14 @@
 /** Batched sampling with a KV cache: sequences of different lengths side by side, finished ones dropped from the batch. */
 import { Tape } from "../autograd/tape.js";
-import { Tensor } from "../autograd/tensor.js";
+import type { Tensor } from "../autograd/tensor.js";
 import { ArgumentError } from "../core/errors.js";
-import { appendKv, attentionDecode, gatherRows, linear, rope, sample } from "../kernels/index.js";
+import { appendKv, attentionDecode, gatherRows, type KvAppend, linear, sample } from "../kernels/index.js";
+import { decode } from "./decode_loop.js";
+import { DecodePace } from "./decode_pace.js";
+import { KvCache } from "./kv_cache.js";
 import { type PackedTokens, packSequences } from "./packing.js";
-import { headWidth } from "./parameters.js";
 import type { Attend, DeviceBatch, Qwen2Model } from "./qwen2.js";
+import { type RunningSequence, RunningSequences, type SequenceRows } from "./running_sequences.js";
 
 export interface SamplingOptions {
   /** Divides the logits; 0 takes the most likely token. */
@@ -41,32 +44,28 @@ export interface GeneratorOptions {
   readonly tokensPerBatch?: number;
   /** Sequences decoded side by side; more requests are served in turn. */
   readonly maxSequences?: number;
+  /** Decode steps between looks at the sampled tokens; default: by adapter and by how often sequences end. */
+  readonly stepsPerSubmit?: number;
 }
 
-interface Active {
-  readonly request: number;
-  readonly slot: number;
-  length: number;
-  last: number;
-  readonly tokens: number[];
-  readonly logProbs: number[];
-}
+/** Sequences with the same prompt. */
+type Pile = readonly [RunningSequence, ...RunningSequence[]];
 
 /** Generates with one model. Its cache grows to the largest call and is kept until `release`. */
 export class Generator {
-  #keys: Tensor[] = [];
-  #values: Tensor[] = [];
-  #slots = 0;
-  #capacity = 0;
+  readonly #cache: KvCache;
   readonly #tokensPerBatch: number;
   readonly #maxSequences: number;
+  readonly #stepsPerSubmit: number | undefined;
 
   constructor(
     readonly model: Qwen2Model,
     options: GeneratorOptions = {},
   ) {
+    this.#cache = new KvCache(model.launcher, model.config);
     this.#tokensPerBatch = options.tokensPerBatch ?? 4096;
     this.#maxSequences = options.maxSequences ?? 256;
+    this.#stepsPerSubmit = options.stepsPerSubmit;
   }
 
   /**
@@ -84,40 +83,44 @@ export class Generator {
   }
 
   release(): void {
-    for (const tensor of [...this.#keys, ...this.#values]) tensor.release();
-    this.#keys = [];
-    this.#values = [];
-    this.#slots = 0;
-    this.#capacity = 0;
+    this.#cache.release();
   }
 
   async #generateGroup(
     requests: readonly GenerationRequest[],
     options: SamplingOptions,
   ): Promise<Generation[]> {
-    const longest =
-      requests.reduce((most, { prompt }) => Math.max(most, prompt.length), 0) + options.maxNewTokens;
-    if (longest > this.model.config.max_position_embeddings) {
-      throw new ArgumentError(
-        `[generate] prompt and answer too long: got ${longest} tokens, expected at most ${this.model.config.max_position_embeddings} (max_position_embeddings). Shorten the prompt or the answer.`,
-      );
-    }
-    this.#grow(requests.length, longest);
+    const longest = this.#longest(requests, options);
+    this.#cache.reserve(requests.length, longest);
+    this.model.reserve(longest);
     const all = requests.map(
-      ({ prompt }, index): Active => ({
-        request: index,
-        slot: index,
-        length: prompt.length,
-        last: -1,
+      ({ prompt, stream }, slot): RunningSequence => ({
+        prompt,
+        stream,
+        slot,
         tokens: [],
         logProbs: [],
+        ended: false,
       }),
     );
-    await this.#prefill(requests, all, options);
-    let active = all.filter((one) => !isFinished(one, options));
-    while (active.length > 0) {
-      await this.#decode(requests, active, options);
-      active = active.filter((one) => !isFinished(one, options));
+    const parts = promptParts(all, this.#tokensPerBatch);
+    const order = parts.flat(2);
+    const { launcher } = this.model;
+    const state = new RunningSequences(launcher, order.length, options.maxNewTokens, options.endTokens);
+    try {
+      state.load(order);
+      let first = 0;
+      for (const part of parts) {
+        this.#prefill(part, state, first, options);
+        first += part.flat().length;
+        await launcher.runtime.flush();
+      }
+      const pace = new DecodePace(launcher.facts, this.#stepsPerSubmit);
+      const { maxNewTokens, endTokens } = options;
+      const step = (rows: number) => this.#decodeStep(rows, state, options);
+      await decode({ state, pace, maxNewTokens, endTokens, step }, order);
+    } finally {
+      state.release();
     }
     return all.map(({ tokens, logProbs }) => ({
       tokens,
@@ -126,60 +129,52 @@ export class Generator {
     }));
   }
 
-  /** Computes the prompts, each different one once and several at a time up to the token budget, and samples first tokens. */
-  async #prefill(
-    requests: readonly GenerationRequest[],
-    all: readonly Active[],
-    options: SamplingOptions,
-  ): Promise<void> {
-    const piles = [...pilesOfEqualPrompts(requests, all).values()];
-    let start = 0;
-    while (start < piles.length) {
-      let end = start;
-      let tokens = 0;
-      while (end < piles.length && (end === start || tokens + piles[end][0].length <= this.#tokensPerBatch))
-        tokens += piles[end++][0].length;
-      const part = piles.slice(start, end);
-      const packed = packSequences(part.map(([{ request }]) => requests[request].prompt));
-      const active = part.flat();
-      const promptOf = part.flatMap((pile, index) => pile.map(() => index));
-      await this.#step(requests, active, options, (tape) => {
-        const batch = this.model.batch(tape, packed);
-        const attend = this.#fillingAttention(tape, batch, packed, active, promptOf);
-        const hidden = this.model.hidden(tape, batch, attend);
-        const lastRows = Uint32Array.from(promptOf, (index) => packed.offsets[index + 1] - 1);
-        return tape.apply(gatherRows, { x: hidden, index: tape.input(lastRows) }).y;
-      });
-      start = end;
+  #longest(requests: readonly GenerationRequest[], { maxNewTokens }: SamplingOptions): number {
+    const { max_position_embeddings: limit } = this.model.config;
+    const longest = requests.reduce((most, { prompt }) => Math.max(most, prompt.length), 0) + maxNewTokens;
+    if (longest > limit) {
+      throw new ArgumentError(
+        `[generate] prompt and answer too long: got ${longest} tokens, expected at most ${limit} (max_position_embeddings). Shorten the prompt or the answer.`,
+      );
     }
+    return longest;
   }
 
-  /** One more token for each sequence. */
-  async #decode(
-    requests: readonly GenerationRequest[],
-    active: readonly Active[],
-    options: SamplingOptions,
-  ): Promise<void> {
-    const packed = singleTokens(active);
-    for (const one of active) one.length++;
-    await this.#step(requests, active, options, (tape) => {
-      const batch = this.model.batch(tape, packed);
-      return this.model.hidden(tape, batch, this.#cachedAttention(tape, batch, active));
-    });
+  /** Computes prompts side by side and samples the first tokens, of the rows of the state from `first` on. */
+  #prefill(piles: readonly Pile[], state: RunningSequences, first: number, options: SamplingOptions): void {
+    const tape = this.#tape();
+    const packed = packSequences(piles.map(([{ prompt }]) => prompt));
+    const batch = this.model.batch(tape, packed);
+    const hidden = this.model.hiddenBy(tape, batch, this.#fillingAttention(tape, batch, packed, piles));
+    const promptOf = piles.flatMap((pile, index) => pile.map(() => index));
+    const lastRows = Uint32Array.from(promptOf, (index) => packed.offsets[index + 1] - 1);
+    const last = tape.apply(gatherRows, { x: hidden, index: tape.input(lastRows) }).y;
+    const stream = tape.input(Uint32Array.from(piles.flat(), ({ stream }) => stream));
+    const counter = tape.input(new Uint32Array(promptOf.length));
+    this.#sample(last, { stream, counter }, state, first, options);
+    tape.release();
   }
 
-  /** One forward pass and one sampled token for each active sequence. @param forward gives a hidden row for each of them */
-  async #step(
-    requests: readonly GenerationRequest[],
-    active: readonly Active[],
+  /** One further token for the first `rows` sequences of the state. */
+  #decodeStep(rows: number, state: RunningSequences, options: SamplingOptions): void {
+    const tape = this.#tape();
+    const sequences = state.rows(tape, rows);
+    const hidden = this.model.hiddenBy(tape, sequences, this.#cachedAttention(tape, sequences));
+    this.#sample(hidden, sequences, state, 0, options);
+    tape.release();
+  }
+
+  /** Draws from the distributions that hidden rows [B, C] give, for the rows of the state from `first` on. */
+  #sample(
+    hidden: Tensor,
+    { stream, counter }: Pick<SequenceRows, "stream" | "counter">,
+    state: RunningSequences,
+    first: number,
     options: SamplingOptions,
-    forward: (tape: Tape) => Tensor,
-  ): Promise<void> {
-    const { model } = this;
-    const tape = new Tape(model.launcher, { record: false, activations: model.activations });
-    const logits = tape.apply(linear, { x: forward(tape), weight: model.headWeight }).y;
-    const stream = tape.input(Uint32Array.from(active, ({ request }) => requests[request].stream));
-    const counter = tape.input(Uint32Array.from(active, ({ tokens }) => tokens.length));
+  ): void {
+    // f32 whatever the activations are: log-probabilities of halves would be far from the trainer's
+    const tape = new Tape(this.model.launcher, { record: false });
+    const logits = tape.apply(linear, { x: hidden, weight: this.model.headWeight }).y;
     const { token, log_prob } = tape.apply(
       sample,
       { logits, stream, counter },
@@ -190,130 +185,77 @@ export class Generator {
         seed: options.seed >>> 0,
       },
     );
-    const [tokenBytes, logProbBytes] = await model.launcher.runtime.read([token.range, log_prob.range]);
+    state.advance(token, log_prob, first);
     tape.release();
-    const tokens = new Uint32Array(tokenBytes);
-    const logProbs = new Float32Array(logProbBytes);
-    active.forEach((one, index) => {
-      one.last = tokens[index];
-      one.tokens.push(tokens[index]);
-      one.logProbs.push(logProbs[index]);
-    });
+  }
+
+  #tape(): Tape {
+    const { launcher, activations } = this.model;
+    return new Tape(launcher, { record: false, activations });
   }
 
   /** Attention over packed prompts that leaves keys and values in the slots of all sequences with that prompt. */
-  #fillingAttention(
-    tape: Tape,
-    batch: DeviceBatch,
-    packed: PackedTokens,
-    active: readonly Active[],
-    promptOf: readonly number[],
-  ): Attend {
+  #fillingAttention(tape: Tape, batch: DeviceBatch, packed: PackedTokens, piles: readonly Pile[]): Attend {
     const rows: number[] = [];
     const slots: number[] = [];
-    active.forEach(({ slot }, index) => {
-      const prompt = promptOf[index];
-      for (let row = packed.offsets[prompt]; row < packed.offsets[prompt + 1]; row++) {
-        rows.push(row);
-        slots.push(slot);
+    piles.forEach((pile, prompt) => {
+      for (const { slot } of pile) {
+        for (let row = packed.offsets[prompt]; row < packed.offsets[prompt + 1]; row++) {
+          rows.push(row);
+          slots.push(slot);
+        }
       }
     });
     const slot = tape.input(Uint32Array.from(slots));
     const position = tape.input(Uint32Array.from(rows, (row) => packed.position[row]));
-    const index = active.length > packed.offsets.length - 1 ? tape.input(Uint32Array.from(rows)) : undefined;
-    const spread = (x: Tensor) => (index ? tape.apply(gatherRows, { x, index }).y : x);
+    const source = rows.length > packed.tokens.length ? tape.input(Uint32Array.from(rows)) : undefined;
     const full = this.model.packedAttention(tape, batch);
     return (layer, qkv) => {
-      const { k, v } = this.#split(tape, qkv, batch.position);
-      this.#append(layer, spread(k), spread(v), slot, position);
+      this.#append(layer, { qkv, source, slot, position });
       return full(layer, qkv);
     };
   }
 
-  #cachedAttention(tape: Tape, batch: DeviceBatch, active: readonly Active[]): Attend {
+  #cachedAttention(tape: Tape, { slot, position }: SequenceRows): Attend {
     const { num_attention_heads: heads, num_key_value_heads: kv_heads } = this.model.config;
-    const slot = tape.input(Uint32Array.from(active, (one) => one.slot));
-    const length = tape.input(Uint32Array.from(active, (one) => one.length));
+    const table = this.model.ropeTable;
     return (layer, qkv) => {
-      const { q, k, v } = this.#split(tape, qkv, batch.position);
-      this.#append(layer, k, v, slot, batch.position);
-      const caches = { key_cache: this.#keys[layer], value_cache: this.#values[layer] };
-      return tape.apply(attentionDecode, { q, ...caches, slot, length }, { heads, kv_heads }).y;
+      this.#append(layer, { qkv, slot, position });
+      const inputs = { qkv, table, slot, position, ...this.#cache.layer(layer) };
+      return tape.apply(attentionDecode, inputs, { heads, kv_heads }).y;
     };
   }
 
-  /** Query, key and value columns of a packed projection, queries and keys rotated. */
-  #split(tape: Tape, qkv: Tensor, position: Tensor): { q: Tensor; k: Tensor; v: Tensor } {
-    const { config, ropeTable: table } = this.model;
-    const { num_attention_heads: H, num_key_value_heads: kvHeads } = config;
-    const D = headWidth(config);
-    const N = qkv.shape[0] as number;
-    const rows = tape.reshape(qkv, [N * (H + 2 * kvHeads), D]);
-    const pick = (first: number, heads: number) => {
-      const index = Uint32Array.from(
-        { length: N * heads },
-        (_, at) => Math.floor(at / heads) * (H + 2 * kvHeads) + first + (at % heads),
-      );
-      const picked = tape.apply(gatherRows, { x: rows, index: tape.input(index) }).y;
-      return tape.reshape(picked, [N, heads * D]);
-    };
-    const rotate = (x: Tensor, heads: number) => tape.apply(rope, { x, position, table }, { heads }).y;
-    return { q: rotate(pick(0, H), H), k: rotate(pick(H, kvHeads), kvHeads), v: pick(H + kvHeads, kvHeads) };
-  }
-
-  #append(layer: number, k: Tensor, v: Tensor, slot: Tensor, position: Tensor): void {
-    appendKv(this.model.launcher, {
-      k,
-      v,
-      slot,
-      position,
-      key_cache: this.#keys[layer],
-      value_cache: this.#values[layer],
-    });
-  }
-
-  #grow(slots: number, capacity: number): void {
-    if (slots <= this.#slots && capacity <= this.#capacity) return;
-    const S = Math.max(slots, this.#slots);
-    const T = Math.max(this.#capacity, Math.ceil(capacity / 64) * 64);
-    this.release();
-    this.#slots = S;
-    this.#capacity = T;
-    const { config, launcher } = this.model;
-    const shape = [S, T, config.num_key_value_heads * headWidth(config)];
-    for (let layer = 0; layer < config.num_hidden_layers; layer++) {
-      this.#keys.push(Tensor.empty(launcher.runtime, shape, "f32", "key cache"));
-      this.#values.push(Tensor.empty(launcher.runtime, shape, "f32", "value cache"));
-    }
+  #append(layer: number, entries: Pick<KvAppend, "qkv" | "source" | "slot" | "position">): void {
+    const { launcher, config, ropeTable } = this.model;
+    const { num_attention_heads: heads, num_key_value_heads: kv_heads } = config;
+    appendKv(
+      launcher,
+      { ...entries, table: ropeTable as Tensor, ...this.#cache.layer(layer) },
+      { heads, kv_heads },
+    );
   }
 }
 
-function isFinished({ tokens }: Active, { endTokens, maxNewTokens }: SamplingOptions): boolean {
-  return tokens.length >= maxNewTokens || endTokens.includes(tokens[tokens.length - 1]);
-}
-
-function pilesOfEqualPrompts(
-  requests: readonly GenerationRequest[],
-  all: readonly Active[],
-): Map<string, [Active, ...Active[]]> {
-  const piles = new Map<string, [Active, ...Active[]]>();
+/** Sequences by prompt, in parts of at most `budget` prompt tokens, or of one prompt longer than that. */
+function promptParts(all: readonly RunningSequence[], budget: number): Pile[][] {
+  const piles = new Map<string, [RunningSequence, ...RunningSequence[]]>();
   for (const one of all) {
-    const key = requests[one.request].prompt.join();
+    const key = one.prompt.join();
     const pile = piles.get(key);
     if (pile) pile.push(one);
     else piles.set(key, [one]);
   }
-  return piles;
-}
-
-/** The last sampled token of each sequence as a packed batch of one-token rows at their true positions. */
-function singleTokens(active: readonly Active[]): PackedTokens {
-  const index = Uint32Array.from(active, (_, n) => n);
-  return {
-    tokens: Uint32Array.from(active, ({ last }) => last),
-    position: Uint32Array.from(active, ({ length }) => length),
-    sequenceStart: index,
-    sequenceEnd: index.map((n) => n + 1),
-    offsets: Uint32Array.from({ length: active.length + 1 }, (_, n) => n),
-  };
+  const parts: Pile[][] = [];
+  let tokens = Number.POSITIVE_INFINITY;
+  for (const pile of piles.values()) {
+    const { length } = pile[0].prompt;
+    if (tokens + length > budget) {
+      parts.push([]);
+      tokens = 0;
+    }
+    parts[parts.length - 1].push(pile);
+    tokens += length;
+  }
+  return parts;
 }

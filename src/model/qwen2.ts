@@ -21,17 +21,21 @@ import type { Qwen2Config } from "./config.js";
 import type { PackedTokens } from "./packing.js";
 import { elementCount, headWidth, layerPrefix, parameterShapes, storedShapes } from "./parameters.js";
 
-/** A packed batch on the GPU. Belongs to the tape that made it. */
-export interface DeviceBatch {
-  readonly count: number;
+/** Token ids on the GPU, [N]. */
+export interface DeviceTokens {
   readonly token: Tensor;
+  /** Distinct token ids, their places in the batch and the ranges of these: for the embedding gradient. */
+  readonly segments?:
+    | { readonly order: Tensor; readonly id: Tensor; readonly segment_start: Tensor }
+    | undefined;
+}
+
+/** A packed batch on the GPU. Belongs to the tape that made it. */
+export interface DeviceBatch extends DeviceTokens {
+  readonly count: number;
   readonly position: Tensor;
   readonly sequenceStart: Tensor;
   readonly sequenceEnd: Tensor;
-  /** Distinct token ids, their places in the batch and the ranges of these: for the embedding gradient. */
-  readonly segments:
-    | { readonly order: Tensor; readonly id: Tensor; readonly segment_start: Tensor }
-    | undefined;
 }
 
 /**
@@ -102,7 +106,7 @@ export class Qwen2Model {
         );
       }
     }
-    this.#growTable(packed.position.reduce((most, value) => Math.max(most, value + 1), 1));
+    this.reserve(packed.position.reduce((most, value) => Math.max(most, value + 1), 1));
     let segments: DeviceBatch["segments"];
     if (tape.record) {
       const { order, ids, starts } = embeddingSegments(packed.tokens);
@@ -118,8 +122,13 @@ export class Qwen2Model {
     };
   }
 
-  /** Final normalised hidden states [N, C]. */
-  hidden(tape: Tape, batch: DeviceBatch, attend: Attend = this.packedAttention(tape, batch)): Tensor {
+  /** Final normalised hidden states [N, C] of whole sequences. */
+  hidden(tape: Tape, batch: DeviceBatch): Tensor {
+    return this.hiddenBy(tape, batch, this.packedAttention(tape, batch));
+  }
+
+  /** The same with attention of the caller's. */
+  hiddenBy(tape: Tape, batch: DeviceTokens, attend: Attend): Tensor {
     const weight = this.parameters.get("model.embed_tokens.weight");
     let x = tape.apply(embedding, { token: batch.token, weight, ...batch.segments }).y;
     for (let layer = 0; layer < this.config.num_hidden_layers; layer++) {
@@ -151,7 +160,22 @@ export class Qwen2Model {
     return this.parameters.get(name);
   }
 
-  /** Cosines and sines of the rotary embedding, [positions, D]: as many positions as the longest batch so far needed. */
+  /** Rotary angles for at least this many positions; grows by doubling so that steady batches reuse one table. */
+  reserve(rows: number): void {
+    if (rows <= this.#tableRows) return;
+    this.#tableRows = Math.min(
+      this.config.max_position_embeddings,
+      2 ** Math.ceil(Math.log2(Math.max(256, rows))),
+    );
+    this.#table?.release();
+    const width = headWidth(this.config);
+    const table = ropeTable(this.#tableRows, width, this.config.rope_theta);
+    this.#table = Tensor.from(this.launcher.runtime, table, [this.#tableRows, width], {
+      label: "rope table",
+    });
+  }
+
+  /** Cosines and sines of the rotary embedding, [positions, D]: for as many positions as were ever reserved or used. */
   get ropeTable(): Tensor | undefined {
     return this.#table;
   }
@@ -189,20 +213,5 @@ export class Qwen2Model {
       down: parameter("mlp.down_proj.weight"),
     };
     return tape.apply(gatedMlp, { x: middle, ...mlp }, { eps }).y;
-  }
-
-  /** Rotary angles for at least this many positions; grows by doubling so that steady batches reuse one table. */
-  #growTable(rows: number): void {
-    if (rows <= this.#tableRows) return;
-    this.#tableRows = Math.min(
-      this.config.max_position_embeddings,
-      2 ** Math.ceil(Math.log2(Math.max(256, rows))),
-    );
-    this.#table?.release();
-    const width = headWidth(this.config);
-    const table = ropeTable(this.#tableRows, width, this.config.rope_theta);
-    this.#table = Tensor.from(this.launcher.runtime, table, [this.#tableRows, width], {
-      label: "rope table",
-    });
   }
 }

@@ -12,6 +12,8 @@ interface Selection {
   readonly figures: readonly string[];
   /** The op is the same in all rows. */
   readonly withoutOp?: true;
+  /** Which measured peak a kernel comes nearest to, and how near. */
+  readonly withRoof?: true;
 }
 
 const opIs =
@@ -19,7 +21,7 @@ const opIs =
   ({ op }: BenchRow) =>
     names.includes(op);
 const WHOLE = ["training_step", "rollout", "first_step", "scaling", "peak"];
-const KERNEL_FIGURES = ["median ms", "GPU ms", "GFLOP/s", "GB/s", "% of FMA", "% of copy", "% of matrix"];
+const KERNEL_FIGURES = ["median ms", "GPU ms", "GFLOP/s", "GB/s", "dispatches"];
 
 const SELECTIONS: Readonly<Record<string, Selection>> = {
   summary: {
@@ -30,10 +32,11 @@ const SELECTIONS: Readonly<Record<string, Selection>> = {
     figures: ["median ms", "GFLOP/s", "tokens/s"],
   },
   peaks: { wants: opIs("peak"), figures: ["median ms", "GPU ms", "GFLOP/s", "GB/s"], withoutOp: true },
-  products: { wants: opIs("matmul"), figures: [...KERNEL_FIGURES, "dispatches"], withoutOp: true },
+  products: { wants: opIs("matmul"), figures: KERNEL_FIGURES, withoutOp: true, withRoof: true },
   kernels: {
     wants: ({ op }) => op !== "matmul" && !WHOLE.includes(op),
-    figures: [...KERNEL_FIGURES, "dispatches"],
+    figures: KERNEL_FIGURES,
+    withRoof: true,
   },
   training: {
     wants: opIs("training_step"),
@@ -86,15 +89,29 @@ function perRunKind(
   return parts.length > 0 ? parts.join("\n\n") : "Nobody has measured this yet.";
 }
 
+/** A kernel is limited by what it comes nearest to; far from all of them, by latency, launches or the host. */
+const ROOF = {
+  title: "nearest peak",
+  text: ({ fmaShare, copyShare, matrixShare }: BenchRow): string => {
+    const shares = { arithmetic: fmaShare, memory: copyShare, matrices: matrixShare };
+    const known = Object.entries(shares).flatMap(([name, share]) =>
+      share === undefined ? [] : [{ name, share }],
+    );
+    if (known.length === 0) return "";
+    const { name, share } = known.reduce((a, b) => (b.share > a.share ? b : a));
+    return `${name} ${(100 * share).toFixed(0)} %`;
+  },
+};
+
 /** A row for each measurement: our figures, then each peer's time over ours. */
-function comparisonTable(rows: readonly BenchRow[], { figures, withoutOp }: Selection): string {
+function comparisonTable(rows: readonly BenchRow[], { figures, withoutOp, withRoof }: Selection): string {
   const names = NAME_COLUMNS.filter(({ title, text }) => {
     if (title === "direction") return new Set(rows.map(text)).size > 1;
     return title === "op" ? !withoutOp : title === "shape" || title === "dtype";
   });
   const own = rows.filter(({ implementation }) => implementation === OWN);
-  const columns = FIGURE_COLUMNS.filter(
-    ({ title, text }) => figures.includes(title) && own.some((row) => text(row) !== ""),
+  const columns = [...FIGURE_COLUMNS, ...(withRoof ? [ROOF] : [])].filter(
+    ({ title, text }) => [...figures, ROOF.title].includes(title) && own.some((row) => text(row) !== ""),
   );
   const peers = [...new Set(rows.map(({ implementation }) => implementation))].filter((name) => name !== OWN);
   const body = own.map((row) => {

@@ -31,6 +31,9 @@ export const deviceSection = section({
     .describe(
       "factors of matrix products: f32, or f16 (two of them: split_f16) where matrix hardware is right",
     ),
+  tune: flag()
+    .default(true)
+    .describe("choose kernels by what was measured on this adapter; on a GPU, measure at its first use"),
 });
 
 const DIFFICULTIES = Object.keys(difficulties) as ["easy", "normal", "hard"];

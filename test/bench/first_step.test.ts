@@ -18,6 +18,7 @@ const bench = (script: string): FirstStepBench => ({
     preset: "checked",
     matmulPrecision: "f32",
     precision: "f32",
+    tuning: {},
   },
   env: process.env,
   quick: true,

@@ -53,6 +53,7 @@ test("a quick run prints one array of rows, checked and timed, and saves it with
   const preset = process.env.UNCOUPLE_PRESET ?? "checked";
   expect(row).toMatchObject({
     preset,
+    tuning: { source: expect.any(String), choices: expect.any(Object) },
     passport: {
       command: expect.stringContaining("bench add --quick"),
       preset,

@@ -28,6 +28,7 @@ const facts = (isSoftware: boolean, maxBindingBytes: number): DeviceFacts => ({
   storageOffsetAlignment: 256,
   matrixConfigs: [],
   matmulPrecision: "f32",
+  tuning: {},
 });
 const scales: [string, ShapeScale][] = [
   ["quick", { quick: true, facts: facts(true, 2 ** 27) }],

@@ -8,6 +8,7 @@ import {
   attentionDecode,
   embeddingSegments,
   Launcher,
+  ropeTable,
 } from "../../src/kernels/index.js";
 import { testRuntime } from "../support/runtime.js";
 
@@ -56,6 +57,7 @@ async function attend(
   { q, k, v }: Rows,
   lengths: readonly number[],
   kvHeads = KV_HEADS,
+  table?: Tensor,
 ): Promise<Float32Array> {
   const N = lengths.reduce((sum, length) => sum + length, 0);
   const starts: number[] = [];
@@ -70,6 +72,8 @@ async function attend(
     attention,
     {
       qkv: tape.input(sideBySide(N, [q, k, v]), [N, (HEADS + 2 * kvHeads) * D]),
+      table,
+      position: table && tape.input(Uint32Array.from(starts, (start, n) => n - start)),
       sequence_start: tape.input(Uint32Array.from(starts)),
       sequence_end: tape.input(Uint32Array.from(ends)),
     },
@@ -131,71 +135,81 @@ for (const [family, launcher] of families) {
     const { runtime } = launcher;
     const [prompt, N, S, T] = [5, 40, 3, 48];
     const rows = drawRows(N);
-    const full = await attend(launcher, rows, [N]);
+    const table = Tensor.from(runtime, ropeTable(T, D, 100), [T, D]);
+    const full = await attend(launcher, rows, [N], KV_HEADS, table);
     const caches = {
       key_cache: Tensor.zeros(runtime, [S, T, KV_HEADS * D]),
       value_cache: Tensor.zeros(runtime, [S, T, KV_HEADS * D]),
     };
     const append = (tape: Tape, from: number, to: number) => {
-      const part = slice(rows, from, to);
-      appendKv(launcher, {
-        k: tape.input(part.k, [to - from, KV_HEADS * D]),
-        v: tape.input(part.v, [to - from, KV_HEADS * D]),
+      const { q, k, v } = slice(rows, from, to);
+      const entries = {
+        qkv: tape.input(sideBySide(to - from, [q, k, v]), [to - from, (HEADS + 2 * KV_HEADS) * D]),
         slot: tape.input(new Uint32Array(to - from).fill(2)),
         position: tape.input(Uint32Array.from({ length: to - from }, (_, i) => from + i)),
-        ...caches,
-      });
+      };
+      appendKv(launcher, { ...entries, table, ...caches }, params);
+      return entries;
     };
     for (let n = prompt - 1; n < N; n++) {
       const tape = new Tape(launcher, { record: false });
-      if (n === prompt - 1) append(tape, 0, prompt);
-      else append(tape, n, n + 1);
-      const q = tape.input(slice(rows, n, n + 1).q, [1, HEADS * D]);
-      const slot = tape.input(Uint32Array.of(2));
-      const length = tape.input(Uint32Array.of(n + 1));
-      const { y } = tape.apply(attentionDecode, { q, ...caches, slot, length }, params);
+      if (n === prompt - 1) append(tape, 0, n);
+      const entry = append(tape, n, n + 1);
+      const { y } = tape.apply(attentionDecode, { ...entry, table, ...caches }, params);
       const there = full.slice(n * HEADS * D, (n + 1) * HEADS * D);
       expect(largestDifference((await y.read()) as Float32Array, there)).toBeLessThan(1e-5);
       tape.release();
     }
-    for (const cache of Object.values(caches)) cache.release();
+    for (const tensor of [table, ...Object.values(caches)]) tensor.release();
   });
 }
 
-test("appendKv writes the named places only", async () => {
+test("appendKv rotates keys and writes the named places only", async () => {
   const [, launcher] = families[0];
-  const { runtime } = launcher;
-  const KV = 6;
-  const k = Tensor.from(
-    runtime,
-    Float32Array.from({ length: 3 * KV }, (_, i) => 1 + i),
-    [3, KV],
-  );
-  const v = Tensor.from(
-    runtime,
-    Float32Array.from({ length: 3 * KV }, (_, i) => -1 - i),
-    [3, KV],
-  );
-  const slot = Tensor.from(runtime, Uint32Array.of(1, 0, 1));
-  const position = Tensor.from(runtime, Uint32Array.of(3, 0, 2));
-  const key_cache = Tensor.zeros(runtime, [2, 4, KV]);
-  const value_cache = Tensor.zeros(runtime, [2, 4, KV]);
-  appendKv(launcher, { k, v, slot, position, key_cache, value_cache });
-  const keys = await key_cache.read();
-  const values = await value_cache.read();
-  const expected = new Float32Array(2 * 4 * KV);
-  [1 * 4 + 3, 0, 1 * 4 + 2].forEach((place, n) => {
-    expected.set(
-      Array.from({ length: KV }, (_, c) => 1 + n * KV + c),
-      place * KV,
+  const tape = new Tape(launcher, { record: false });
+  for (const storage of ["f32", "f16"] as const) {
+    if (storage === "f16" && !launcher.facts.features.has("shader-f16")) continue;
+    const [T, M, half] = [4, 3, D / 2];
+    const { q, k, v } = drawRows(M);
+    const qkv = sideBySide(M, [q, k, v]);
+    const table = ropeTable(T, D, 10);
+    const [source, slot, position] = [
+      [2, 0, 2, 1],
+      [1, 0, 0, 1],
+      [3, 0, 2, 1],
+    ];
+    const cache = () => tape.own(Tensor.zeros(launcher.runtime, [2, T, KV_HEADS * D], "cache", storage));
+    const caches = { key_cache: cache(), value_cache: cache() };
+    const views = {
+      qkv: tape.input(qkv, [M, (HEADS + 2 * KV_HEADS) * D]),
+      table: tape.input(table, [T, D]),
+      source: tape.input(Uint32Array.from(source)),
+      slot: tape.input(Uint32Array.from(slot)),
+      position: tape.input(Uint32Array.from(position)),
+    };
+    appendKv(launcher, { ...views, ...caches }, params);
+    const keys = new Float32Array(2 * T * KV_HEADS * D);
+    const values = new Float32Array(2 * T * KV_HEADS * D);
+    for (const [n, row] of source.entries()) {
+      for (let c = 0; c < KV_HEADS * D; c++) {
+        const at = (slot[n] * T + position[n]) * KV_HEADS * D + c;
+        const from = (row * (HEADS + 2 * KV_HEADS) + HEADS) * D + c;
+        const angle = position[n] * D + (c % half);
+        const other = c % D < half ? -qkv[from + half] : qkv[from - half];
+        keys[at] = qkv[from] * table[angle] + other * table[angle + half];
+        values[at] = qkv[from + KV_HEADS * D];
+      }
+    }
+    const allowed = storage === "f16" ? 2e-3 : 1e-6;
+    expect(largestDifference((await caches.key_cache.read()) as Float32Array, keys)).toBeLessThan(allowed);
+    expect(largestDifference((await caches.value_cache.read()) as Float32Array, values)).toBeLessThan(
+      allowed,
     );
-  });
-  expect(keys).toEqual(expected);
-  expect(values).toEqual(expected.map((value) => (value === 0 ? 0 : -value)));
-  expect(() => appendKv(launcher, { k, v, slot, position, key_cache: k, value_cache })).toThrow(
-    /\[kv_append\]/,
-  );
-  for (const tensor of [k, v, slot, position, key_cache, value_cache]) tensor.release();
+    expect(() => appendKv(launcher, { ...views, ...caches, key_cache: views.qkv }, params)).toThrow(
+      /\[kv_append\]/,
+    );
+  }
+  tape.release();
 });
 
 test("embedding segments group positions by token, in order", () => {

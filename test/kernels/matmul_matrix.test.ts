@@ -39,6 +39,7 @@ const gpuFacts = (precision: MatmulPrecision, more: Partial<DeviceFacts> = {}): 
   maxWorkgroupBytes: 49_152,
   matrixConfigs: CONFIGS,
   matmulPrecision: precision,
+  tuning: {},
   ...more,
 });
 const factsOf = (precision: MatmulPrecision, more?: Partial<DeviceFacts>) =>
