@@ -1,11 +1,16 @@
 #!/usr/bin/env bash
-# The whole campaign on a host with a GPU, under 20 minutes: benchmarks, correctness in both presets, peers, torch.
+# The whole campaign on a host with a GPU, under 20 minutes: correctness in both presets, products, attention, training
+# steps, generation, first steps, scaling, all with torch and WebGPU libraries beside them where these are installed.
 #
 #   bench/hardware.sh [FOLDER]      results go to FOLDER, else to $OUT, else to bench/results/hardware
 #
-# Run it in a checkout after `npm ci` and, for the peers, `npm --prefix bench/peers ci`. Every part has its own time
-# limit, log and result file, so that one which hangs does not lose the rest; parts.csv says how each ended.
-# UNCOUPLE_ADAPTER chooses the adapter (default here: gpu). PARTS="bench torch" runs only parts whose names begin so.
+# Run it in a checkout after `npm ci` and, for the peers, `npm --prefix bench/peers ci` and a Python with torch. Every part
+# has its own time limit, log and result file, which fills row by row, so that one that hangs loses nothing else; parts.csv
+# says how each ended. Afterwards, tables.md and pictures are drawn from all results.
+#   UNCOUPLE_ADAPTER   the adapter (default here: gpu)
+#   PARTS="a b"        only parts whose names begin so
+#   SECONDS_IN_ALL     when to stop (default 1170)
+#   TRIAL=1            small shapes and few tests: runs every part of the script within minutes on any adapter
 set -u
 cd "$(dirname "$0")/.." || exit 1
 out=${1:-${OUT:-bench/results/hardware}}
@@ -13,7 +18,17 @@ mkdir -p "$out" || exit 1
 out=$(cd "$out" && pwd)
 export UNCOUPLE_ADAPTER=${UNCOUPLE_ADAPTER:-gpu}
 export CI=1
+budget=${SECONDS_IN_ALL:-1170}
+# left for tables and pictures
+reserve=20
 failed=0
+results=()
+small=()
+tests=(test/kernels test/model test/optim test/autograd)
+if [ -n "${TRIAL:-}" ]; then
+  small=(--quick)
+  tests=(test/autograd test/optim)
+fi
 echo "part,exit_code,seconds" > "$out/parts.csv"
 
 wanted() {
@@ -23,12 +38,19 @@ wanted() {
   return 1
 }
 
-# part NAME SECONDS COMMAND...: exit codes 124 and 137 mean that it ran out of time
+# part NAME SECONDS COMMAND...: exit codes 124 and 137 mean that it ran out of time, "skipped" that none was left
 part() {
-  local name=$1 limit=$2 start=$SECONDS code
+  local name=$1 limit=$2 start=$SECONDS left=$((budget - reserve - SECONDS)) code
   shift 2
   wanted "$name" || return 0
-  echo "== $name (at most $limit s)"
+  if [ "$left" -lt 10 ]; then
+    echo "== $name: no time left"
+    echo "$name,skipped,0" >> "$out/parts.csv"
+    failed=1
+    return 0
+  fi
+  [ "$limit" -gt "$left" ] && limit=$left
+  echo "== $name (at most $limit s, $SECONDS s gone)"
   timeout --kill-after=5 "$limit" "$@" > "$out/$name.log" 2>&1 < /dev/null
   code=$?
   echo "$name,$code,$((SECONDS - start))" >> "$out/parts.csv"
@@ -43,32 +65,55 @@ part() {
 bench() {
   local name=$1 limit=$2
   shift 2
-  part "$name" "$limit" node bin/uncouple.js bench "$@" --save "$out/$name.json"
+  wanted "$name" || return 0
+  rm -f "$out/$name.json"
+  part "$name" "$limit" node bin/uncouple.js bench "$@" "${small[@]}" --preset "${preset:-fast}" --save "$out/$name.json"
+  [ -f "$out/$name.json" ] && results+=(--from "$out/$name.json")
 }
 
-tests=(test/kernels test/model test/optim test/autograd)
+torch=(--peer torch-eager torch-compiled)
+everybody=(--peer torch-eager torch-compiled tfjs-webgpu jax-js-webgpu onnxruntime-webgpu)
+squares='^(512|1024|2048|4096)x'
+published='^qwen2.5-0.5b'
+
 part build 60 npm run build
 part doctor 30 node bin/uncouple.js doctor --json
-part tune 60 node bin/uncouple.js bench --tune --json --preset fast
-# the figures that matter most come first
-bench bench_training 60 training_step --preset fast
-bench bench_products 120 matmul,linear --preset fast
-bench bench_products_f16 40 matmul --preset fast --matmul f16
-bench bench_products_split 40 matmul --preset fast --matmul split_f16
-bench bench_attention 60 attention --preset fast
-bench bench_rollout 60 rollout --preset fast
-part tests_checked 180 env UNCOUPLE_PRESET=checked npx vitest run "${tests[@]}"
+part tune 60 node bin/uncouple.js bench --tune --preset fast --json
+part tests_checked 150 env UNCOUPLE_PRESET=checked npx vitest run "${tests[@]}"
 part tests_fast 120 env UNCOUPLE_PRESET=fast npx vitest run "${tests[@]}"
-for op in training_step matmul attention; do
-  bench "torch_$op" 60 "$op" --preset fast --repeats 7 --peer torch-eager torch-compiled
-  bench "peers_$op" 45 "$op" --preset fast --repeats 7 --peer tfjs-webgpu jax-js-webgpu onnxruntime-webgpu
-done
-bench bench_checked 60 --preset checked --repeats 7
 
-saved=()
-for file in "$out"/*_*.json; do [ -f "$file" ] && saved+=(--from "$file"); done
-if [ ${#saved[@]} -gt 0 ]; then
-  part page 20 node bin/uncouple.js bench "${saved[@]}" --markdown --svg "$out/page.svg" --roofline "$out/roofline.svg"
+bench products 90 matmul --shape "$squares" --repeats 9 "${torch[@]}"
+bench products_f16 60 matmul --shape "$squares" --matmul f16 --repeats 9 "${torch[@]}"
+bench products_split 60 matmul --shape "$squares" --matmul split_f16 --repeats 9 "${torch[@]}"
+bench attention 60 attention --repeats 9 "${torch[@]}"
+bench training 60 training_step --shape '^(nano|small|tiny)' --repeats 9 "${torch[@]}"
+bench training_mixed 60 training_step --shape '^(nano|small|tiny)' --precision mixed --matmul f16 --repeats 9 "${torch[@]}"
+bench training_published 90 training_step --shape "$published" --repeats 7 "${torch[@]}"
+bench training_published_mixed 90 training_step --shape "$published" --precision mixed --matmul f16 --repeats 7 "${torch[@]}"
+bench rollout_published 60 rollout --shape "$published.* B(1|2|8|64) " --repeats 5
+bench rollout_published_mixed 60 rollout --shape "$published.* B(1|2|8|64) " --precision mixed --matmul f16 --repeats 5
+bench rollout 40 rollout --shape '^(nano|small|tiny)' --repeats 5
+bench first_step 45 first_step
+bench scaling 120 scaling
+bench kernels 90 kernels --repeats 9
+# libraries of browsers last: they are slow, and may take the device with them
+bench peers_products 60 matmul --shape '^(512|1024|2048)x' --repeats 7 "${everybody[@]}"
+bench peers_attention 45 attention --repeats 7 "${everybody[@]}"
+bench peers_training 60 training_step --shape '^(nano|small|tiny)' --repeats 7 "${everybody[@]}"
+preset=checked bench checked 60 matmul,attention,training_step --shape '^(1024x1024|N|nano|small|tiny)' --repeats 7
+
+# of a measurement that two parts have, tables take the first: that with the most libraries beside it
+ordered=()
+for ((at = ${#results[@]} - 1; at > 0; at -= 2)); do ordered+=(--from "${results[at]}"); done
+if [ ${#ordered[@]} -gt 0 ]; then
+  budget=$((SECONDS + 2 * reserve))
+  part tables 20 node bin/uncouple.js bench "${ordered[@]}" --markdown --save "$out/all.json" \
+    --svg "$out/page.svg" --roofline "$out/roofline.svg" --curves "$out/curves.svg"
+  [ -f "$out/tables.log" ] && grep '^|' "$out/tables.log" > "$out/tables.md"
 fi
-echo "results: $out"
+cat << TEXT
+results: $out
+Into the repository: node bin/uncouple.js bench --from $out/all.json --save
+Into the texts, from bench/results: see docs/performance.md
+TEXT
 exit "$failed"

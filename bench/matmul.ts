@@ -5,9 +5,10 @@ import { matmul } from "../src/kernels/matmul.js";
 import { chooseMatrixTile } from "../src/kernels/matrix_plan.js";
 import type { OpDefinition } from "../src/kernels/op.js";
 import type { BenchRow } from "../src/report/bench_rows.js";
+import { normals } from "./draws.js";
 import type { Effort } from "./measure.js";
 import { benchDimensions, type ShapeScale } from "./op_shapes.js";
-import { normals, type OpenOp, openOp } from "./open_op.js";
+import { type OpenOp, openOp } from "./open_op.js";
 import { launchFigures } from "./ops.js";
 import { type AnyPeer, peerEntries } from "./peers.js";
 import { type Contestant, race } from "./race.js";
@@ -97,10 +98,12 @@ export async function benchProduct(bench: MatmulBench, sizes: ProductCase): Prom
     release: () => {},
   });
   const rivals = peerEntries(bench.peers, async (peer) => {
-    const work = await peer.matmul({ ...sizes, a, b });
+    const precision = dtype === "f16" && peer.half ? "f16" : "f32";
+    const work = await peer.matmul({ ...sizes, a, b, precision });
     return {
       work,
-      check: async () => productMismatch(sizes, a, b, await work.result()),
+      check: async () => productMismatch(sizes, a, b, await work.result(), precision),
+      figures: async () => ({ dtype: precision }),
       release: () => work.release(),
     };
   });

@@ -1,8 +1,9 @@
 /** Checks an op's results against its float64 reference: whole, or a few entries of the token axis where these stand alone. */
 import { Random } from "../src/core/random.js";
 import type { OpDefinition, ReferenceArrays, Scalars } from "../src/kernels/op.js";
+import { normals } from "./draws.js";
 import type { OpShape } from "./op_shapes.js";
-import { inputScalars, normals, type OpenOp, type OpInputs } from "./open_op.js";
+import { inputScalars, type OpenOp, type OpInputs } from "./open_op.js";
 
 /** The entries of axis N that the reference computes, in ascending order; all when undefined. */
 export interface CheckedPart {

@@ -4,6 +4,7 @@ import type { DeviceFacts } from "../src/gpu/runtime.js";
 import { embeddingSegments, ropeTable } from "../src/kernels/index.js";
 import type { Cost, OpDefinition, ReferenceArrays, Scalars } from "../src/kernels/op.js";
 import { presetConfig } from "../src/model/config.js";
+import { fillRepeated } from "./draws.js";
 
 export type BenchDraw = (random: Random, sizes: Scalars, drawn: ReferenceArrays) => ArrayLike<number>;
 
@@ -69,6 +70,7 @@ function dimensionsOf(name: string, N: number, T: number, V: number): Dimensions
   return { name, N, T, C, H, Kv, D: C / H, F, V };
 }
 
+const drawn = (count: number, draw: () => number) => fillRepeated(new Float64Array(count), draw);
 const fill = (count: number, value: (index: number) => number) =>
   Array.from({ length: count }, (_, i) => value(i));
 const logProb: BenchDraw = (random, sizes) => fill(sizes.N, () => -2 * random.uniform());
@@ -122,6 +124,15 @@ const SHAPES: Readonly<Record<string, (model: Dimensions) => OpShape | readonly 
       },
     };
   },
+  gated_mlp: ({ N, C, F }) => ({
+    sizes: { N, C, F, F2: 2 * F },
+    rowsApart: true,
+    // such weights as keep every sum near 1
+    draw: {
+      gate_up: (random, { F2 }) => drawn(F2 * C, () => random.normal() / Math.sqrt(C)),
+      down: (random) => drawn(F * C, () => random.normal() / Math.sqrt(F)),
+    },
+  }),
   gather_rows: ({ N, C }) => ({
     sizes: { N, C, R: N / 2 },
     draw: { index: () => fill(N / 2, (r) => 2 * r) },
@@ -140,6 +151,10 @@ const SHAPES: Readonly<Record<string, (model: Dimensions) => OpShape | readonly 
       target: (random, sizes) => fill(sizes.N, () => random.integer(V)),
     },
   }),
+  norm_linear: ({ N, C, F, H, Kv, D }) => [
+    { sizes: { N, I: C, O: (H + 2 * Kv) * D }, rowsApart: true },
+    { sizes: { N, I: C, O: 2 * F }, rowsApart: true },
+  ],
   policy_loss: ({ N }) => ({
     sizes: { N: 4 * N },
     params: { beta: 0.1 },
@@ -175,14 +190,17 @@ const SHAPES: Readonly<Record<string, (model: Dimensions) => OpShape | readonly 
  * @returns none for an op with integer inputs that has no entry
  */
 export function opShapes(op: OpDefinition, scale: ShapeScale): OpShape[] {
-  const shapes = benchDimensions(scale).flatMap(
-    (model) => SHAPES[op.name]?.(model) ?? declaredShape(op, model),
-  );
+  const shapes = benchDimensions(scale).flatMap((model) => shapesIn(op, model));
   const seen = new Set<string>();
   return shapes.filter((shape) => {
     const label = shapeLabel(shape);
     return !seen.has(label) && seen.add(label);
   });
+}
+
+/** Shapes of an op inside a model of these widths. */
+export function shapesIn(op: OpDefinition, model: Dimensions): readonly OpShape[] {
+  return [SHAPES[op.name]?.(model) ?? declaredShape(op, model)].flat();
 }
 
 function declaredShape(op: OpDefinition, model: Dimensions): OpShape[] {

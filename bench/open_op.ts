@@ -13,6 +13,7 @@ import {
   type Scalars,
   shapeOf,
 } from "../src/kernels/op.js";
+import { normals } from "./draws.js";
 import { gpuTimes, type Work } from "./measure.js";
 import type { OpShape } from "./op_shapes.js";
 
@@ -53,7 +54,7 @@ export function openOp(launcher: Launcher, op: OpDefinition, given: OpInputs): O
   const inputNames = Object.keys(tensors);
   const scalars = inputScalars(op, given, launcher.facts);
   const upstream: Record<string, Float64Array> = {};
-  const hasKernels = isDifferentiable(op) && !op.passes;
+  const hasKernels = hasBackward(op);
   for (const [name, spec] of Object.entries({ ...op.outputs, ...op.saved })) {
     tensors[name] = Tensor.empty(runtime, shapeOf(op, name, spec, scalars), spec.dtype, name);
     if (!hasKernels || spec.dtype !== "f32" || !op.outputs[name]) continue;
@@ -64,14 +65,23 @@ export function openOp(launcher: Launcher, op: OpDefinition, given: OpInputs): O
   const forwardViews: Record<string, ArrayView> = { ...tensors };
   if (hasKernels) {
     for (const name of inputNames) {
-      if (op.inputs[name].dtype !== "f32" || given.constant.includes(name)) continue;
+      if (op.inputs[name].dtype !== "f32" || given.constant.includes(name) || op.passes?.[name]) continue;
       tensors[`d_${name}`] = Tensor.empty(runtime, tensors[name].shape, "f32", `d_${name}`);
     }
   }
-  const workOf = (plan: Plan, views: Readonly<Record<string, ArrayView>>): Work => {
+  const workOf = (
+    plan: Plan,
+    views: Readonly<Record<string, ArrayView>>,
+    starts: Readonly<Record<string, string>> = {},
+  ): Work => {
+    // gradients that begin as an output's; further calls add to what is there, which takes as long
+    const begun = Object.entries(starts).filter(([input]) => tensors[`d_${input}`]);
+    const accumulate = new Set(begun.map(([input]) => `d_${input}`));
     const work: Work = {
       async run(calls) {
-        for (let call = 0; call < calls; call++) launcher.runPlan(op, plan, views, scalars);
+        for (const [input, output] of begun)
+          runtime.copy(tensors[`d_${output}`].range, tensors[`d_${input}`].range);
+        for (let call = 0; call < calls; call++) launcher.runPlan(op, plan, views, scalars, accumulate);
         await runtime.finish();
       },
       gpuTimes: (calls) => gpuTimes(runtime, work, calls),
@@ -84,13 +94,18 @@ export function openOp(launcher: Launcher, op: OpDefinition, given: OpInputs): O
     inputs: given.arrays,
     upstream,
     forward: workOf(op.forward, forwardViews),
-    backward: hasKernels ? workOf(op.backward as Plan, tensors) : undefined,
+    backward: hasKernels ? workOf(op.backward as Plan, tensors, op.starts) : undefined,
     read: async (name) => tensors[name] && Float64Array.from(await tensors[name].read()),
     setUpstream: (name, values) => tensors[`d_${name}`].upload(Float32Array.from(values)),
     release: () => {
       for (const tensor of Object.values(tensors)) tensor.release();
     },
   };
+}
+
+/** Gradients that are an output's gradient as it is take no kernel. */
+function hasBackward(op: OpDefinition): boolean {
+  return isDifferentiable(op) && !(Array.isArray(op.backward) && op.backward.length === 0);
 }
 
 /** Sizes of all axes, params and what follows from them. */
@@ -121,19 +136,4 @@ export function drawInputs(op: OpDefinition, shape: OpShape): OpInputs {
     arrays[name] = Float64Array.from(values, spec.dtype === "f32" ? Math.fround : Number);
   }
   return { arrays, sizes, params, constant: shape.constant ?? [] };
-}
-
-/** Length of the drawn stretch that longer arrays repeat: a prime, so that no two rows are alike. */
-const STRETCH = 65_521;
-
-/** Standard normal numbers; drawing each of a hundred million would take longer than all measurements. */
-export function normals(label: string, count: number): Float64Array {
-  const random = Random.of(7, label);
-  const values = new Float64Array(count);
-  const drawn = Math.min(count, STRETCH);
-  for (let i = 0; i < drawn; i++) values[i] = random.normal();
-  for (let filled = drawn; filled < count; filled += STRETCH) {
-    values.set(values.subarray(0, Math.min(STRETCH, count - filled)), filled);
-  }
-  return values;
 }

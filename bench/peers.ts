@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import type { ProductCase } from "./matmul.js";
 import type { Work } from "./measure.js";
+import type { Precision } from "./precision.js";
 import type { Contestant, Entry } from "./race.js";
 import type { TrainingProblem } from "./workloads.js";
 
@@ -20,14 +21,23 @@ export interface AttentionProblem {
   readonly v: Float32Array;
 }
 
+/** A product of f32 matrices, which count as f16 where `precision` says so. */
+export interface ProductProblem extends ProductCase {
+  readonly a: Float32Array;
+  readonly b: Float32Array;
+  readonly precision: "f32" | "f16";
+}
+
 /** An open peer. Each operation uploads its inputs; what a library does not have throws. */
 export interface Peer {
   readonly name: string;
   readonly version: string;
+  /** Takes part in half precision too; others are given problems in f32. */
+  readonly half?: boolean;
   /** y [M, N]; both matrices row-major. */
-  matmul(product: ProductCase & { readonly a: Float32Array; readonly b: Float32Array }): Promise<PeerWork>;
+  matmul(product: ProductProblem): Promise<PeerWork>;
   attention(problem: AttentionProblem): Promise<PeerWork>;
-  trainingStep(problem: TrainingProblem): Promise<PeerTraining>;
+  trainingStep(problem: TrainingProblem & { readonly precision: Precision }): Promise<PeerTraining>;
   close(): Promise<void>;
 }
 

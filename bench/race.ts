@@ -106,7 +106,8 @@ function watched(work: Work, onFailure: () => void): Work {
   };
 }
 
-function reasonOf(error: unknown): string {
+/** First line of what an error says. */
+export function reasonOf(error: unknown): string {
   return error instanceof Error ? error.message.split("\n")[0] || error.name : String(error);
 }
 

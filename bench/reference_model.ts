@@ -28,10 +28,12 @@ export function referenceLogProbs(
 ): Float64Array {
   const { hidden_size: C, num_attention_heads: heads, num_key_value_heads: kv_heads } = config;
   const D = C / heads;
-  const named = new Map(
-    weights.map(({ name, shape, data }) => [name, { values: Float64Array.from(data), shape }]),
-  );
-  const get = (name: string) => named.get(name) as Value;
+  const named = new Map(weights.map((weight) => [weight.name, weight]));
+  // one by one: all weights of a published model in float64 would fill gigabytes
+  const get = (name: string): Value => {
+    const { shape, data } = named.get(name) as TrainingProblem["weights"][number];
+    return { values: Float64Array.from(data), shape };
+  };
   const perToken = (value: (t: number) => number): Value => ({
     values: Float64Array.from({ length: T }, (_, t) => value(t)),
     shape: [T],

@@ -1,6 +1,7 @@
 /** Generation: milliseconds of one decode step of a batch, prompts left out, by the difference of two lengths. */
 import { FlatParameters } from "../src/autograd/flat_parameters.js";
 import { Tape } from "../src/autograd/tape.js";
+import { DeviceError } from "../src/core/errors.js";
 import type { Runtime } from "../src/gpu/runtime.js";
 import type { Launcher } from "../src/kernels/launch.js";
 import { type Generation, type GenerationRequest, Generator } from "../src/model/generate.js";
@@ -9,17 +10,17 @@ import { storedShapes } from "../src/model/parameters.js";
 import { Qwen2Model } from "../src/model/qwen2.js";
 import type { BenchRow } from "../src/report/bench_rows.js";
 import { type Effort, spread, wallTime } from "./measure.js";
+import { allowedLogProb, type Precision, programDtype } from "./precision.js";
+import { reasonOf } from "./race.js";
 import { trainingProblem, type Workload } from "./workloads.js";
 
 export interface RolloutBench {
   readonly launcher: Launcher;
   readonly adapter: string;
+  readonly precision: Precision;
   readonly effort: Effort;
   readonly quick: boolean;
 }
-
-/** Nats by which a sampled token's log-probability may differ from the full pass over its sequence. */
-const ALLOWED = 2e-3;
 
 /** Sequences decoded side by side. */
 export function rolloutBatches(quick: boolean, isSoftware: boolean): readonly number[] {
@@ -44,9 +45,12 @@ export function rolloutCases(quick: boolean, isSoftware: boolean): RolloutCase[]
   return rolloutBatches(quick, isSoftware).map((batch) => ({ batch, prompt, steps }));
 }
 
-/** One row: the batch decodes `steps` tokens for each sequence after a prompt. */
+/**
+ * One row: the batch decodes `steps` tokens for each sequence after a prompt.
+ * @throws DeviceError when the device is lost
+ */
 export async function benchRollout(
-  { launcher, adapter, effort, quick }: RolloutBench,
+  { launcher, adapter, precision, effort, quick }: RolloutBench,
   workload: Workload,
   one: RolloutCase,
 ): Promise<BenchRow> {
@@ -58,11 +62,14 @@ export async function benchRollout(
     direction: "decode" as const,
     shape: rolloutLabel(workload, one),
     implementation: "uncouple",
-    dtype: "f32",
+    dtype: programDtype(launcher.facts, precision),
     adapter,
   };
   const problem = trainingProblem(workload);
-  const parameters = new FlatParameters(runtime, storedShapes(config), { requiresGrad: false });
+  const parameters = new FlatParameters(runtime, storedShapes(config), {
+    requiresGrad: false,
+    half: precision === "mixed",
+  });
   for (const { name, data } of problem.weights) parameters.load(name, data);
   const model = new Qwen2Model(launcher, config, parameters);
   const generator = new Generator(model);
@@ -74,7 +81,8 @@ export async function benchRollout(
     generator.generate(requests, { temperature: 1, maxNewTokens, endTokens: [], seed: 5 });
   try {
     const generations = await generate(1 + steps);
-    const error = await mismatch(model, requests, generations);
+    const allowed = allowedLogProb(launcher.facts, precision);
+    const error = await mismatch(model, requests, generations, allowed);
     if (error) return { ...row, error };
     const rounds = quick ? 3 : Math.min(effort.repeats, 9);
     const samples = await decodeSamples(generate, steps, rounds);
@@ -91,6 +99,9 @@ export async function benchRollout(
       bytesLive: runtime.buffers.liveBytes,
       bytesPeak: runtime.buffers.peakBytes,
     };
+  } catch (error) {
+    if (error instanceof DeviceError) throw error;
+    return { ...row, error: reasonOf(error) };
   } finally {
     generator.release();
     model.release();
@@ -120,23 +131,24 @@ async function launches(runtime: Runtime, run: () => Promise<unknown>): Promise<
   return runtime.counters.dispatches - before;
 }
 
-/** Log-probabilities recorded while decoding against those of one full pass over prompt and answer. */
+/** Log-probabilities recorded while decoding against those of one full pass over prompt and answer; `allowed` in nats. */
 async function mismatch(
   model: Qwen2Model,
   requests: readonly GenerationRequest[],
   generations: readonly Generation[],
+  allowed: number,
 ): Promise<string | undefined> {
   const [request] = requests;
   const [{ tokens, logProbs }] = generations;
   const sequence = [...request.prompt, ...tokens.slice(0, -1)];
-  const tape = new Tape(model.launcher, { record: false });
+  const tape = new Tape(model.launcher, { record: false, activations: model.activations });
   const hidden = model.hidden(tape, model.batch(tape, packSequences([sequence])));
   const places = Uint32Array.from(tokens, (_, t) => request.prompt.length - 1 + t);
   const { log_prob } = model.score(tape, hidden, places, Uint32Array.from(tokens));
   const expected = await log_prob.read();
   tape.release();
   for (let t = 0; t < tokens.length; t++) {
-    if (!(Math.abs(logProbs[t] - expected[t]) <= ALLOWED))
+    if (!(Math.abs(logProbs[t] - expected[t]) <= allowed))
       return `wrong log-probability of token ${t}: got ${logProbs[t]}, expected ${expected[t]} as in one full pass`;
   }
   return undefined;

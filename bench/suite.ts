@@ -1,17 +1,21 @@
-/** The whole benchmark in its order: peaks, every op, training steps, generation. */
+/** The whole benchmark in its order: peaks, every op, training steps, generation, first steps, scaling. */
 import { DeviceError } from "../src/core/errors.js";
 import type { Launcher } from "../src/kernels/index.js";
 import { allOps, type OpDefinition } from "../src/kernels/index.js";
 import { type BenchRow, withShares } from "../src/report/bench_rows.js";
 import { attentionRivals } from "./attention.js";
+import { benchFirstStep, type FirstStepBench } from "./first_step.js";
 import { benchProduct, productLabel, productsFor } from "./matmul.js";
 import type { Effort } from "./measure.js";
 import { benchOp } from "./ops.js";
 import { benchHalfPeaks, benchPeaks } from "./peaks.js";
 import type { AnyPeer } from "./peers.js";
+import { type Precision, programDtype } from "./precision.js";
 import { benchRollout, rolloutCases, rolloutLabel } from "./rollout.js";
+import { benchScalingPoint, scalingPoints } from "./scaling.js";
+import { benchMemoryPoint, memoryPoints } from "./scaling_memory.js";
 import { benchTrainingStep } from "./training_step.js";
-import { benchWorkloads, workloadLabel } from "./workloads.js";
+import { benchWorkloads, type Workload, workloadLabel } from "./workloads.js";
 
 export interface Suite {
   readonly launcher: Launcher;
@@ -19,7 +23,11 @@ export interface Suite {
   readonly adapter: string;
   readonly peers: readonly AnyPeer[];
   readonly quick: boolean;
+  /** Of whole programs. */
+  readonly precision: Precision;
   readonly effort: Effort;
+  /** How processes open the adapter that train from their start. */
+  readonly firstStep: Pick<FirstStepBench, "job" | "env">;
   /** Whether rows of this op, or of this shape, are wanted. */
   readonly wantsOp: (name: string) => boolean;
   readonly wantsShape: (shape: string) => boolean;
@@ -29,9 +37,12 @@ export interface Suite {
   readonly onRows?: (rows: readonly BenchRow[]) => Promise<void>;
 }
 
+/** What is measured beside ops. */
+export const PROGRAMS: readonly string[] = ["peak", "training_step", "rollout", "first_step", "scaling"];
+
 /** Everything that a filter can choose: ops by name, and the measurements of whole programs. */
 export function benchNames(): string[] {
-  return ["peak", ...allOps().map(({ name }) => name), "training_step", "rollout"];
+  return [...allOps().map(({ name }) => name), ...PROGRAMS];
 }
 
 /** All rows that are wanted, and the peaks. @throws DeviceError when the device is lost */
@@ -54,6 +65,8 @@ async function* measurements(suite: Suite): AsyncGenerator<readonly BenchRow[]> 
   }
   if (wantsOp("training_step")) yield* trainingSteps(suite);
   if (wantsOp("rollout")) yield* rollouts(suite);
+  if (wantsOp("first_step")) yield* firstSteps(suite);
+  if (wantsOp("scaling")) yield* scaling(suite);
   yield await halfPeaks(suite);
 }
 
@@ -74,8 +87,12 @@ function opRows(suite: Suite, op: OpDefinition): Promise<BenchRow[]> {
   return benchOp({ ...suite, scale: { facts: launcher.facts, quick }, wants: wantsShape }, op, rivals);
 }
 
+function workloads({ quick, launcher }: Suite): Workload[] {
+  return benchWorkloads(quick, launcher.facts.isSoftware);
+}
+
 async function* trainingSteps(suite: Suite): AsyncGenerator<readonly BenchRow[]> {
-  for (const workload of benchWorkloads(suite.quick)) {
+  for (const workload of workloads(suite)) {
     if (!suite.wantsShape(workloadLabel(workload))) continue;
     suite.onProgress(`training step ${workloadLabel(workload)}`);
     yield await benchTrainingStep(suite, workload);
@@ -83,13 +100,39 @@ async function* trainingSteps(suite: Suite): AsyncGenerator<readonly BenchRow[]>
 }
 
 async function* rollouts(suite: Suite): AsyncGenerator<readonly BenchRow[]> {
-  for (const workload of benchWorkloads(suite.quick)) {
+  for (const workload of workloads(suite)) {
     for (const one of rolloutCases(suite.quick, suite.launcher.facts.isSoftware)) {
       const label = rolloutLabel(workload, one);
       if (!suite.wantsShape(label)) continue;
       suite.onProgress(`rollout ${label}`);
       yield [await benchRollout(suite, workload, one)];
     }
+  }
+}
+
+/** Of small models: a published one takes its time to draw and upload weights, and its step says nothing on compilation. */
+async function* firstSteps(suite: Suite): AsyncGenerator<readonly BenchRow[]> {
+  const { launcher, adapter, quick, precision, firstStep } = suite;
+  const dtype = programDtype(launcher.facts, precision);
+  for (const workload of workloads(suite).filter(({ name }) => !name.startsWith("qwen"))) {
+    const label = workloadLabel(workload);
+    if (!suite.wantsShape(label)) continue;
+    suite.onProgress(`first step ${label}`);
+    yield [await benchFirstStep({ adapter, dtype, quick, ...firstStep }, workload)];
+  }
+}
+
+/** Ascending sizes: one that does not fit into memory loses no smaller one. */
+async function* scaling(suite: Suite): AsyncGenerator<readonly BenchRow[]> {
+  const { launcher, adapter, quick, wantsShape, onProgress } = suite;
+  const { isSoftware } = launcher.facts;
+  for (const point of memoryPoints(quick, isSoftware).filter(({ label }) => wantsShape(label))) {
+    onProgress(`scaling ${point.label}`);
+    yield [await benchMemoryPoint(launcher, adapter, point)];
+  }
+  for (const point of scalingPoints(quick, isSoftware).filter(({ label }) => wantsShape(label))) {
+    onProgress(`scaling ${point.label}`);
+    yield await benchScalingPoint(suite, point);
   }
 }
 

@@ -7,6 +7,7 @@ import {
   parameterCount,
   parameterShapes,
 } from "../src/model/parameters.js";
+import { fillRepeated } from "./draws.js";
 
 export interface Workload {
   readonly name: string;
@@ -45,19 +46,29 @@ export interface TrainingProblem {
   };
 }
 
-const SIZES = {
-  tiny: { preset: "nano", V: 64, B: 2, T: 16 },
-  nano: { preset: "nano", V: 512, B: 8, T: 128 },
-  small: { preset: "small", V: 2048, B: 4, T: 256 },
-} as const;
+const PUBLISHED = "qwen2.5-0.5b";
 
-/** `nano` and `small`; a quick run has `tiny`, nano's layers on 32 tokens. */
-export function benchWorkloads(quick: boolean): Workload[] {
-  const names = quick ? (["tiny"] as const) : (["nano", "small"] as const);
-  return names.map((name) => {
-    const { preset, V, B, T } = SIZES[name];
-    return { name, config: presetConfig(preset, V), B, T };
-  });
+/**
+ * `nano` and `small`, and on a GPU the published model of half a billion parameters; a quick run has nano's layers on 32
+ * tokens and one layer of the published width.
+ */
+export function benchWorkloads(quick: boolean, isSoftware: boolean): Workload[] {
+  if (quick) {
+    return [
+      { name: "tiny", config: presetConfig("nano", 64), B: 2, T: 16 },
+      {
+        name: `${PUBLISHED}-layer`,
+        config: presetConfig(PUBLISHED, 1024, { num_hidden_layers: 1 }),
+        B: 1,
+        T: 16,
+      },
+    ];
+  }
+  const own: Workload[] = [
+    { name: "nano", config: presetConfig("nano", 512), B: 8, T: 128 },
+    { name: "small", config: presetConfig("small", 2048), B: 4, T: 256 },
+  ];
+  return isSoftware ? own : [...own, { name: PUBLISHED, config: presetConfig(PUBLISHED), B: 4, T: 512 }];
 }
 
 /** `nano B8 T128`, as rows name it. */
@@ -72,8 +83,8 @@ export function trainingProblem({ name, config, B, T }: Workload): TrainingProbl
     const isVector = shape.length === 1;
     const start = isVector && !name.endsWith("bias") ? 1 : 0;
     const spread = isVector ? 0 : config.initializer_range;
-    const draw = () => start + spread * random.normal();
-    return { name, shape, data: Float32Array.from({ length: elementCount(shape) }, draw) };
+    const data = fillRepeated(new Float32Array(elementCount(shape)), () => start + spread * random.normal());
+    return { name, shape, data };
   });
   const tokens = new Uint32Array(B * T);
   const targets = new Uint32Array(B * T);

@@ -41,6 +41,7 @@ export async function open({ variant }) {
   });
   return {
     name: `torch-${variant}-${hello.device}`,
+    half: true,
     version: hello.version,
     async matmul({ a, b, ...sizes }) {
       const request = { command: "matmul", ...sizes, a: await upload(a), b: await upload(b) };

@@ -1,7 +1,8 @@
 """The PyTorch peer of `uncouple bench`: one JSON request a line on stdin, one JSON answer a line on stdout.
 
-Everything is float32 without TF32, as in the implementations it is compared with. Arrays come and go as raw
-little-endian files. The first argument says `eager` or `compiled`.
+Float32 is without TF32, as in the implementations it is compared with; products in f16 and training in mixed precision
+(autocast and a gradient scaler) are for those that do the same. Arrays come and go as raw little-endian files. The first
+argument says `eager` or `compiled`.
 """
 
 import json
@@ -74,6 +75,8 @@ def matmul(request):
     M, N, K = request["M"], request["N"], request["K"]
     a = read_floats(request["a"], (K, M) if request["transposeA"] else (M, K))
     b = read_floats(request["b"], (N, K) if request["transposeB"] else (K, N))
+    if request["precision"] == "f16":
+        a, b = a.half(), b.half()
 
     def product(a, b):
         left = a.t() if request["transposeA"] else a
@@ -137,6 +140,10 @@ class Training:
             eps=settings["epsilon"],
         )
         self.loss = compiled(self.forward)
+        self.mixed = request["precision"] == "mixed"
+        # only CUDA has both fast f16 and a scaler for it
+        self.half = torch.float16 if DEVICE.type == "cuda" else torch.bfloat16
+        self.scaler = torch.cuda.amp.GradScaler(enabled=self.mixed and DEVICE.type == "cuda")
 
     def norm(self, x, name):
         scale = torch.rsqrt(x.square().mean(-1, keepdim=True) + self.config["epsilon"])
@@ -171,9 +178,11 @@ class Training:
 
     def step(self):
         self.optimizer.zero_grad(set_to_none=True)
-        loss = self.loss()
-        loss.backward()
-        self.optimizer.step()
+        with torch.autocast(DEVICE.type, dtype=self.half, enabled=self.mixed):
+            loss = self.loss()
+        self.scaler.scale(loss).backward()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
         return loss.detach()
 
     def run(self, calls):

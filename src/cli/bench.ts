@@ -2,18 +2,29 @@
 import { Option } from "@commander-js/extra-typings";
 import type { Effort } from "../../bench/measure.js";
 import { PEER_NAMES } from "../../bench/peers.js";
-import { benchNames, runSuite } from "../../bench/suite.js";
+import type { Precision } from "../../bench/precision.js";
+import { benchNames, PROGRAMS, runSuite } from "../../bench/suite.js";
 import { CheckError, ConfigError } from "../core/errors.js";
+import { checkHalf } from "../gpu/device_facts.js";
 import { selfTest } from "../gpu/self_test.js";
 import { readJsonFile } from "../host/json_file.js";
 import { Launcher } from "../kernels/index.js";
 import { compareWithBaseline, describeSlower, parsePercentage } from "../report/bench_baseline.js";
-import { type BenchReport, type BenchRow, parseBenchReport, rowKey } from "../report/bench_rows.js";
-import { type OutputOptions, printRows, saveReport, writeReport } from "./bench_output.js";
+import {
+  type BenchReport,
+  mergeReports,
+  parseBenchReport,
+  runReport,
+  withRows,
+} from "../report/bench_report.js";
+import type { BenchRow } from "../report/bench_rows.js";
+import { type OutputOptions, printReport, writeReport } from "./bench_output.js";
 import { benchPassport } from "./bench_passport.js";
 import { openBenchPeers } from "./bench_peers.js";
+import { saveReport } from "./bench_save.js";
 import { type CliContext, gpuCommand, type Register } from "./options.js";
 import { type GpuOptions, type GpuSession, withGpu } from "./session.js";
+import { precisionOption } from "./train_options.js";
 import { noTuneOption, tuningLine, tuningTable } from "./tuning.js";
 
 export interface BenchOptions extends GpuOptions, OutputOptions {
@@ -23,6 +34,7 @@ export interface BenchOptions extends GpuOptions, OutputOptions {
   readonly peer?: readonly string[];
   readonly quick?: true;
   readonly repeats?: number;
+  readonly precision?: Precision;
   readonly from?: readonly string[];
   readonly baseline?: string;
   readonly failAbove: number;
@@ -32,7 +44,7 @@ export const register: Register = (program, context) => {
   gpuCommand(program, "bench", "Check every kernel against its reference and measure it.")
     .argument(
       "[op]",
-      "only ops whose name contains this, or one of several: matmul,attention; also training_step, rollout",
+      "only ops whose name contains this, or one of several: matmul,attention; also kernels (all ops), training_step, rollout, first_step, scaling",
     )
     .option("--filter <text>", "the same as [op]")
     .addOption(
@@ -44,6 +56,7 @@ export const register: Register = (program, context) => {
     .addOption(
       new Option("--peer <names...>", "only these of them").choices(PEER_NAMES).implies({ peers: true }),
     )
+    .addOption(precisionOption())
     .option(
       "--tune",
       "measure again which kernels suit this adapter, keep the result; without [op], stop there",
@@ -54,14 +67,23 @@ export const register: Register = (program, context) => {
     .option("--json", "print the rows as one JSON array")
     .addOption(new Option("--csv", "print the rows as CSV").conflicts("json"))
     .addOption(new Option("--markdown", "print the rows as a Markdown table").conflicts(["json", "csv"]))
-    .option("--save [path]", "write rows and passport as JSON; default: bench/results/, by adapter")
+    .option(
+      "--save [path]",
+      "put rows and passports into a JSON file, in place of older ones; default: bench/results/, by adapter",
+    )
     .option("--svg <path>", "write a page of results as SVG")
     .option("--roofline <path>", "write the roofline picture as SVG")
+    .option("--curves <path>", "write the curves of op scaling as SVG")
+    .addOption(
+      new Option("--into <file>", "put tables between the marks of a Markdown text (repeatable)").argParser(
+        collect,
+      ),
+    )
     .addOption(
       new Option(
         "--from <file>",
         "take the rows of a saved benchmark, measure nothing (repeatable)",
-      ).argParser((file, before: string[] | undefined) => [...(before ?? []), file]),
+      ).argParser(collect),
     )
     .option("--baseline <file>", "compare with a saved benchmark; exit with 5 when a row is slower")
     .addOption(
@@ -73,6 +95,10 @@ export const register: Register = (program, context) => {
       await bench({ ...options, filter: op ?? options.filter }, context);
     });
 };
+
+function collect(value: string, before: string[] | undefined): string[] {
+  return [...(before ?? []), value];
+}
 
 function readCount(text: string): number {
   const count = Number(text);
@@ -104,8 +130,8 @@ async function bench(options: BenchOptions, context: CliContext): Promise<void> 
         )
       : chosenRows(await readReports(options.from), options);
   const comparison = baseline && compareWithBaseline(report.rows, baseline.rows, options.failAbove);
-  if (comparison) report = { ...report, rows: [...comparison.rows] };
-  printRows(report, options, terminal);
+  if (comparison) report = { ...report, rows: comparison.rows };
+  printReport(report, options, terminal);
   await writeReport(report, options, terminal);
   failOnWrongResults(report.rows);
   if (!comparison) return;
@@ -134,19 +160,14 @@ async function readReport(file: string): Promise<BenchReport> {
   return parseBenchReport(await readJsonFile(file), file);
 }
 
-/** Several files as one report; a measurement that two of them have is taken from the first, as is the passport. */
+/** Several files as one report; a measurement that two of them have is taken from the first. */
 async function readReports(files: readonly string[]): Promise<BenchReport> {
-  const reports = await Promise.all(files.map(readReport));
-  const rows = new Map<string, BenchRow>();
-  for (const row of reports.flatMap((report) => report.rows)) {
-    if (!rows.has(rowKey(row))) rows.set(rowKey(row), row);
-  }
-  return { ...reports[0], rows: [...rows.values()] };
+  return mergeReports(await Promise.all(files.map(readReport)));
 }
 
 function chosenRows(report: BenchReport, options: BenchOptions): BenchReport {
   const wants = rowFilter(options, [...new Set(report.rows.map(({ op }) => op))]);
-  return { ...report, rows: report.rows.filter(wants) };
+  return withRows(report, report.rows.filter(wants));
 }
 
 /** Peaks always stay: shares and pictures need them. */
@@ -159,13 +180,15 @@ function rowFilter(options: BenchOptions, names: readonly string[]) {
 /** @throws ConfigError when nothing has such a name */
 function nameFilter({ filter = "" }: BenchOptions, names: readonly string[]): (name: string) => boolean {
   const parts = filter.split(",").map((part) => part.trim());
-  const unknown = parts.find((part) => !names.some((name) => name.includes(part)));
+  const isNamed = (name: string, part: string) =>
+    part === "kernels" ? !PROGRAMS.includes(name) : name.includes(part);
+  const unknown = parts.find((part) => !names.some((name) => isNamed(name, part)));
   if (unknown !== undefined) {
     throw new ConfigError(
-      `[bench] no op of this name: got "${unknown}", expected a part of one of ${names.join(", ")}. Correct the filter.`,
+      `[bench] no op of this name: got "${unknown}", expected kernels (all ops) or a part of one of ${names.join(", ")}. Correct the filter.`,
     );
   }
-  return (name) => parts.some((part) => name.includes(part));
+  return (name) => parts.some((part) => isNamed(name, part));
 }
 
 async function measureAll(
@@ -191,24 +214,46 @@ async function measureAll(
     budgetMs: quick ? 2000 : 10_000,
   };
   const passport = await benchPassport(session, options, context, clock);
+  const { choice, runtime } = session;
+  const { precision = "f32" } = options;
+  if (precision === "mixed") checkHalf(runtime.facts);
   const { peers, close } = await openBenchPeers(session, options, context);
   try {
     const rows = await runSuite({
       launcher,
-      adapter: session.choice.driver || session.choice.device,
+      adapter: adapterName(choice),
       peers,
       quick,
+      precision,
       effort,
+      firstStep: {
+        env: context.env,
+        job: {
+          adapter: choice.requested,
+          preset: options.preset,
+          cacheFolder: options.cacheDir,
+          matmulPrecision: runtime.facts.matmulPrecision,
+          precision,
+          tuning: runtime.facts.tuning,
+        },
+      },
       wantsOp,
       wantsShape: (shape) => !options.shape || options.shape.test(shape),
       onProgress: (what) => terminal.info(`measuring ${what}`),
       // a run that is killed for its length leaves what it had
-      onRows: async (soFar) => void (await saveReport({ passport, rows: [...soFar] }, options)),
+      onRows: async (soFar) => {
+        if (options.save) await saveReport(runReport(passport, soFar), options.save);
+      },
     });
-    return { passport, rows };
+    return runReport(passport, rows);
   } finally {
     await close();
   }
+}
+
+/** A driver on the CPU says all there is to know; GPUs of different make may have the same driver. */
+function adapterName({ isSoftware, device, driver }: GpuSession["choice"]): string {
+  return isSoftware || !device ? driver || device : `${device} (${driver})`;
 }
 
 function failOnWrongResults(rows: readonly BenchRow[]): void {

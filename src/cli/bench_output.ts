@@ -1,16 +1,20 @@
-/** What becomes of a benchmark's rows: console, files, pictures. */
-import { join } from "node:path";
+/** What becomes of a benchmark's rows: console, files, pictures, tables in texts. */
+import { readFile } from "node:fs/promises";
 import Table from "cli-table3";
+import { ConfigError } from "../core/errors.js";
 import { writeFileAtomic } from "../host/files.js";
-import { jsonText } from "../host/json_file.js";
+import { fillDocument } from "../report/bench_document.js";
 import { benchPageSvg } from "../report/bench_page.js";
-import { type BenchReport, type BenchRow, standaloneRows } from "../report/bench_rows.js";
+import { type BenchReport, byAdapter, standaloneRows } from "../report/bench_report.js";
+import type { BenchRow } from "../report/bench_rows.js";
 import { benchCsv, benchMarkdown, figureColumns, NAME_COLUMNS } from "../report/bench_text.js";
 import { rooflineSvg } from "../report/roofline.js";
+import { slopeLines } from "../report/scaling.js";
+import { scalingSvg } from "../report/scaling_picture.js";
+import { saveReport } from "./bench_save.js";
 import type { Terminal } from "./terminal.js";
 
 export interface OutputOptions {
-  readonly filter?: string;
   readonly json?: true;
   readonly csv?: true;
   readonly markdown?: true;
@@ -18,10 +22,12 @@ export interface OutputOptions {
   readonly save?: string | true;
   readonly svg?: string;
   readonly roofline?: string;
+  readonly curves?: string;
+  readonly into?: readonly string[];
 }
 
 /** Prints the rows in the form that was asked for; a table without any. */
-export function printRows(
+export function printReport(
   report: BenchReport,
   { json, csv, markdown }: OutputOptions,
   terminal: Terminal,
@@ -30,45 +36,40 @@ export function printRows(
   if (json) terminal.printJson(standaloneRows(report));
   else if (csv) terminal.print(benchCsv(rows));
   else if (markdown) terminal.print(benchMarkdown(rows));
-  else terminal.print(renderRows(rows));
+  else for (const [adapter, own] of byAdapter(rows)) terminal.print(`${adapter}\n${renderRows(own)}`);
+  for (const own of byAdapter(rows).values())
+    for (const line of slopeLines(own)) terminal.info(`slope of ${line}`);
 }
 
 /** Writes the files that were asked for and says where they are. */
 export async function writeReport(
   report: BenchReport,
-  options: OutputOptions,
+  { save, svg, roofline, curves, into = [] }: OutputOptions,
   terminal: Terminal,
 ): Promise<void> {
-  const { svg, roofline } = options;
-  const saved = await saveReport(report, options);
-  if (saved) terminal.info(`wrote ${saved}`);
+  if (save) for (const path of await saveReport(report, save)) terminal.info(`wrote ${path}`);
   const write = async (path: string, content: string) => {
     await writeFileAtomic(path, content);
     terminal.info(`wrote ${path}`);
   };
-  if (svg) await write(svg, `${benchPageSvg(report)}\n`);
-  if (roofline) await write(roofline, `${rooflineSvg(report)}\n`);
+  const pictures = [
+    [svg, benchPageSvg],
+    [roofline, rooflineSvg],
+    [curves, scalingSvg],
+  ] as const;
+  for (const [path, draw] of pictures) {
+    if (!path) continue;
+    checkOneAdapter(report);
+    await write(path, `${draw(report)}\n`);
+  }
+  for (const path of into) await write(path, fillDocument(await readFile(path, "utf8"), report, path));
 }
 
-/** Writes the JSON file, where one was asked for. @returns its path */
-export async function saveReport(report: BenchReport, options: OutputOptions): Promise<string | undefined> {
-  const { save } = options;
-  if (!save) return undefined;
-  const path = save === true ? defaultPath(report, options) : save;
-  await writeFileAtomic(path, jsonText(report));
-  return path;
-}
-
-/** One file for each adapter, and for each filter, so that a partial run replaces no whole one. */
-function defaultPath({ passport, rows }: BenchReport, { filter }: OutputOptions): string {
-  const { kind, adapter } = passport;
-  const name =
-    kind === "lavapipe" || kind === "swiftshader" ? kind : String(adapter || rows[0]?.adapter || "adapter");
-  const words = [filter, name].filter(Boolean).join("-").toLowerCase();
-  return join(
-    "bench",
-    "results",
-    `${words.replaceAll(/[^a-z0-9_.]+/g, "-").replaceAll(/^-+|-+$/g, "")}.json`,
+function checkOneAdapter({ rows }: BenchReport): void {
+  const adapters = [...byAdapter(rows).keys()];
+  if (adapters.length <= 1) return;
+  throw new ConfigError(
+    `[bench] one picture shows one adapter: got rows of ${adapters.join(", ")}, expected those of one. Name fewer files with --from.`,
   );
 }
 

@@ -3,7 +3,7 @@ import { cpus, loadavg } from "node:os";
 import type { ClockResolution } from "../gpu/self_test.js";
 import { readGitState } from "../host/git.js";
 import { findOwnPackage } from "../host/packages.js";
-import type { BenchReport } from "../report/bench_rows.js";
+import type { Passport } from "../report/bench_report.js";
 import type { BenchOptions } from "./bench.js";
 import type { CliContext } from "./options.js";
 import type { GpuSession } from "./session.js";
@@ -15,7 +15,7 @@ export async function benchPassport(
   options: BenchOptions,
   { env }: CliContext,
   clock: ClockResolution | undefined,
-): Promise<BenchReport["passport"]> {
+): Promise<Passport> {
   const own = await findOwnPackage();
   const git = own && (await readGitState(own.folder, env));
   const { features, tuning: _choices, ...facts } = runtime.facts;
@@ -41,7 +41,7 @@ export async function benchPassport(
 }
 
 function commandLine(options: BenchOptions): string {
-  const { filter, shape, peers, peer, quick, repeats, adapter, preset, matmul, tune } = options;
+  const { filter, shape, peers, peer, quick, repeats, precision, adapter, preset, matmul, tune } = options;
   const words = [
     "uncouple bench",
     filter,
@@ -49,6 +49,7 @@ function commandLine(options: BenchOptions): string {
     peer ? `--peer ${peer.join(" ")}` : peers && "--peers",
     quick && "--quick",
     repeats && `--repeats ${repeats}`,
+    precision && precision !== "f32" && `--precision ${precision}`,
     `--adapter ${adapter}`,
     `--preset ${preset}`,
     matmul && matmul !== "f32" && `--matmul ${matmul}`,

@@ -35,6 +35,12 @@ export interface BufferRange {
   key?: string;
 }
 
+/** Is told of every buffer that is handed out and given back, with its label. */
+export interface PoolObserver {
+  acquired(buffer: GpuBuffer, label: string): void;
+  released(buffer: GpuBuffer): void;
+}
+
 /** Bytes up to whole words, as copies and bindings want them. */
 export function alignWord(bytes: number): number {
   return Math.ceil(bytes / 4) * 4;
@@ -52,6 +58,8 @@ function sizeClass(bytes: number): number {
  * same sizes in the same order gets the same buffers, and its cached bind groups fit again.
  */
 export class BufferPool {
+  /** For measurements of who holds how much. */
+  observer: PoolObserver | undefined;
   readonly #free = new Map<number, GpuBuffer[]>();
   readonly #all = new Set<GpuBuffer>();
   #nextId = 0;
@@ -108,6 +116,7 @@ export class BufferPool {
     buffer.inUse = true;
     this.#liveBytes += capacity;
     this.#peakBytes = Math.max(this.#peakBytes, this.#liveBytes);
+    this.observer?.acquired(buffer, label);
     return buffer;
   }
 
@@ -117,6 +126,7 @@ export class BufferPool {
       throw new ArgumentError(`[buffers] buffer ${buffer.id} was released twice. Release each buffer once.`);
     buffer.inUse = false;
     this.#liveBytes -= buffer.bytes;
+    this.observer?.released(buffer);
     const list = this.#free.get(buffer.bytes);
     if (!list) {
       this.#free.set(buffer.bytes, [buffer]);

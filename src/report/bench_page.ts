@@ -1,5 +1,6 @@
 /** The results page of a benchmark: roofline, libraries beside each other, end-to-end figures. */
-import type { BenchReport, BenchRow } from "./bench_rows.js";
+import type { BenchReport } from "./bench_report.js";
+import type { BenchRow } from "./bench_rows.js";
 import { rooflineGroup, rooflinePoints } from "./roofline.js";
 import { colour, element, label, picture, shortNumber } from "./svg.js";
 
@@ -34,10 +35,11 @@ export function benchPageSvg(report: BenchReport): string {
   return picture(WIDTH, top + MARGIN, `Benchmark of ${report.rows[0]?.adapter ?? "no adapter"}`, content);
 }
 
-function headBlock({ passport, rows }: BenchReport): Block {
-  const lines = ["command", "commit", "device", "backend", "node", "date"]
-    .filter((key) => passport[key] !== undefined && passport[key] !== null)
-    .map((key) => `${key}: ${passport[key]}`);
+function headBlock({ passports, rows }: BenchReport): Block {
+  const lines = Object.values(passports).map((passport) => {
+    const keys = ["date", "commit", "command"].filter((key) => typeof passport[key] === "string");
+    return keys.map((key) => passport[key]).join(", ");
+  });
   return {
     height: 70 + 18 * lines.length,
     draw: (top) => [

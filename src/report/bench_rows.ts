@@ -1,13 +1,12 @@
-/** What a benchmark records: one row for each op, direction, shape and implementation, and the passport of the run. */
+/** What a benchmark records of one measurement: an op, direction, shape, dtype and implementation, and its figures. */
 import { z } from "zod";
-import { DataError } from "../core/errors.js";
 
-/** `forward` and `backward` of an op, one training `step`, one `decode` step of a batch of sequences. */
+/** `forward` and `backward` of an op, a `step` of training or of both, one `decode` step of a batch of sequences. */
 const DIRECTIONS = ["forward", "backward", "step", "decode"] as const;
 
 const number = z.number();
-const rowSchema = z.looseObject({
-  /** An op, `training_step`, `rollout`, or `peak`: what the adapter reaches at best. */
+export const benchRowSchema = z.looseObject({
+  /** An op, `training_step`, `rollout`, `first_step`, `scaling`, or `peak`: what the adapter reaches at best. */
   op: z.string(),
   direction: z.enum(DIRECTIONS),
   shape: z.string(),
@@ -16,6 +15,10 @@ const rowSchema = z.looseObject({
   version: z.string().optional(),
   dtype: z.string(),
   adapter: z.string(),
+  /** Dawn's toggles, `checked` or `fast`. */
+  preset: z.string().optional(),
+  /** Name of the run among the report's passports. */
+  run: z.string().optional(),
   /** Wall-clock milliseconds of one call, several calls being in flight. */
   medianMs: number.optional(),
   p10Ms: number.optional(),
@@ -42,6 +45,20 @@ const rowSchema = z.looseObject({
   bytesLive: number.optional(),
   bytesPeak: number.optional(),
   tokensPerSecond: number.optional(),
+  /** Of op `scaling`: what is measured, the size that is varied, and its value in this row. */
+  subject: z.string().optional(),
+  axis: z.string().optional(),
+  size: number.optional(),
+  /** Most bytes at once of what attention, or the vocabulary head, has made: results, saved and scratch arrays, gradients. */
+  attentionBytes: number.optional(),
+  logProbBytes: number.optional(),
+  /** Most bytes at once of an op beyond its inputs and their gradients. */
+  workingBytes: number.optional(),
+  /** Of op `first_step`: the same with an empty shader cache, and where the median run spent its milliseconds. */
+  coldMs: number.optional(),
+  phases: z.record(z.string(), number).optional(),
+  /** Pipelines that were compiled. */
+  pipelines: number.optional(),
   /** Losses of the first training steps from the common weights, nats per token. */
   firstLosses: z.array(number).optional(),
   /** Median of the baseline's row, and this row's excess over it as a share. */
@@ -49,41 +66,13 @@ const rowSchema = z.looseObject({
   slowdown: number.optional(),
   /** Why there is no number. */
   error: z.string().optional(),
-  /** In rows that stand alone: what the run's `peak` rows say, the kernel choices in force, the rest of the passport. */
-  peaks: z.record(z.string(), z.record(z.string(), number)).optional(),
-  tuning: z.unknown().optional(),
-  passport: z.record(z.string(), z.unknown()).optional(),
 });
 
-export type BenchRow = z.infer<typeof rowSchema>;
-
-const reportSchema = z.looseObject({
-  /** What is needed to repeat the run: command, commit, adapter, driver, preset and more. */
-  passport: z.record(z.string(), z.unknown()).default({}),
-  rows: z.array(rowSchema),
-});
-
-/** A saved benchmark. */
-export type BenchReport = z.infer<typeof reportSchema>;
-
-/**
- * Reads what `bench --save` or `bench --json` wrote: an object with rows, or the bare array.
- * @param json what `JSON.parse` gave
- * @param file name for messages
- * @throws DataError naming the first field that is wrong
- */
-export function parseBenchReport(json: unknown, file: string): BenchReport {
-  const result = reportSchema.safeParse(Array.isArray(json) ? { rows: json } : json);
-  if (result.success) return result.data;
-  const [issue] = result.error.issues;
-  throw new DataError(
-    `[${file}] not a benchmark: got ${issue.message} at ${issue.path.join(".") || "the top"}, expected what \`uncouple bench --save\` writes. Choose such a file.`,
-  );
-}
+export type BenchRow = z.infer<typeof benchRowSchema>;
 
 /** What makes two rows the same measurement. */
-export function rowKey({ op, direction, implementation, shape, dtype, adapter }: BenchRow): string {
-  return [op, direction, implementation, shape, dtype, adapter].join(" | ");
+export function rowKey({ op, direction, implementation, shape, dtype, adapter, preset }: BenchRow): string {
+  return [op, direction, implementation, shape, dtype, adapter, preset ?? ""].join(" | ");
 }
 
 /** Time of one call to reckon with: the GPU's own where it is known, else wall clock. */
@@ -102,21 +91,6 @@ export function kernelRates(row: BenchRow): { readonly gflops: number; readonly 
 /** Rows of `peak` by name: `fma`, `copy`, `matrix ...`. */
 export function peakRows(rows: readonly BenchRow[]): BenchRow[] {
   return rows.filter((row) => row.op === "peak" && row.error === undefined);
-}
-
-/** Rows that need no others to be judged: each with the peaks of its run, the kernel choices in force and the passport. */
-export function standaloneRows({ passport: whole, rows }: BenchReport): BenchRow[] {
-  const { tuning, ...passport } = whole;
-  // several matrix shapes may have a peak: the last of equal names stays, which is the highest
-  const rising = peakRows(rows).sort((a, b) => (a.gflops ?? 0) - (b.gflops ?? 0));
-  const peaks = Object.fromEntries(
-    rising.map(({ shape, dtype, gflops = 0, gbps = 0 }) => [
-      `${shape.split(" ")[0]} ${dtype}`,
-      { gflops, gbps },
-    ]),
-  );
-  // rows of another run, read from a file, have their own
-  return rows.map((row) => ({ peaks, ...(tuning !== undefined && { tuning }), passport, ...row }));
 }
 
 /** Fills in what share of the measured peaks each row of ours and of peers reaches. */

@@ -1,4 +1,5 @@
 /** Benchmark rows as CSV, as a Markdown table, and as cells of any other table. */
+import { byAdapter } from "./bench_report.js";
 import type { BenchRow } from "./bench_rows.js";
 
 interface Column {
@@ -7,7 +8,8 @@ interface Column {
 }
 
 const percent = (share: number | undefined) => (share === undefined ? "" : (100 * share).toFixed(1));
-const figure = (value: number | undefined) =>
+/** Four digits. */
+export const figure = (value: number | undefined) =>
   value === undefined ? "" : Number(value.toPrecision(4)).toString();
 const mebibytes = (bytes: number | undefined) => (bytes === undefined ? "" : figure(bytes / 2 ** 20));
 
@@ -17,10 +19,17 @@ export const NAME_COLUMNS: readonly Column[] = [
   { title: "direction", text: ({ direction }) => direction },
   { title: "shape", text: ({ shape }) => shape },
   { title: "dtype", text: ({ dtype }) => dtype },
+  { title: "preset", text: ({ preset = "" }) => preset },
   { title: "implementation", text: ({ implementation }) => implementation },
 ];
 
-const FIGURE_COLUMNS: readonly Column[] = [
+/** Milliseconds by phase, in the order of time. */
+const phaseTimes = ({ phases = {} }: BenchRow) =>
+  Object.entries(phases)
+    .map(([name, time]) => `${name} ${figure(time)}`)
+    .join(", ");
+
+export const FIGURE_COLUMNS: readonly Column[] = [
   { title: "median ms", text: ({ medianMs }) => figure(medianMs) },
   { title: "p10", text: ({ p10Ms }) => figure(p10Ms) },
   { title: "p90", text: ({ p90Ms }) => figure(p90Ms) },
@@ -35,6 +44,12 @@ const FIGURE_COLUMNS: readonly Column[] = [
   { title: "encode ms", text: ({ encodeMs }) => figure(encodeMs) },
   { title: "live MiB", text: ({ bytesLive }) => mebibytes(bytesLive) },
   { title: "peak MiB", text: ({ bytesPeak }) => mebibytes(bytesPeak) },
+  { title: "attention MiB", text: ({ attentionBytes }) => mebibytes(attentionBytes) },
+  { title: "log-prob MiB", text: ({ logProbBytes }) => mebibytes(logProbBytes) },
+  { title: "working MiB", text: ({ workingBytes }) => mebibytes(workingBytes) },
+  { title: "cold ms", text: ({ coldMs }) => figure(coldMs) },
+  { title: "phases, ms", text: phaseTimes },
+  { title: "pipelines", text: ({ pipelines }) => figure(pipelines) },
   { title: "% slower", text: ({ slowdown }) => percent(slowdown) },
 ];
 
@@ -43,20 +58,35 @@ export function figureColumns(rows: readonly BenchRow[]): readonly Column[] {
   return FIGURE_COLUMNS.filter(({ text }, index) => index === 0 || rows.some((row) => text(row) !== ""));
 }
 
-/** A GitHub table; a row without numbers has its error in the first column of figures. */
+/** A GitHub table, or one for each adapter; a row without numbers has its error in the first column of figures. */
 export function benchMarkdown(rows: readonly BenchRow[]): string {
+  const adapters = byAdapter(rows);
+  if (adapters.size <= 1) return rowsTable(rows);
+  return [...adapters].map(([adapter, own]) => `### ${adapter}\n\n${rowsTable(own)}`).join("\n\n");
+}
+
+function rowsTable(rows: readonly BenchRow[]): string {
   const figures = figureColumns(rows);
   const columns = [...NAME_COLUMNS, ...figures];
-  const line = (cells: readonly string[]) =>
-    `| ${cells.map((cell) => cell.replaceAll("|", "\\|")).join(" | ")} |`;
   const body = rows.map((row) => {
-    if (row.error === undefined) return line(columns.map(({ text }) => text(row)));
+    if (row.error === undefined) return columns.map(({ text }) => text(row));
     const names = NAME_COLUMNS.map(({ text }) => text(row));
-    const blanks = figures.slice(1).map(() => "");
-    return line([...names, oneLine(row.error), ...blanks]);
+    return [...names, row.error, ...figures.slice(1).map(() => "")];
   });
-  const rule = columns.map((_, index) => (index < NAME_COLUMNS.length ? "---" : "---:"));
-  return [line(columns.map(({ title }) => title)), line(rule), ...body].join("\n");
+  const titles = columns.map(({ title }) => title);
+  return markdownTable(titles, body, NAME_COLUMNS.length);
+}
+
+/** A GitHub table. @param names columns from the left that hold words; the others hold numbers */
+export function markdownTable(
+  titles: readonly string[],
+  body: readonly (readonly string[])[],
+  names: number,
+): string {
+  const line = (cells: readonly string[]) =>
+    `| ${cells.map((cell) => oneLine(cell).replaceAll("|", "\\|")).join(" | ")} |`;
+  const rule = titles.map((_, index) => (index < names ? "---" : "---:"));
+  return [line(titles), line(rule), ...body.map(line)].join("\n");
 }
 
 /** Fields in this order first; whatever else rows carry comes after. */
@@ -68,6 +98,8 @@ const CSV_FIELDS: readonly (keyof BenchRow)[] = [
   "shape",
   "dtype",
   "adapter",
+  "preset",
+  "run",
   "medianMs",
   "p10Ms",
   "p90Ms",
@@ -84,8 +116,14 @@ export function benchCsv(rows: readonly BenchRow[]): string {
 }
 
 function quoted(value: unknown): string {
-  const text = value === undefined ? "" : Array.isArray(value) ? value.join(" ") : String(value);
+  const text = cellText(value);
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+}
+
+function cellText(value: unknown): string {
+  if (value === undefined || value === null) return "";
+  if (Array.isArray(value)) return value.join(" ");
+  return typeof value === "object" ? JSON.stringify(value) : String(value);
 }
 
 function oneLine(text: string): string {

@@ -1,5 +1,6 @@
 /** The roofline picture: what each kernel reaches against what memory and arithmetic of the adapter allow. */
-import { type BenchReport, type BenchRow, kernelRates, peakRows } from "./bench_rows.js";
+import type { BenchReport } from "./bench_report.js";
+import { type BenchRow, kernelRates, peakRows } from "./bench_rows.js";
 import { colour, element, escaped, type LogScale, label, logScale, picture, shortNumber } from "./svg.js";
 
 const WIDTH = 960;
@@ -60,11 +61,13 @@ export function rooflineSvg(report: BenchReport): string {
 }
 
 /** The same without the document around it, for a page; 960 by 560 pixels. */
-export function rooflineGroup({ rows, passport }: BenchReport): string {
+export function rooflineGroup({ rows, passports }: BenchReport): string {
   const points = rooflinePoints(rows);
   const roofs = roofsOf(rows);
   const title = `Roofline, ${rows[0]?.adapter ?? "no adapter"}`;
-  const subtitle = [passport.preset && `preset ${passport.preset}`, passport.date].filter(Boolean).join(", ");
+  const presets = [...new Set(rows.flatMap(({ preset }) => preset ?? []))];
+  const runs = Object.keys(passports);
+  const subtitle = [presets.length > 0 && `preset ${presets.join(", ")}`, ...runs].filter(Boolean).join("; ");
   const head = [
     label(PLOT.left, 28, title, { size: 18 }),
     label(PLOT.left, 46, subtitle, { fill: "#57606a" }),

@@ -68,6 +68,19 @@ export function logScale(values: readonly number[], start: number, end: number):
   };
 }
 
+/** The same in powers of two, for data that spans little; at most seven ticks. */
+export function octaveScale(values: readonly number[], start: number, end: number): LogScale {
+  const low = Math.floor(Math.log2(values.reduce((a, b) => Math.min(a, b))) + 1e-9);
+  const high = Math.max(low + 1, Math.ceil(Math.log2(values.reduce((a, b) => Math.max(a, b))) - 1e-9));
+  const step = Math.ceil((high - low) / 6);
+  return {
+    low: 2 ** low,
+    high: 2 ** high,
+    at: (value) => start + ((Math.log2(value) - low) / (high - low)) * (end - start),
+    ticks: Array.from({ length: Math.floor((high - low) / step) + 1 }, (_, i) => 2 ** (low + step * i)),
+  };
+}
+
 /** Colours that differ for colour-blind eyes too, by index. @source Okabe & Ito 2008, darkened yellow */
 const COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8a6d00", "#56b4e9", "#e69f00", "#5e4fa2"];
 

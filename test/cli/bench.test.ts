@@ -3,7 +3,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import { runCli } from "../../src/cli/program.js";
-import { type BenchReport, type BenchRow, parseBenchReport } from "../../src/report/bench_rows.js";
+import { type BenchReport, parseBenchReport, standaloneRows } from "../../src/report/bench_report.js";
+import type { BenchRow } from "../../src/report/bench_rows.js";
 import { TextStream } from "../support/streams.js";
 
 const folder = mkdtempSync(join(tmpdir(), "uncouple-bench-"));
@@ -48,26 +49,27 @@ test("a quick run prints one array of rows, checked and timed, and saves it with
   expect(peaks.filter(({ error }) => error)).toEqual([]);
   expect(stderr).toMatch(/GPU clock: steps of \d+ ns|no GPU clock/);
   const report: BenchReport = parseBenchReport(JSON.parse(readFileSync(saved, "utf8")), saved);
-  // printed rows stand alone, saved ones share a passport
-  expect(rows.map(({ peaks: _peaks, tuning: _tuning, passport: _passport, ...figures }) => figures)).toEqual(
-    report.rows,
-  );
-  const { tuning, ...passport } = report.passport;
-  expect(tuning).toMatchObject({ source: expect.any(String), choices: expect.any(Object) });
-  for (const printed of rows) expect(printed).toMatchObject({ tuning, passport });
-  expect(row.peaks).toMatchObject({
-    "copy f32": { gbps: expect.any(Number) },
-    "fma f32": { gflops: expect.any(Number) },
-  });
-  expect(report.passport).toMatchObject({
-    command: expect.stringContaining("bench add --quick"),
-    preset: process.env.UNCOUPLE_PRESET ?? "checked",
+  expect(standaloneRows(report)).toEqual(rows);
+  const preset = process.env.UNCOUPLE_PRESET ?? "checked";
+  expect(row).toMatchObject({
+    preset,
+    tuning: { source: expect.any(String), choices: expect.any(Object) },
+    passport: {
+      command: expect.stringContaining("bench add --quick"),
+      preset,
+      facts: expect.objectContaining({ isSoftware: expect.any(Boolean) }),
+    },
+    peaks: {
+      "copy f32": { gbps: expect.any(Number) },
+      "fma f32": { gflops: expect.any(Number) },
+    },
   });
   expect(readFileSync(file("page.svg"), "utf8")).toMatch(/^<svg .*<\/svg>\n$/s);
 });
 
 test("training and generation are measured end to end, the training step beside peers that are not installed", async () => {
-  const { code, stdout } = await bench("training_step,rollout", "--quick", "--json", "--peer", "torch-eager");
+  const options = ["--quick", "--shape", "^tiny", "--json", "--peer", "torch-eager"];
+  const { code, stdout } = await bench("training_step,rollout", ...options);
   expect(code).toBe(0);
   const rows: BenchRow[] = JSON.parse(stdout);
   const find = (op: string, implementation = "uncouple") =>
@@ -104,7 +106,7 @@ function write(name: string, rows: unknown): string {
 
 test("a row slower than the baseline allows ends with exit code 5, after the rows were printed", async () => {
   const now = write("now.json", slow(1.3));
-  const before = write("before.json", { passport: {}, rows: slow(1) });
+  const before = write("before.json", { passports: {}, rows: slow(1) });
   const failed = await bench("--from", now, "--baseline", before, "--json");
   expect(failed.code).toBe(5);
   expect(JSON.parse(failed.stdout)[0]).toMatchObject({ op: "add", baselineMs: 1 });
@@ -117,7 +119,7 @@ test("saved rows are printed as CSV and Markdown; the first of two files wins", 
   const [first, second] = [write("first.json", slow(1)), write("second.json", slow(2))];
   const csv = await bench("add", "--from", first, "--from", second, "--csv");
   expect(csv.stdout.trim().split("\r\n")).toHaveLength(2);
-  expect(csv.stdout).toContain("add,forward,uncouple,,N1,f32,A,1,");
+  expect(csv.stdout).toContain("add,forward,uncouple,,N1,f32,A,,,1,");
   const markdown = await bench("--from", first, "--markdown", "--roofline", file("roof.svg"));
   expect(markdown.stdout).toMatch(/^\| op \| direction \|.*\n\| ---/);
   expect(readFileSync(file("roof.svg"), "utf8")).toContain("Roofline, A");

@@ -1,6 +1,5 @@
 import { expect, test } from "vitest";
-import { DataError } from "../../src/core/errors.js";
-import { type BenchRow, parseBenchReport, withShares } from "../../src/report/bench_rows.js";
+import { type BenchRow, withShares } from "../../src/report/bench_rows.js";
 import { benchCsv, benchMarkdown } from "../../src/report/bench_text.js";
 
 const head = { direction: "forward", implementation: "uncouple", dtype: "f32", adapter: "A 1.0" } as const;
@@ -9,21 +8,6 @@ const peaks: BenchRow[] = [
   { ...head, op: "peak", shape: "fma 4 chains", medianMs: 2, gpuMs: 1, gflops: 500, gbps: 0.1 },
   { ...head, op: "peak", shape: "matrix 16x16x16 to f32", dtype: "f16", medianMs: 1, gflops: 9000, gbps: 1 },
 ];
-
-test("a report is read from what --save and what --json wrote", () => {
-  expect(parseBenchReport(peaks, "a.json").rows).toEqual(peaks);
-  const saved = { passport: { commit: "c" }, rows: peaks };
-  expect(parseBenchReport(saved, "a.json")).toEqual(saved);
-});
-
-test.each([
-  ["no benchmark", { losses: [] }, /\[x\.json\].*at rows/],
-  ["a row without an op", [{ ...peaks[0], op: undefined }], /\[x\.json\].*at rows\.0\.op/],
-  ["text in place of a number", [{ ...peaks[0], medianMs: "fast" }], /rows\.0\.medianMs/],
-])("%s is refused with the place", (_, json, message) => {
-  expect(() => parseBenchReport(json, "x.json")).toThrow(DataError);
-  expect(() => parseBenchReport(json, "x.json")).toThrow(message);
-});
 
 test("shares compare by the same clock: GPU time where both have it, else wall clock", () => {
   const ours: BenchRow = { ...head, op: "add", shape: "N1", medianMs: 4, gpuMs: 1, gflops: 50, gbps: 10 };
@@ -62,17 +46,17 @@ const table: BenchRow[] = [
 test("CSV has one line a row, quotes what needs it and keeps numbers whole", () => {
   const [first, ours, ...rest] = benchCsv(table).split("\r\n");
   expect(first).toBe(
-    "op,direction,implementation,version,shape,dtype,adapter,medianMs,p10Ms,p90Ms,gflops,gbps,error",
+    "op,direction,implementation,version,shape,dtype,adapter,preset,run,medianMs,p10Ms,p90Ms,gflops,gbps,error",
   );
-  expect(ours).toBe("add,forward,uncouple,,N1 C2,f32,A 1.0,1.23456789,1,2,3,4,");
-  expect(rest.join("\r\n")).toBe('add,forward,peer,,N1 C2,f32,A 1.0,,,,,,"said ""no"", | then\nended"');
+  expect(ours).toBe("add,forward,uncouple,,N1 C2,f32,A 1.0,,,1.23456789,1,2,3,4,");
+  expect(rest.join("\r\n")).toBe('add,forward,peer,,N1 C2,f32,A 1.0,,,,,,,,"said ""no"", | then\nended"');
 });
 
 test("Markdown leaves out columns that nobody fills and keeps errors inside their cell", () => {
   const lines = benchMarkdown(table).split("\n");
   expect(lines).toHaveLength(4);
   expect(lines[0]).toBe(
-    "| op | direction | shape | dtype | implementation | median ms | p10 | p90 | GFLOP/s | GB/s |",
+    "| op | direction | shape | dtype | preset | implementation | median ms | p10 | p90 | GFLOP/s | GB/s |",
   );
   expect(lines[2]).toContain("| 1.235 | 1 | 2 | 3 | 4 |");
   expect(lines[3]).toContain('said "no", \\| then ended');
@@ -82,6 +66,19 @@ test("Markdown leaves out columns that nobody fills and keeps errors inside thei
 
 test("Markdown of rows that all failed has a column for their errors", () => {
   const [titles, , failed] = benchMarkdown(table.slice(1)).split("\n");
-  expect(titles).toBe("| op | direction | shape | dtype | implementation | median ms |");
-  expect(failed).toBe('| add | forward | N1 C2 | f32 | peer | said "no", \\| then ended |');
+  expect(titles).toBe("| op | direction | shape | dtype | preset | implementation | median ms |");
+  expect(failed).toBe('| add | forward | N1 C2 | f32 |  | peer | said "no", \\| then ended |');
+});
+
+test("figures of two adapters never share a table, and objects stay readable in CSV", () => {
+  const other: BenchRow = { ...table[0], adapter: "B 2.0", phases: { open: 3 } };
+  const markdown = benchMarkdown([...table, other]);
+  expect(markdown.split("\n\n").map((part) => part.split("\n")[0].slice(0, 9))).toEqual([
+    "### A 1.0",
+    "| op | di",
+    "### B 2.0",
+    "| op | di",
+  ]);
+  expect(markdown).toContain("| open 3 |");
+  expect(benchCsv([other])).toContain('"{""open"":3}"');
 });

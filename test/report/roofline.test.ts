@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 import { benchPageSvg } from "../../src/report/bench_page.js";
-import type { BenchReport, BenchRow } from "../../src/report/bench_rows.js";
+import type { BenchReport } from "../../src/report/bench_report.js";
+import type { BenchRow } from "../../src/report/bench_rows.js";
 import { rooflinePoints, rooflineSvg } from "../../src/report/roofline.js";
 import { escaped, logScale } from "../../src/report/svg.js";
 
@@ -16,7 +17,7 @@ const rows: BenchRow[] = [
   { ...head, op: "embedding", shape: "N8", medianMs: 1, gflops: 0, gbps: 30 },
   { ...head, op: "training_step", shape: "nano", direction: "step", medianMs: 30, tokensPerSecond: 34_133 },
 ];
-const report: BenchReport = { passport: { command: "uncouple bench", preset: "fast" }, rows };
+const report: BenchReport = { passports: { today: { command: "uncouple bench" } }, rows };
 
 /** Every opened element is closed, in order. */
 function isWellFormed(svg: string): boolean {
@@ -68,8 +69,8 @@ test("a kernel at the roof lies on it", () => {
 test("runs without peaks or without points still give a picture", () => {
   for (const some of [rows.slice(3), rows.slice(0, 3), []]) {
     for (const svg of [
-      rooflineSvg({ passport: {}, rows: some }),
-      benchPageSvg({ passport: {}, rows: some }),
+      rooflineSvg({ passports: {}, rows: some }),
+      benchPageSvg({ passports: {}, rows: some }),
     ]) {
       expect(isWellFormed(svg)).toBe(true);
       expect(svg).not.toMatch(/NaN|undefined|Infinity/);

@@ -1,0 +1,180 @@
+/** Tables of a benchmark for a text: one for each adapter and preset, ours with its figures and how much slower peers are. */
+import { type BenchReport, byAdapter, type Passport } from "./bench_report.js";
+import type { BenchRow } from "./bench_rows.js";
+import { FIGURE_COLUMNS, figure, markdownTable, NAME_COLUMNS } from "./bench_text.js";
+import { MEASURES, scalingCurves, slopeText } from "./scaling.js";
+
+const OWN = "uncouple";
+
+/** Which rows a table has, and which of their figures, by the titles of columns. */
+interface Selection {
+  readonly wants: (row: BenchRow) => boolean;
+  readonly figures: readonly string[];
+  /** The op is the same in all rows. */
+  readonly withoutOp?: true;
+  /** Which measured peak a kernel comes nearest to, and how near. */
+  readonly withRoof?: true;
+}
+
+const opIs =
+  (...names: string[]) =>
+  ({ op }: BenchRow) =>
+    names.includes(op);
+const WHOLE = ["training_step", "rollout", "first_step", "scaling", "peak"];
+const KERNEL_FIGURES = ["median ms", "GPU ms", "GFLOP/s", "GB/s", "dispatches"];
+
+const SELECTIONS: Readonly<Record<string, Selection>> = {
+  summary: {
+    wants: ({ op, shape, direction }) =>
+      (op === "matmul" && direction === "forward" && /^(512|1024|4096)x\1x\1 /.test(shape)) ||
+      ["training_step", "first_step"].includes(op) ||
+      (op === "rollout" && /B(8|64) /.test(shape)),
+    figures: ["median ms", "GFLOP/s", "tokens/s"],
+  },
+  peaks: { wants: opIs("peak"), figures: ["median ms", "GPU ms", "GFLOP/s", "GB/s"], withoutOp: true },
+  products: { wants: opIs("matmul"), figures: KERNEL_FIGURES, withoutOp: true, withRoof: true },
+  kernels: {
+    wants: ({ op }) => op !== "matmul" && !WHOLE.includes(op),
+    figures: KERNEL_FIGURES,
+    withRoof: true,
+  },
+  training: {
+    wants: opIs("training_step"),
+    figures: ["median ms", "GPU ms", "tokens/s", "GFLOP/s", "dispatches", "encode ms", "peak MiB"],
+    withoutOp: true,
+  },
+  generation: {
+    wants: opIs("rollout"),
+    figures: ["median ms", "tokens/s", "dispatches", "peak MiB"],
+    withoutOp: true,
+  },
+  first_step: {
+    wants: opIs("first_step"),
+    figures: ["median ms", "p90", "cold ms", "phases, ms", "pipelines"],
+    withoutOp: true,
+  },
+  points: {
+    wants: opIs("scaling"),
+    figures: ["median ms", "tokens/s", "peak MiB", "attention MiB", "log-prob MiB", "working MiB"],
+    withoutOp: true,
+  },
+};
+
+/** Everything that can stand between marks, by name. */
+export const TABLES: Readonly<Record<string, (report: BenchReport) => string>> = {
+  ...Object.fromEntries(
+    Object.entries(SELECTIONS).map(([name, selection]) => [
+      name,
+      (report: BenchReport) =>
+        perRunKind(report, selection.wants, (rows) => comparisonTable(rows, selection)),
+    ]),
+  ),
+  slopes: (report) => perRunKind(report, opIs("scaling"), slopeTable),
+  passports: passportTable,
+};
+
+/** Parts with a heading for each adapter and preset. */
+function perRunKind(
+  { rows }: BenchReport,
+  wants: (row: BenchRow) => boolean,
+  draw: (rows: readonly BenchRow[]) => string,
+): string {
+  const parts: string[] = [];
+  for (const [adapter, own] of byAdapter(rows.filter(wants))) {
+    for (const preset of [...new Set(own.map((row) => row.preset ?? ""))]) {
+      const title = `**${adapter}**${preset && `, preset ${preset}`}`;
+      parts.push(`${title}\n\n${draw(own.filter((row) => (row.preset ?? "") === preset))}`);
+    }
+  }
+  return parts.length > 0 ? parts.join("\n\n") : "Nobody has measured this yet.";
+}
+
+/** A kernel is limited by what it comes nearest to; far from all of them, by latency, launches or the host. */
+const ROOF = {
+  title: "nearest peak",
+  text: ({ fmaShare, copyShare, matrixShare }: BenchRow): string => {
+    const shares = { arithmetic: fmaShare, memory: copyShare, matrices: matrixShare };
+    const known = Object.entries(shares).flatMap(([name, share]) =>
+      share === undefined ? [] : [{ name, share }],
+    );
+    if (known.length === 0) return "";
+    const { name, share } = known.reduce((a, b) => (b.share > a.share ? b : a));
+    return `${name} ${(100 * share).toFixed(0)} %`;
+  },
+};
+
+/** A row for each measurement: our figures, then each peer's time over ours. */
+function comparisonTable(rows: readonly BenchRow[], { figures, withoutOp, withRoof }: Selection): string {
+  const names = NAME_COLUMNS.filter(({ title, text }) => {
+    if (title === "direction") return new Set(rows.map(text)).size > 1;
+    return title === "op" ? !withoutOp : title === "shape" || title === "dtype";
+  });
+  const own = rows.filter(({ implementation }) => implementation === OWN);
+  const columns = [...FIGURE_COLUMNS, ...(withRoof ? [ROOF] : [])].filter(
+    ({ title, text }) => [...figures, ROOF.title].includes(title) && own.some((row) => text(row) !== ""),
+  );
+  const peers = [...new Set(rows.map(({ implementation }) => implementation))].filter((name) => name !== OWN);
+  const body = own.map((row) => {
+    const cells = [...names, ...columns].map(({ text }) => text(row));
+    if (row.error !== undefined) cells[names.length] = row.error;
+    return [...cells, ...peers.map((peer) => ratio(row, peerRow(rows, row, peer)))];
+  });
+  const titles = [...names, ...columns].map(({ title }) => title);
+  return markdownTable([...titles, ...peers], body, names.length);
+}
+
+/** The peer's row of the same measurement. Peers compute in f32 whatever our factors are. */
+function peerRow(rows: readonly BenchRow[], own: BenchRow, peer: string): BenchRow | undefined {
+  return rows.find(
+    (row) =>
+      row.implementation === peer &&
+      row.op === own.op &&
+      row.shape === own.shape &&
+      row.direction === own.direction &&
+      row.run === own.run,
+  );
+}
+
+/** `2.5x`: the peer takes 2.5 times as long; below 1 it is faster. */
+function ratio({ medianMs }: BenchRow, peer: BenchRow | undefined): string {
+  if (peer?.medianMs !== undefined && medianMs)
+    return `${Number((peer.medianMs / medianMs).toPrecision(2))}x`;
+  return peer?.error === undefined ? "" : "fails";
+}
+
+function slopeTable(rows: readonly BenchRow[]): string {
+  const body = scalingCurves(rows).map(({ subject, axis, measure, points, slope }) => {
+    const [first, last] = [points[0], points[points.length - 1]];
+    return [subject, axis, MEASURES[measure], `${first.size} to ${last.size}`, slopeText(slope)];
+  });
+  return markdownTable(["what", "over", "figure", "sizes", "slope"], body, 4);
+}
+
+function passportTable({ passports }: BenchReport): string {
+  const text = (value: unknown) => (value === undefined || value === null ? "" : String(value));
+  const commitOf = ({ commit, dirty }: Passport) =>
+    `${text(commit).slice(0, 10)}${dirty ? " and changes" : ""}`;
+  const body = Object.entries(passports).map(([run, passport]) => [
+    run,
+    text(passport.driver),
+    commitOf(passport),
+    `\`${text(passport.command)}\``,
+    text(passport.node),
+    text(passport.cpu),
+    typeof passport.loadAverage === "number" ? figure(passport.loadAverage) : "",
+    peakText(passport),
+  ]);
+  const titles = ["run", "driver", "commit", "command", "node", "CPU", "load", "peaks"];
+  return markdownTable(titles, body, titles.length);
+}
+
+/** `fma f32 57.1 GFLOP/s, copy f32 2.4 GB/s` */
+function peakText({ peaks }: Passport): string {
+  const known = Object.entries((peaks ?? {}) as Record<string, { gflops?: number; gbps?: number }>);
+  return known
+    .map(([name, { gflops, gbps }]) => {
+      const text = gflops ? `${figure(gflops)} GFLOP/s` : `${figure(gbps)} GB/s`;
+      return `${name} ${text}`;
+    })
+    .join(", ");
+}
