@@ -5,7 +5,7 @@ import {
   Generator,
   Launcher,
   openGpu,
-  parameterShapes,
+  storedShapes,
   presetConfig,
   Qwen2Model,
   Random,
@@ -23,7 +23,7 @@ const config = presetConfig("nano", tokenizer.vocabularySize);
 const model = new Qwen2Model(
   new Launcher(runtime),
   config,
-  new FlatParameters(runtime, parameterShapes(config)),
+  new FlatParameters(runtime, storedShapes(config)),
 );
 model.initialise(new Random(0));
 
