@@ -1,5 +1,7 @@
+import { laneWorkgroups } from "../../shaders/attention_lane_tile.js";
 import * as lanes from "../../shaders/attention_lanes.js";
 import * as shared from "../../shaders/attention_shared.js";
+import { sharedWorkgroups } from "../../shaders/attention_shared_tile.js";
 import { elementType, type HeadShape, rowElements } from "../../shaders/attention_tiles.js";
 import { ArgumentError } from "../core/errors.js";
 import { type AttentionSide, laneLayout } from "./attention_layout.js";
@@ -48,9 +50,9 @@ function kernel(side: AttentionSide, rest: Pick<Kernel, "entry" | "reads" | "wri
       const shape = shapeOfHeads(scalars, false);
       const N = scalars.N as number;
       const heads = side === "key_value" ? shape.kvHeads : shape.heads;
-      if (!facts.isSoftware) return shared.sharedWorkgroups(N, heads);
+      if (!facts.isSoftware) return sharedWorkgroups(N, heads);
       const layout = laneLayout(side, shape, facts);
-      return lanes.laneWorkgroups(layout, N, heads / layout.heads);
+      return laneWorkgroups(layout, N, heads / layout.heads);
     },
   };
 }

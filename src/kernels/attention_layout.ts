@@ -1,5 +1,5 @@
 /** How attention shares work on CPU adapters. */
-import type { LaneLayout } from "../../shaders/attention_lanes.js";
+import type { LaneLayout } from "../../shaders/attention_lane_tile.js";
 import { type HeadShape, rowElements } from "../../shaders/attention_tiles.js";
 import type { DeviceFacts } from "../gpu/runtime.js";
 
@@ -23,14 +23,15 @@ export function laneLayout(
   const exchange = !isKnown ? "none" : subgroupMinSize === QUAD ? "swap" : "broadcast";
   // quads take several tokens for a tile of the same size, and compile fast
   const rows = exchange === "swap" || side === "forward" ? 4 : 2;
+  const unrolled = rowElements(headDim) <= UNROLLED_ELEMENTS;
   const headsAtOnce = side === "key_value" ? 1 : largestDivisor(heads / kvHeads, rows);
   return {
     lanes: isKnown ? subgroupMinSize : DEFAULT_LANES,
     exchange,
     tokens: Math.floor(rows / headsAtOnce),
     heads: headsAtOnce,
-    block: exchange === "swap" ? 16 : 8,
-    unrolled: rowElements(headDim) <= UNROLLED_ELEMENTS,
+    block: exchange === "swap" && !unrolled ? 16 : 8,
+    unrolled,
   };
 }
 
