@@ -72,9 +72,11 @@ bench() {
 }
 
 torch=(--peer torch-eager torch-compiled)
-everybody=(--peer torch-eager torch-compiled tfjs-webgpu jax-js-webgpu onnxruntime-webgpu)
+webgpu=(--peer torch-eager tfjs-webgpu jax-js-webgpu onnxruntime-webgpu)
 squares='^(512|1024|2048|4096)x'
+own='^(nano|small|tiny)'
 published='^qwen2.5-0.5b'
+mixed=(--precision mixed --matmul f16)
 
 part build 60 npm run build
 part doctor 30 node bin/uncouple.js doctor --json
@@ -82,27 +84,37 @@ part tune 60 node bin/uncouple.js bench --tune --preset fast --json
 part tests_checked 150 env UNCOUPLE_PRESET=checked npx vitest run "${tests[@]}"
 part tests_fast 120 env UNCOUPLE_PRESET=fast npx vitest run "${tests[@]}"
 
-bench products 90 matmul --shape "$squares" --repeats 9 "${torch[@]}"
-bench products_f16 60 matmul --shape "$squares" --matmul f16 --repeats 9 "${torch[@]}"
-bench products_split 60 matmul --shape "$squares" --matmul split_f16 --repeats 9 "${torch[@]}"
-bench attention 60 attention --repeats 9 "${torch[@]}"
-bench training 60 training_step --shape '^(nano|small|tiny)' --repeats 9 "${torch[@]}"
-bench training_mixed 60 training_step --shape '^(nano|small|tiny)' --precision mixed --matmul f16 --repeats 9 "${torch[@]}"
-bench training_published 90 training_step --shape "$published" --repeats 7 "${torch[@]}"
-bench training_published_mixed 90 training_step --shape "$published" --precision mixed --matmul f16 --repeats 7 "${torch[@]}"
+# ours alone first: a library that hangs would take our rows of its part along
+bench products 40 matmul --shape "$squares" --repeats 9
+bench products_f16 30 matmul --shape "$squares" --matmul f16 --repeats 9
+bench products_split 30 matmul --shape "$squares" --matmul split_f16 --repeats 9
+bench attention 30 attention --repeats 9
+bench training 30 training_step --shape "$own" --repeats 9
+bench training_mixed 30 training_step --shape "$own" "${mixed[@]}" --repeats 9
+bench training_published 60 training_step --shape "$published" --repeats 7
+bench training_published_mixed 60 training_step --shape "$published" "${mixed[@]}" --repeats 7
 bench rollout_published 60 rollout --shape "$published.* B(1|2|8|64) " --repeats 5
-bench rollout_published_mixed 60 rollout --shape "$published.* B(1|2|8|64) " --precision mixed --matmul f16 --repeats 5
-bench rollout 40 rollout --shape '^(nano|small|tiny)' --repeats 5
-bench first_step 45 first_step
+bench rollout_published_mixed 60 rollout --shape "$published.* B(1|2|8|64) " "${mixed[@]}" --repeats 5
+bench rollout 40 rollout --shape "$own" --repeats 5
+bench first_step 40 first_step
 bench scaling 120 scaling
-bench kernels 90 kernels --repeats 9
-# libraries of browsers last: they are slow, and may take the device with them
-bench peers_products 60 matmul --shape '^(512|1024|2048)x' --repeats 7 "${everybody[@]}"
-bench peers_attention 45 attention --repeats 7 "${everybody[@]}"
-bench peers_training 60 training_step --shape '^(nano|small|tiny)' --repeats 7 "${everybody[@]}"
-preset=checked bench checked 60 matmul,attention,training_step --shape '^(1024x1024|N|nano|small|tiny)' --repeats 7
+bench kernels 60 kernels --repeats 7
 
-# of a measurement that two parts have, tables take the first: that with the most libraries beside it
+bench torch_products 60 matmul --shape "$squares" --repeats 7 "${torch[@]}"
+bench torch_products_f16 45 matmul --shape "$squares" --matmul f16 --repeats 7 "${torch[@]}"
+bench torch_products_split 45 matmul --shape "$squares" --matmul split_f16 --repeats 7 "${torch[@]}"
+bench torch_attention 45 attention --repeats 7 "${torch[@]}"
+bench torch_training 60 training_step --shape "$own" --repeats 7 "${torch[@]}"
+bench torch_training_mixed 60 training_step --shape "$own" "${mixed[@]}" --repeats 7 "${torch[@]}"
+bench torch_published 90 training_step --shape "$published" --repeats 5 --peer torch-eager
+bench torch_published_mixed 90 training_step --shape "$published" "${mixed[@]}" --repeats 5 --peer torch-eager
+preset=checked bench checked 45 matmul,attention,training_step --shape '^(1024x1024|N|nano|small|tiny)' --repeats 7
+# libraries of browsers last: they are slow, and may take the device with them
+bench peers_products 45 matmul --shape '^(512|1024|2048)x' --repeats 5 "${webgpu[@]}"
+bench peers_attention 30 attention --repeats 5 "${webgpu[@]}"
+bench peers_training 60 training_step --shape "$own" --repeats 5 "${webgpu[@]}"
+
+# of a measurement that two parts have, tables take the later one's: that has libraries beside it
 ordered=()
 for ((at = ${#results[@]} - 1; at > 0; at -= 2)); do ordered+=(--from "${results[at]}"); done
 if [ ${#ordered[@]} -gt 0 ]; then

@@ -32,7 +32,7 @@ export function referenceLogProbs(
   // one by one: all weights of a published model in float64 would fill gigabytes
   const get = (name: string): Value => {
     const { shape, data } = named.get(name) as TrainingProblem["weights"][number];
-    return { values: Float64Array.from(data), shape };
+    return { values: new Float64Array(data), shape };
   };
   const perToken = (value: (t: number) => number): Value => ({
     values: Float64Array.from({ length: T }, (_, t) => value(t)),

@@ -75,14 +75,16 @@ export const TABLES: Readonly<Record<string, (report: BenchReport) => string>> =
 
 /** Parts with a heading for each adapter and preset. */
 function perRunKind(
-  { rows }: BenchReport,
+  { rows, passports }: BenchReport,
   wants: (row: BenchRow) => boolean,
   draw: (rows: readonly BenchRow[]) => string,
 ): string {
   const parts: string[] = [];
   for (const [adapter, own] of byAdapter(rows.filter(wants))) {
     for (const preset of [...new Set(own.map((row) => row.preset ?? ""))]) {
-      const title = `**${adapter}**${preset && `, preset ${preset}`}`;
+      const { kind } = passports[own[0].run ?? ""] ?? {};
+      // Mesa's name alone does not say that it computes on the CPU
+      const title = `**${kind === "lavapipe" ? `lavapipe, ${adapter}` : adapter}**${preset && `, preset ${preset}`}`;
       parts.push(`${title}\n\n${draw(own.filter((row) => (row.preset ?? "") === preset))}`);
     }
   }
