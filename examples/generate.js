@@ -5,13 +5,13 @@ import {
   Generator,
   Launcher,
   openGpu,
-  storedShapes,
   presetConfig,
   Qwen2Model,
   Random,
   Runtime,
   scoreSequences,
   silentLogger,
+  storedShapes,
   Tokenizer,
 } from "uncouple";
 
