@@ -23,7 +23,8 @@ import {
 } from "./attention_tiles.js";
 
 /** Invocations down and across a tile, and rows that each owns. */
-export const [DOWN, ACROSS] = [32, 8];
+const DOWN = 32;
+export const ACROSS = 8;
 const ROWS_EACH = 2;
 export const LANES = DOWN * ACROSS;
 export const TILE_ROWS = DOWN * ROWS_EACH;
