@@ -82,11 +82,6 @@ export class LaneTile {
     return `(head + ${row % this.layout.heads}u)`;
   }
 
-  /** Whether a row is of a token of the batch, not of padding. */
-  isInside(row: number): string {
-    return `row_start + ${this.token(row) * this.layout.lanes}u + lane < params.N`;
-  }
-
   /** Module scope and entry: declares `lane`, `part` (a share of the heads) and, for each token t of the lane, `token_t` (clamped). */
   entry(): string {
     const { lanes, tokens, exchange } = this.layout;
@@ -124,21 +119,29 @@ ${repeat(
       : `${name}[${row * this.elements + PAD}u + ${e}]`;
   }
 
-  /** The bound is a uniform, so that drivers cannot unroll the loop. */
   eachElement(body: (e: string) => string): string {
     return this.layout.unrolled
       ? repeat(this.elements, (e) => `    { ${body(`${e}u`)} }`)
-      : `    for (var e = 0u; e < params.E; e++) {\n${body("e")}\n    }`;
+      : this.elementLoop(body);
   }
 
   /** Walks a row by the elements that rotation joins: pairs half a row apart, else singly. */
   eachPair(body: (at: readonly string[]) => string): string {
+    if (!this.layout.unrolled) return this.pairLoop(body);
     if (!this.shape.rotate) return this.eachElement((e) => body([e]));
     const half = this.elements / 2;
-    return this.layout.unrolled
-      ? repeat(half, (e) => `    { ${body([`${e}u`, `${e + half}u`])} }`)
-      : `    for (var e = 0u; e < params.E / 2u; e++) {
-      let f = e + ${half}u;
+    return repeat(half, (e) => `    { ${body([`${e}u`, `${e + half}u`])} }`);
+  }
+
+  /** The bound is a uniform, so that drivers cannot unroll the loop. */
+  elementLoop(body: (e: string) => string): string {
+    return `    for (var e = 0u; e < params.E; e++) {\n${body("e")}\n    }`;
+  }
+
+  private pairLoop(body: (at: readonly string[]) => string): string {
+    if (!this.shape.rotate) return this.elementLoop((e) => body([e]));
+    return `    for (var e = 0u; e < params.E / 2u; e++) {
+      let f = e + ${this.elements / 2}u;
 ${body(["e", "f"])}
     }`;
   }
@@ -156,23 +159,37 @@ ${body(["e", "f"])}
     return `${rows}\n${side === "v" ? this.eachElement((e) => load([e])) : this.eachPair(load)}`;
   }
 
-  /** Stores a declared array as gradients of rows of `qkv`, rotated back. */
-  storeRows(name: string, side: Side, head: (row: number) => string, scale = 1): string {
-    return this.eachRow((r) => {
-      const t = this.token(r);
-      const store = (at: readonly string[]) =>
-        storeElements(
-          at.map((e) => this.at(name, r, e)),
-          "row",
-          `angles_${t}`,
-          at,
-          scale,
-        );
-      return `  if (${this.isInside(r)}) {
-    let row = ${packedRow(this.shape, side, `token_${t}`, head(r))};
-${side === "v" ? this.eachElement((e) => store([e])) : this.eachPair(store)}
+  /**
+   * Stores declared arrays, in loops over the rows that exist and their elements: spelt out, stores take longer to compile
+   * than all else. `body` stores, of `token` and one of its heads, what `at(name, e)` is; `first_row` is the row of its head 0.
+   */
+  eachStored(
+    names: readonly string[],
+    body: (head: number, at: (name: string, e: string) => string) => string,
+  ): string {
+    const { tokens, lanes, heads, unrolled } = this.layout;
+    const type = elementType(this.shape.headDim);
+    const padding = Array.from({ length: PAD }, () => `${type}()`);
+    const gather = (name: string) => {
+      const values = Array.from({ length: this.rows * this.elements }, (_, i) =>
+        this.at(name, Math.floor(i / this.elements), `${i % this.elements}u`),
+      );
+      return `  var ${name} = array<${type}, ${values.length + PAD}>(${[...padding, ...values].join(", ")});`;
+    };
+    return `${unrolled ? names.map(gather).join("\n") : ""}
+  let row_end = min(row_start + ${tokens * lanes}u, params.N);
+  for (var token = row_start + lane; token < row_end; token += ${lanes}u) {
+    let first_row = (token - row_start) / ${lanes}u * ${heads}u;
+    let angles = ${angleRow(this.shape, "token")};
+${repeat(heads, (h) => `    {\n${body(h, (name, e) => `${name}[first_row * ${this.elements}u + ${h * this.elements + PAD}u + ${e}]`)}\n    }`)}
   }`;
-    });
+  }
+
+  /** Stores elements of a token's row of one head as gradients of `qkv`, rotated back. */
+  storeRow(side: Side, head: string, value: (e: string) => string, scale = 1): string {
+    const store = (at: readonly string[]) => storeElements(at.map(value), "row", "angles", at, scale);
+    return `    { let row = ${packedRow(this.shape, side, "token", head)};
+${side === "v" ? this.elementLoop((e) => store([e])) : this.pairLoop(store)} }`;
   }
 
   /**

@@ -47,7 +47,7 @@ ${body}
  * score multiplies by exp2(MASKED - score) = 0. Every row meets a real score, its own token's.
  */
 export function forward(layout: LaneLayout, shape: HeadShape): string {
-  const { tile, entry, scan, keys, values, isVisible, single, output } = queryTile(layout, shape);
+  const { tile, entry, scan, keys, values, isVisible } = queryTile(layout, shape);
   const slots = (line: (k: number) => string) => Array.from({ length: layout.block }, (_, k) => line(k));
   const softmax = (r: number) => `
 ${tile.eachSlot((k) => `    s_${r}_${k} = select(${MASKED}, s_${r}_${k}, ${isVisible(r, k)});`)}
@@ -66,12 +66,16 @@ ${tile.eachPair((at) => `${keys(at)}\n${tile.addScores("s", "q", "k", at)}`)}
 ${tile.eachRow(softmax)}
 ${tile.eachElement((e) => `${values([e])}\n${tile.addWeighted("sums", "s", "v", [e], (r) => `fade_${r}`)}`)}`)}
 ${tile.eachRow(
-  (r) => `  if (${tile.isInside(r)}) {
-    let row = ${output(r)};
-    let scale = 1.0 / total_${r};
-${tile.eachElement((e) => `write_y(row + ${e}, ${tile.at("sums", r, e)} * scale);`)}
-    log_sum_exp[${single(r)}] = (top_${r} + log2(total_${r})) * ${Math.LN2};
-  }`,
+  (r) => `  let log_sum_${r} = (top_${r} + log2(total_${r})) * ${Math.LN2};
+  let scale_${r} = 1.0 / total_${r};`,
+)}
+${tile.eachElement((e) => tile.eachRow((r) => `      ${tile.at("sums", r, e)} *= scale_${r};`))}
+  var log_sums = array<f32, ${tile.rows}>(${Array.from({ length: tile.rows }, (_, r) => `log_sum_${r}`).join(", ")});
+${tile.eachStored(
+  ["sums"],
+  (h, at) => `    log_sum_exp[token * ${shape.heads}u + head + ${h}u] = log_sums[first_row + ${h}u];
+    let row = ${outputRow(shape, "token", `(head + ${h}u)`)};
+${tile.elementLoop((e) => `write_y(row + ${e}, ${at("sums", e)});`)}`,
 )}
 }`;
 }
@@ -110,7 +114,9 @@ ${values(at)}\n${tile.addScores("p", "g", "v", at)}`,
 )}
 ${tile.eachRow(slope)}
 ${tile.eachPair((at) => `${keys(at)}\n${tile.addWeighted("sums", "s", "k", at)}`)}`)}
-${tile.storeRows("sums", "q", (r) => tile.head(r), 1 / Math.sqrt(shape.headDim))}
+${tile.eachStored(["sums"], (h, at) =>
+  tile.storeRow("q", `(head + ${h}u)`, (e) => at("sums", e), 1 / Math.sqrt(shape.headDim)),
+)}
 }`;
 }
 
@@ -173,7 +179,10 @@ ${tile.addWeighted("key_sums", "p", "q", at)}
 ${tile.addWeighted("value_sums", "s", "g", at)}`,
 )}
   } }
-${tile.storeRows("key_sums", "k", () => "part", 1 / Math.sqrt(headDim))}
-${tile.storeRows("value_sums", "v", () => "part")}
+${tile.eachStored(
+  ["key_sums", "value_sums"],
+  (_, at) => `${tile.storeRow("k", "part", (e) => at("key_sums", e), 1 / Math.sqrt(headDim))}
+${tile.storeRow("v", "part", (e) => at("value_sums", e))}`,
+)}
 }`;
 }

@@ -146,12 +146,15 @@ ${body}
       this.width === 4 ? `dot(own_${r}, scanned_${k})` : `own_${r} * scanned_${k}`;
     return `${this.eachRow((r) => slots((k) => `    var ${sum}_${r}_${k} = 0.0;`))}
     for (var first = 0u; first < params.E; first += ${this.chunk}u) {
-    let count = min(${this.chunk}u, params.E - first);
+    let end = min(first + ${this.chunk}u, params.E);
+    let count = end - first;
     workgroupBarrier(); // earlier readers are done
 ${this.stage("rows", loadRows)}
 ${this.stage("scanned", loadScanned)}
     workgroupBarrier(); // the chunk is complete
-    for (var e = 0u; e < count; e++) {
+    // counting from 0 to a minimum with a constant, it would be unrolled by Mesa
+    for (var next = first; next < end; next++) {
+      let e = next - first;
 ${this.eachRow((r) => `      let own_${r} = tile_rows[(y_row + ${r * DOWN}u) * ${this.stride}u + e];`)}
 ${slots((k) => `      let scanned_${k} = tile_scanned[(x + ${k * ACROSS}u) * ${this.stride}u + e];`)}
 ${this.eachRow((r) => slots((k) => `      ${sum}_${r}_${k} += ${dot(r, k)};`))}

@@ -244,7 +244,10 @@ function products(tile: LaneTile, { transposeA }: MatmulText): string {
   });
 }
 
-/** In a loop over the rows that exist: stores spelt out for each row would be more code than the products. */
+/**
+ * In a loop over the rows that exist: stores spelt out for each row would be more code than the products. The loop counts
+ * rows of y, since Mesa unrolls one whose count it can bound, by a constant or by an array that its counter indexes.
+ */
 function stores(tile: LaneTile, text: MatmulText): string {
   const { rows, groups, lanes } = tile;
   const sums = Array.from({ length: rows * groups }, (_, i) =>
@@ -258,9 +261,10 @@ function stores(tile: LaneTile, text: MatmulText): string {
   const storeRow = `    if (column == 0u && y_row < params.M) { ${finishRow(text, "y_row", "row_values[r]")} }`;
   return `  var sums = array<vec4<f32>, ${rows * groups}>(${sums.join(", ")});
 ${rowValues(tile, text)}
-  let present = min(${rows}u, ${isSwapped ? "(params.M - row + 3u) / 4u * 4u" : "params.M - row"});
-  for (var r = 0u; r < present; r++) {
-    let y_row = row + ${isSwapped ? "(r ^ lane)" : "r"};
+  let row_end = min(row + ${rows}u, ${isSwapped ? "(params.M + 3u) / 4u * 4u" : "params.M"});
+  for (var next = row; next < row_end; next++) {
+    let r = next - row;
+    let y_row = ${isSwapped ? "row + (r ^ lane)" : "next"};
 ${text.rowSum ? storeRow : ""}
 ${store}
   }`;

@@ -25,13 +25,32 @@ const fastOf = ({ alongK, tileK, size, width }: Loader): number => (alongK ? til
 export const loadCount = ({ size, tileK, width, invocations }: Loader): number =>
   Math.ceil((size * tileK) / width / invocations);
 
-/** Where load `i` lies in the tile: declares in_k and in_size. */
-export function place(loader: Loader, i: number): string {
+/** Declares `slot`, which load `i` of this invocation is among those of all. */
+export const slotOf = ({ invocations }: Loader, i: number): string =>
+  `let slot = local + ${i * invocations}u;`;
+
+/** Where load `slot` lies in the tile: declares in_k and in_size. */
+export function place(loader: Loader): string {
   const fast = fastOf(loader);
   const along = `slot % ${fast}u * ${loader.width}u`;
   const across = `slot / ${fast}u`;
   const [in_k, in_size] = loader.alongK ? [along, across] : [across, along];
-  return `let slot = local + ${i * loader.invocations}u; let in_k = ${in_k}; let in_size = ${in_size};`;
+  return `let in_k = ${in_k}; let in_size = ${in_size};`;
+}
+
+/**
+ * All loads of a tile by an invocation; `load` takes `slot`, which is load `i`'s. Spelt out, except where operands are not
+ * aligned: those are many loads, and a loop over them compiles in a fraction of the time.
+ */
+export function eachLoad(loader: Loader, load: (i: number) => string): string {
+  const { size, tileK, width, invocations, rowSum } = loader;
+  const count = (size * tileK) / width;
+  if (width === 1 && rowSum !== "squares")
+    return `    for (var slot = local; slot < ${count}u; slot += ${invocations}u) ${load(0)}`;
+  return Array.from({ length: loadCount(loader) }, (_, i) => {
+    const guard = (i + 1) * invocations > count ? `if (slot < ${count}u) ` : "";
+    return `    { ${slotOf(loader, i)}\n    ${guard}${load(i)} }`;
+  }).join("\n");
 }
 
 /** The factors of what a load fetched from `k`, which must exist. */

@@ -27,6 +27,7 @@ import {
   place,
   rowSumElements,
   rowSums,
+  slotOf,
 } from "./matmul_loader.js";
 import { finish, type MatmulLayout, type MatmulText, read, scaled } from "./matmul_text.js";
 import { tileStart } from "./matmul_tiles.js";
@@ -192,7 +193,7 @@ function loads(operand: Operand, { tail }: MatmulText): string {
   return each(loadCount(operand), (i) => {
     const value = read(name, `(${name}_start + ${offset})${width === 4 ? " / 4u" : ""}`);
     const factors = operand.scaled ? ` ${name}_scale${i} = ${kScale(operand, tail, "at_k")};` : "";
-    return `    { ${place(operand, i)}
+    return `    { ${slotOf(operand, i)} ${place(operand)}
       let at_k = next_k + in_k;
       let at = ${first} + in_size;
       ${name}${i} = ${elementOf(operand)}();
@@ -214,7 +215,7 @@ function staging(operand: Operand, split: boolean): string {
       const writeLow = split ? ` ${target} + ${elements}u] = low${part(w)};` : "";
       return `      ${target}] = high${part(w)};${writeLow}`;
     });
-    return `    { ${place(operand, i)}
+    return `    { ${slotOf(operand, i)} ${place(operand)}
       let target_at = ${alongK ? `in_size * ${stride}u + in_k` : `in_k * ${stride}u + in_size`};
       ${addRowSum(operand, i, `${name}${i}`)}
       let value = ${name}${i}${operand.scaled ? ` * ${name}_scale${i}` : ""};

@@ -76,10 +76,15 @@ const storePart = (value: string, _column: string, index: string): string => wri
 /** WGSL over four neighbouring elements: at once, or one by one where rows are not aligned. */
 function columns(vectorY: boolean, line: (value: string, column: string, index: string) => string): string {
   if (vectorY) return `  ${line("value", "column / 4u", "start / 4u")}`;
-  return `  for (var i = 0u; i < min(4u, params.N - column); i++) {
-    ${line("value[i]", "column + i", "start + i")}
-  }`;
+  return eachColumn(1, line("value[i]", "at", "start + i"));
 }
+
+/** A loop over column `at` = `column` + `i`. Counting `i` to min(4, ...) instead, it is unrolled by Mesa, at each of many stores. */
+const eachColumn = (step: number, body: string): string =>
+  `  for (var at = column; at < min(column + 4u, params.N); at += ${step}u) {
+    let i = at - column;
+    ${body}
+  }`;
 
 function epilogue({ nScale, bias, residual, output, gate, vectorY }: MatmulText): string {
   const store = (index: string, value: string) =>
@@ -94,9 +99,7 @@ function epilogue({ nScale, bias, residual, output, gate, vectorY }: MatmulText)
   const plain = columns(vectorY, stored);
   if (gate === "forward") {
     return `${plain}
-  for (var i = 0u; i < min(4u, params.N - column); i += 2u) {
-    ${write("h", "(start + i) / 2u", "value[i] * sigmoid(value[i]) * value[i + 1u]")}
-  }`;
+${eachColumn(2, write("h", "(start + i) / 2u", "value[i] * sigmoid(value[i]) * value[i + 1u]"))}`;
   }
   if (gate !== "backward") return plain;
   // gates lie as the columns of y, two to a column of the product
@@ -107,12 +110,13 @@ function epilogue({ nScale, bias, residual, output, gate, vectorY }: MatmulText)
     return `  let pairs${half} = ${read("gate_up", index)};
   ${store(index, `vec4<f32>(${gradient("xy", first)}, ${gradient("zw", second)})`)}`;
   });
-  const single = `  for (var i = 0u; i < min(4u, params.N - column); i++) {
-    let at = 2u * (start + i);
-    let gradient = gate_gradient(vec2<f32>(${read("gate_up", "at")}, ${read("gate_up", "at + 1u")}), value[i]);
-    ${store("at", "gradient.x")}
-    ${store("at + 1u", "gradient.y")}
-  }`;
+  const single = eachColumn(
+    1,
+    `let gate = 2u * (start + i);
+    let gradient = gate_gradient(vec2<f32>(${read("gate_up", "gate")}, ${read("gate_up", "gate + 1u")}), value[i]);
+    ${store("gate", "gradient.x")}
+    ${store("gate + 1u", "gradient.y")}`,
+  );
   return `${plain}\n${vectorY ? aligned.join("\n") : single}`;
 }
 

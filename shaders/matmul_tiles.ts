@@ -9,15 +9,7 @@
  * loaders wrote, one before the loaders overwrite it. Each element of y adds its products in ascending k.
  */
 import { wgsl } from "wgsl-preprocessor/wgsl-preprocessor.js";
-import {
-  addRowSum,
-  kScale,
-  type Loader,
-  loadCount,
-  place,
-  rowSumElements,
-  rowSums,
-} from "./matmul_loader.js";
+import { addRowSum, eachLoad, kScale, type Loader, place, rowSumElements, rowSums } from "./matmul_loader.js";
 import { finish, type MatmulText, read, scaled } from "./matmul_text.js";
 
 export interface SharedTile {
@@ -125,13 +117,13 @@ const each = (count: number, line: (index: number) => string): string =>
 
 /** Copies one operand's tile to shared memory; what lies past an edge becomes 0. */
 function loader(operand: Operand, { tail }: MatmulText): string {
-  const { name, size, tileK, invocations, stride, first, limit, alongK, width } = operand;
+  const { name, stride, first, limit, alongK, width } = operand;
   const offset = alongK ? `at * params.K + at_k` : `at_k * ${limit} + at`;
   const target = (i: number) =>
     alongK ? `(in_k + ${i}u) * ${stride}u + in_size` : `in_k * ${stride}u + in_size + ${i}u`;
-  const count = (tileK * size) / width;
-  return each(loadCount(operand), (i) => {
-    const load = `{ ${place(operand, i)}
+  return eachLoad(
+    operand,
+    (i) => `{ ${place(operand)}
       let at_k = k + in_k;
       let at = ${first} + in_size;
       var value = ${width === 4 ? "vec4<f32>" : "f32"}();
@@ -141,10 +133,8 @@ function loader(operand: Operand, { tail }: MatmulText): string {
         ${operand.scaled ? `value *= ${kScale(operand, tail, "at_k")};` : ""}
       }
 ${each(width, (w) => `      tile_${name}[${target(w)}] = value${width === 4 ? `[${w}]` : ""};`)}
-    }`;
-    const isWhole = (i + 1) * invocations <= count;
-    return isWhole ? `    ${load}` : `    if (local + ${i * invocations}u < ${count}u) ${load}`;
-  });
+    }`,
+  );
 }
 
 function products(k: number, { ownM, ownN }: SharedTile, a: Operand, b: Operand): string {

@@ -23,14 +23,15 @@ export function laneLayout(
   const exchange = !isKnown ? "none" : subgroupMinSize === QUAD ? "swap" : "broadcast";
   // quads take several tokens for a tile of the same size, and compile fast
   const rows = exchange === "swap" || side === "forward" ? 4 : 2;
-  const unrolled = rowElements(headDim) <= UNROLLED_ELEMENTS;
+  // without exchange every lane loads a whole block: too much text to spell out as well
+  const unrolled = isKnown && rowElements(headDim) <= UNROLLED_ELEMENTS;
   const headsAtOnce = side === "key_value" ? 1 : largestDivisor(heads / kvHeads, rows);
   return {
     lanes: isKnown ? subgroupMinSize : DEFAULT_LANES,
     exchange,
     tokens: Math.floor(rows / headsAtOnce),
     heads: headsAtOnce,
-    block: exchange === "swap" && !unrolled ? 16 : 8,
+    block: exchange === "none" ? 2 : exchange === "swap" && !unrolled ? 16 : 8,
     unrolled,
   };
 }

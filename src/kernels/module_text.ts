@@ -208,9 +208,11 @@ function accessors({ tensors, gradients, body }: KernelText): string {
     if (body.includes(`write_${name}(`))
       lines.push(`fn write_${name}(index: u32, value: ${element}) { ${name}[index] = ${converted}; }`);
     if (gradients.includes(name)) {
-      const sum = element === stored ? `${name}[index] + value` : `${stored}(${value} + value)`;
+      // one store for both cases: a store is the larger part of a kernel's code on adapters that run on the CPU
       lines.push(`fn store_${name}(index: u32, value: ${element}) {
-  if (params.accumulate_${name} != 0u) { ${name}[index] = ${sum}; } else { ${name}[index] = ${converted}; }
+  var sum = value;
+  if (params.accumulate_${name} != 0u) { sum = ${value} + value; }
+  ${name}[index] = ${element === stored ? "sum" : `${stored}(sum)`};
 }`);
     }
   }
