@@ -26,6 +26,7 @@ import {
   type Kernel,
   type KernelUnit,
   type OpDefinition,
+  type OptionalViews,
   type Plan,
   type PlanContext,
   type Scalars,
@@ -79,12 +80,7 @@ export class Launcher {
    * @param views tensors by the names the kernel reads and writes; optional ones may be absent
    * @param accumulate written gradients that are added to instead of overwritten
    */
-  run(
-    unit: KernelUnit,
-    views: Readonly<Record<string, ArrayView>>,
-    scalars: Scalars,
-    accumulate = NOTHING,
-  ): void {
+  run(unit: KernelUnit, views: OptionalViews, scalars: Scalars, accumulate = NOTHING): void {
     const workgroups = unit.kernel.workgroups(scalars, this.facts);
     if (workgroups <= 0) return;
     const prepared = this.#prepare(unit, views, scalars);
@@ -187,7 +183,7 @@ export class Launcher {
     return unit;
   }
 
-  #prepare(unit: KernelUnit, views: Readonly<Record<string, ArrayView>>, scalars: Scalars): Prepared {
+  #prepare(unit: KernelUnit, views: OptionalViews, scalars: Scalars): Prepared {
     const { kernel } = unit;
     let variants = this.#prepared.get(unit);
     if (!variants) {
@@ -205,7 +201,7 @@ export class Launcher {
     return prepared;
   }
 
-  #describe(unit: KernelUnit, views: Readonly<Record<string, ArrayView>>, scalars: Scalars): Prepared {
+  #describe(unit: KernelUnit, views: OptionalViews, scalars: Scalars): Prepared {
     const { kernel } = unit;
     const constants: Record<string, number> = {};
     for (const name of kernel.constants ?? []) {

@@ -6,18 +6,13 @@ import type { MatmulText } from "../../shaders/matmul_text.js";
 import { matmulTiles } from "../../shaders/matmul_tiles.js";
 import { ArgumentError } from "../core/errors.js";
 import type { DeviceFacts } from "../gpu/runtime.js";
-import { isLaneTile, isMatrixTile, type MatmulTile, planMatmul } from "./matmul_plan.js";
-import type { ArrayView, Kernel, KernelUnit, Scalars } from "./op.js";
+import { isLaneTile, isMatrixTile, type MatmulPlan, type MatmulTile, planMatmul } from "./matmul_plan.js";
+import type { ArrayView, Kernel, KernelUnit, OptionalViews, Scalars } from "./op.js";
 
 /** Anything that launches kernels: a Launcher or the context of a plan. */
 export interface KernelRunner {
   readonly facts: DeviceFacts;
-  run(
-    unit: KernelUnit,
-    views: Readonly<Record<string, ArrayView>>,
-    scalars: Scalars,
-    accumulate?: ReadonlySet<string>,
-  ): void;
+  run(unit: KernelUnit, views: OptionalViews, scalars: Scalars, accumulate?: ReadonlySet<string>): void;
   /** Memory for partial sums; without it a product with few tiles and a long K runs on few workgroups. */
   scratch?(name: string, shape: readonly number[]): ArrayView;
 }
@@ -63,6 +58,20 @@ export interface Matmul {
 
 const units = new Map<string, KernelUnit>();
 
+/** How products of one kind and size are computed. */
+interface Planned {
+  readonly plan: MatmulPlan;
+  /** Of the product, or of its parts. */
+  readonly product: KernelUnit;
+  /** Adds the parts, if there are several. */
+  readonly sum: KernelUnit | undefined;
+}
+
+/** Plans are worked out once for each adapter: a training step asks for the same few dozen again and again. */
+const planned = new WeakMap<DeviceFacts, Map<string, Planned>>();
+/** Plans kept, so that batches of sizes without end do not fill the memory. */
+const MOST_PLANS = 4096;
+
 /**
  * Launches one matrix product with f32 sums, of f32 factors unless the runtime was opened with another `matmulPrecision`.
  * @param tile for tests of one kernel; default: the one that fits sizes and adapter
@@ -70,46 +79,78 @@ const units = new Map<string, KernelUnit>();
  * @remarks the order of every sum depends on sizes and adapter only
  */
 export function matmulInto(runner: KernelRunner, product: Matmul, tile?: MatmulTile): void {
+  const { a, b, y, M, N, K, batch = 1, norm, scaleB, gated, gateBackward, sumA } = product;
+  const { plan, product: unit, sum } = plannedFor(runner, product, tile);
+  const { parts: P, partK: R, tiles: T } = plan;
+  const scalars = { B: batch, M, N, K, P, R, T, eps: norm?.eps ?? 0 };
+  const k_scale = norm?.gain ?? scaleB?.rows;
+  const isSplit = sum !== undefined && runner.scratch !== undefined;
+  const partial = isSplit ? runner.scratch?.("partial", [batch, P, M, N]) : undefined;
+  const row_sums = isSplit && (norm || sumA) ? runner.scratch?.("row_sums", [batch, P, M]) : undefined;
+  // one literal, and absent tensors with it: spreading objects together is the larger part of a launch's host time
+  const views = {
+    a,
+    b,
+    k_scale,
+    partial,
+    row_sums,
+    n_scale: scaleB?.columns,
+    bias: product.bias,
+    residual: product.residual,
+    gate_up: gateBackward?.gate_up,
+    y,
+    h: gated?.h,
+    rstd: norm?.rstd,
+    d_sum: sumA?.y,
+  };
+  const accumulate = sumA?.accumulate ? SUM : undefined;
+  runner.run(unit, views, scalars, isSplit ? undefined : accumulate);
+  if (isSplit) runner.run(sum, views, scalars, accumulate);
+}
+
+const SUM: ReadonlySet<string> = new Set(["d_sum"]);
+
+function plannedFor(runner: KernelRunner, product: Matmul, tile: MatmulTile | undefined): Planned {
+  const canSplit = runner.scratch !== undefined;
+  if (tile) return planFor(product, runner.facts, canSplit, tile);
+  let known = planned.get(runner.facts);
+  if (!known) {
+    known = new Map();
+    planned.set(runner.facts, known);
+  }
+  const { M, N, K, batch = 1, transposeA, transposeB, accumulate } = product;
+  const flags = [transposeA, transposeB, accumulate, product.bias, product.residual, canSplit];
+  const fused = [product.norm, product.scaleB, product.gated, product.gateBackward, product.sumA];
+  let key = `${M},${N},${K},${batch}`;
+  for (const flag of flags) key += flag ? 1 : 0;
+  for (const one of fused) key += one ? 1 : 0;
+  let plan = known.get(key);
+  if (!plan) {
+    plan = planFor(product, runner.facts, canSplit);
+    if (known.size >= MOST_PLANS) known.clear();
+    known.set(key, plan);
+  }
+  return plan;
+}
+
+function planFor(product: Matmul, facts: DeviceFacts, canSplit: boolean, tile?: MatmulTile): Planned {
   checkFusion(product);
-  const { a, b, y, M, N, K, batch = 1, transposeA = false, transposeB = false } = product;
-  const { norm, scaleB, bias, residual, gated, gateBackward, sumA } = product;
+  const { M, N, K, batch = 1, transposeA = false, transposeB = false } = product;
+  const { norm, scaleB, gated, gateBackward, sumA } = product;
   const rowSums = norm !== undefined || sumA !== undefined;
-  const shape = { M, N, K, batch, transposeA, transposeB, rowSums };
-  const plan = planMatmul(shape, runner.facts, runner.scratch !== undefined, tile);
-  const { parts: P, partK: R, tiles } = plan;
+  const plan = planMatmul({ M, N, K, batch, transposeA, transposeB, rowSums }, facts, canSplit, tile);
   const text: MatmulText = {
     ...plan.layout,
     ...(rowSums && { rowSum: norm ? "squares" : "values" }),
     ...((gated || gateBackward) && { gate: gated ? "forward" : "backward" }),
     kScale: norm !== undefined || scaleB !== undefined,
     nScale: scaleB !== undefined,
-    bias: bias !== undefined,
-    residual: residual !== undefined,
+    bias: product.bias !== undefined,
+    residual: product.residual !== undefined,
     output: product.accumulate ? "add" : "y",
   };
-  const scalars = { B: batch, M, N, K, P, R, T: tiles, eps: norm?.eps ?? 0 };
-  const factors = { a, b, ...optionalViews({ k_scale: norm?.gain ?? scaleB?.rows }) };
-  const stored = optionalViews({
-    n_scale: scaleB?.columns,
-    bias,
-    residual,
-    gate_up: gateBackward?.gate_up,
-    y,
-    h: gated?.h,
-    rstd: norm?.rstd,
-    d_sum: sumA?.y,
-  });
-  const accumulate = sumA?.accumulate ? new Set(["d_sum"]) : undefined;
-  if (P === 1 || !runner.scratch) {
-    runner.run(productUnit(plan.tile, text), { ...factors, ...stored }, scalars, accumulate);
-    return;
-  }
-  const parts = {
-    partial: runner.scratch("partial", [batch, P, M, N]),
-    ...(rowSums && { row_sums: runner.scratch("row_sums", [batch, P, M]) }),
-  };
-  runner.run(productUnit(plan.tile, { ...text, output: "partial" }), { ...factors, ...parts }, scalars);
-  runner.run(sumUnit(text), { ...parts, ...stored }, scalars, accumulate);
+  if (plan.parts === 1) return { plan, product: productUnit(plan.tile, text), sum: undefined };
+  return { plan, product: productUnit(plan.tile, { ...text, output: "partial" }), sum: sumUnit(text) };
 }
 
 function checkFusion({ N, batch = 1, transposeA, transposeB, ...fused }: Matmul): void {
@@ -131,12 +172,6 @@ function checkFusion({ N, batch = 1, transposeA, transposeB, ...fused }: Matmul)
     throw new ArgumentError(
       `[matmul] what is fused does not fit: got ${broken[1]}, expected ${broken[2]}. Launch it by itself.`,
     );
-}
-
-function optionalViews(views: Readonly<Record<string, ArrayView | undefined>>): Record<string, ArrayView> {
-  return Object.fromEntries(
-    Object.entries(views).filter((entry): entry is [string, ArrayView] => entry[1] !== undefined),
-  );
 }
 
 const SCALARS = { B: "u32", M: "u32", N: "u32", K: "u32", P: "u32", R: "u32", T: "u32", eps: "f32" } as const;

@@ -78,6 +78,9 @@ export interface Kernel {
   readonly for?: readonly string[];
 }
 
+/** Tensors by the names that kernels give them; optional ones may be absent. */
+export type OptionalViews = Readonly<Record<string, ArrayView | undefined>>;
+
 /** What a hand-written plan can do: launch kernels and borrow scratch memory until the plan ends. */
 export interface PlanContext {
   readonly facts: DeviceFacts;
@@ -87,12 +90,7 @@ export interface PlanContext {
   /** Names of gradients to add to rather than overwrite. */
   readonly accumulate: ReadonlySet<string>;
   scratch(name: string, shape: readonly number[], dtype?: DType): ArrayView;
-  run(
-    unit: KernelUnit,
-    views: Readonly<Record<string, ArrayView>>,
-    scalars: Scalars,
-    accumulate?: ReadonlySet<string>,
-  ): void;
+  run(unit: KernelUnit, views: OptionalViews, scalars: Scalars, accumulate?: ReadonlySet<string>): void;
   /** Runs launches of the body in as few dispatches as may be, see `Launcher.together`. */
   together(body: () => void): void;
   clear(view: ArrayView): void;
