@@ -1,5 +1,5 @@
 /**
- * AdamW over flat buckets: sum of squares, finish, update. Floats are read as integer bits where a NaN could matter.
+ * AdamW over flat buckets: sums of squares, then updates. Floats are read as integer bits where a NaN could matter.
  *
  * The state buffer holds 8 words: 0 good steps, 1 skip flag of this step, 2 gradient norm, 3 clip scale,
  * 4 1/(1-beta1^t), 5 1/sqrt(1-beta2^t), 6 skipped steps, 7 what gradients are multiplied with: clip scale / loss scale
@@ -7,158 +7,94 @@
  *
  * The loss scale holds 3 floats: 0 the scale, 1 its inverse, 2 good steps since it changed. Scales are powers of two, so that
  * multiplying by the inverse takes the scale out of a gradient exactly.
+ *
+ * Between the two passes `sums` holds the state and the loss scale from before the step, 8 words, and then the sums. Every
+ * workgroup of the update works out the step from it; the first one also writes what the step leaves behind.
  */
 import { wgsl } from "wgsl-preprocessor/wgsl-preprocessor.js";
 
-/** How one bucket's elements map to invocations in the sum of squares. */
-export interface NormLayout {
+/** Words of `sums` before the sums: good steps, skipped steps, the three floats of the loss scale. */
+export const SUMS_START = 8;
+
+/** How a bucket's vec4s are cut into parts, one a workgroup, for either pass. */
+export interface PassLayout {
   readonly lanes: number;
-  /** vec4s each lane adds. */
+  /** Least vec4s of a lane. */
   readonly steps: number;
-  /** One partial a workgroup (tree over the lanes in shared memory) or one a lane. */
-  readonly tree: boolean;
+  /** Most parts of a bucket: in the first pass so that its sums are few, in the second so that they are added few times. */
+  readonly parts: number;
 }
 
-/** CPU adapters: no barrier, one partial a lane. GPU: one partial a workgroup of 256 lanes, 2 KiB of shared memory. */
-export function normLayout(isSoftware: boolean): NormLayout {
-  return isSoftware ? { lanes: 8, steps: 512, tree: false } : { lanes: 256, steps: 16, tree: true };
+/** CPU adapters: no barrier, one sum a lane. GPU: one sum a workgroup, by a tree over the lanes in 1 KiB of shared memory. */
+export function sumLayout(isSoftware: boolean): PassLayout {
+  return isSoftware ? { lanes: 8, steps: 512, parts: 32 } : { lanes: 256, steps: 16, parts: 512 };
 }
 
-/** Elements one workgroup of the sum of squares covers. */
-export function normElements({ lanes, steps }: NormLayout): number {
-  return 4 * lanes * steps;
+/** CPU adapters: one SIMD group of invocations walks a long part. */
+export function updateLayout(isSoftware: boolean): PassLayout {
+  return isSoftware ? { lanes: 8, steps: 256, parts: 512 } : { lanes: 64, steps: 4, parts: 8192 };
 }
 
-/** Partials one workgroup of the sum of squares writes. */
-export function normPartials({ lanes, tree }: NormLayout): number {
-  return tree ? 1 : lanes;
+/** Vec4s of each part of a bucket of `E` vec4s. */
+export function partLength({ lanes, steps, parts }: PassLayout, E: number): number {
+  return lanes * Math.max(steps, Math.ceil(E / (lanes * parts)));
 }
+
+/** Sums of squares, which have no sign of their own, and the mark of what is not finite as their sign. */
+const sumFunctions = (lanes: number): string => `
+fn marked(sum: f32, bad: bool) -> u32 { return bitcast<u32>(sum) | select(0u, 0x80000000u, bad); }
+fn is_marked(sum: u32) -> bool { return (sum & 0x80000000u) != 0u; }
+fn joined(a: u32, b: u32) -> u32 {
+  return marked(abs(bitcast<f32>(a)) + abs(bitcast<f32>(b)), is_marked(a | b));
+}
+${lanes > 0 ? `var<workgroup> lane_sums: array<u32, ${lanes}>;` : ""}`;
+
+/** Adds a value of each lane as a fixed tree: lane_sums[0], for lane 0 at once and for the others after a barrier. */
+const addLanes = (lanes: number, value: string): string => `  lane_sums[lane] = ${value};
+  for (var width = ${lanes / 2}u; width > 0u; width /= 2u) {
+    workgroupBarrier(); // the level below is complete
+    if (lane < width) { lane_sums[lane] = joined(lane_sums[lane], lane_sums[lane + width]); }
+  }`;
 
 /**
- * partial[first + p] = sum of squares of a part of the gradient, the loss scale taken out; flag[first + p] = 1 when any of
- * it is not finite.
- * Lane l adds vec4s l, l + lanes, ... of its workgroup's part in ascending order; lanes are added as a fixed tree.
+ * sums[first + p] = sum of squares of a part of the gradient, the loss scale taken out. Its sign is set when any of it is not
+ * finite; what is not finite is left out of the sum. Lane l adds vec4s l, l + lanes, ... of its part in ascending order.
  */
-export function sumSquares(layout: NormLayout): string {
-  const { lanes, steps, tree } = layout;
+export function sumSquares(isSoftware: boolean): string {
+  const { lanes } = sumLayout(isSoftware);
   return wgsl`
-#if ${tree}
-var<workgroup> sums: array<f32, ${lanes}>;
-var<workgroup> flags: array<u32, ${lanes}>;
-#endif
+${sumFunctions(isSoftware ? 0 : lanes)}
 @compute @workgroup_size(${lanes})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) lane: u32) {
   let part = workgroup_index(group, groups);
-  let start = part * ${lanes * steps}u;
+  let start = part * params.L;
   if (start >= params.E) { return; }
-  let end = min(start + ${lanes * steps}u, params.E);
+  if (params.first == ${SUMS_START}u && part == 0u && lane == 0u) {
+    sums[0] = state[0];
+    sums[1] = state[6];
+    for (var i = 0u; i < 3u; i++) { sums[2u + i] = bitcast<u32>(loss_scale[i]); }
+  }
+  let end = min(start + params.L, params.E);
   var sum = vec4<f32>(0.0);
-  var bad = 0u;
+  var bad = false;
   for (var i = start + lane; i < end; i += ${lanes}u) {
     let bits = gradient[i];
     let is_finite = (bits & vec4<u32>(0x7f800000u)) != vec4<u32>(0x7f800000u);
-    // what is not finite is left out of the sum: only the flag tells, whatever the adapter makes of NaN
+    // only the sign tells, whatever the adapter makes of NaN
     let finite = bitcast<vec4<f32>>(select(vec4<u32>(0u), bits, is_finite)) * loss_scale[1];
     sum += finite * finite;
-    bad |= u32(!all(is_finite));
+    bad |= !all(is_finite);
   }
   let mine = (sum.x + sum.y) + (sum.z + sum.w);
-#if ${tree}
-  sums[lane] = mine;
-  flags[lane] = bad;
-  for (var width = ${lanes / 2}u; width > 0u; width /= 2u) {
-    workgroupBarrier(); // the level below is complete
-    if (lane < width) { sums[lane] += sums[lane + width]; flags[lane] |= flags[lane + width]; }
-  }
-  if (lane == 0u) { partial[params.first + part] = sums[0]; flag[params.first + part] = flags[0]; }
+#if ${isSoftware}
+  sums[params.first + part * ${lanes}u + lane] = marked(mine, bad);
 #else
-  partial[params.first + part * ${lanes}u + lane] = mine;
-  flag[params.first + part * ${lanes}u + lane] = bad;
+${addLanes(lanes, "marked(mine, bad)")}
+  if (lane == 0u) { sums[params.first + part] = lane_sums[0]; }
 #endif
 }`;
 }
-
-/**
- * One workgroup turns the partials of all buckets into the step's state. Lane l adds partials l, l + lanes, ... in
- * ascending order, lanes are added as a fixed tree. log_beta comes from the host in full precision, so that
- * 1 - beta^t keeps its digits at t = 1. Then the loss scale of the next step: half after a gradient that is not finite, but
- * at least 1; double after `growth_interval` good steps in a row, but at most `max_scale`; fixed when the interval is 0.
- */
-export function finish(lanes: number): string {
-  return wgsl`
-fn non_finite(bits: u32) -> bool { return (bits & 0x7f800000u) == 0x7f800000u; }
-#if ${lanes > 1}
-var<workgroup> sums: array<f32, ${lanes}>;
-var<workgroup> flags: array<u32, ${lanes}>;
-#endif
-// 1 - exp(x) for x < 0, by its series near 0 where the difference would cancel
-fn one_minus_exp(x: f32) -> f32 {
-  if (x < -0.5) { return 1.0 - exp(max(x, -80.0)); }
-  var term = x;
-  var sum = x;
-  for (var k = 2u; k <= 9u; k++) { term *= x / f32(k); sum += term; }
-  return -sum;
-}
-fn rescale(is_bad: bool) {
-  if (params.growth_interval == 0.0) { return; }
-  let scale = loss_scale[0];
-  let good = loss_scale[2] + 1.0;
-  let is_due = good >= params.growth_interval;
-  let halves = is_bad && scale > 1.0;
-  let doubles = !is_bad && is_due && scale < params.max_scale;
-  loss_scale[0] = scale * select(select(1.0, 2.0, doubles), 0.5, halves);
-  loss_scale[1] *= select(select(1.0, 0.5, doubles), 2.0, halves);
-  loss_scale[2] = select(good, 0.0, is_bad || is_due);
-}
-@compute @workgroup_size(${lanes})
-fn main(@builtin(local_invocation_index) lane: u32) {
-  var sum = 0.0;
-  var bad = 0u;
-  for (var i = lane; i < params.P; i += ${lanes}u) { sum += partial[i]; bad |= flag[i]; }
-#if ${lanes > 1}
-  sums[lane] = sum;
-  flags[lane] = bad;
-  for (var width = ${lanes / 2}u; width > 0u; width /= 2u) {
-    workgroupBarrier(); // the level below is complete
-    if (lane < width) { sums[lane] += sums[lane + width]; flags[lane] |= flags[lane + width]; }
-  }
-  if (lane != 0u) { return; }
-  sum = sums[0];
-  bad = flags[0];
-#endif
-  let norm = sqrt(sum);
-  bad |= u32(non_finite(bitcast<u32>(norm))); // squares can overflow
-  state[1] = bad;
-  state[2] = bitcast<u32>(norm);
-  if (bad != 0u) {
-    state[3] = 0u;
-    state[6] += 1u;
-    rescale(true);
-    return;
-  }
-  let step = state[0] + 1u;
-  state[0] = step;
-  let clip = select(1.0, min(1.0, params.max_norm / (norm + 1e-6)), params.max_norm > 0.0);
-  state[3] = bitcast<u32>(clip);
-  state[4] = bitcast<u32>(1.0 / one_minus_exp(f32(step) * params.log_beta1));
-  state[5] = bitcast<u32>(inverseSqrt(one_minus_exp(f32(step) * params.log_beta2)));
-  state[7] = bitcast<u32>(clip * loss_scale[1]);
-  rescale(false);
-}`;
-}
-
-/** How one bucket's vec4s map to invocations in the update: each owns `steps` of them at stride `lanes`. */
-export interface UpdateLayout {
-  readonly lanes: number;
-  readonly steps: number;
-}
-
-/** CPU adapters: one SIMD group of invocations walks a long part. */
-export function updateLayout(isSoftware: boolean): UpdateLayout {
-  return isSoftware ? { lanes: 8, steps: 64 } : { lanes: 64, steps: 4 };
-}
-
 /**
  * Bits of the nearest f16, ties to even; beyond 65,519 infinite. WGSL leaves open which way its own conversion rounds, but a
  * resumed run must find the halves that the host rounds from the saved floats.
@@ -177,21 +113,88 @@ fn half_bits(value: vec4<f32>) -> vec4<u32> {
 }
 `;
 
-/** One bucket's step, and its f16 copy. Nothing is written when the flag is set. */
-export function update({ lanes, steps }: UpdateLayout, hasHalf: boolean): string {
+/**
+ * What the step does, worked out from `sums`: declares `bad`, and if it is false `scale`, `correct1` and `correct2`. log_beta
+ * comes from the host in full precision, so that 1 - beta^t keeps its digits at t = 1. `leave` writes the state, and the
+ * loss scale of the next step: half after a gradient that is not finite, but at least 1; double after `growth_interval` good
+ * steps in a row, but at most `max_scale`; fixed when the interval is 0.
+ */
+const stepFunctions = `
+// 1 - exp(x) for x < 0, by its series near 0 where the difference would cancel
+fn one_minus_exp(x: f32) -> f32 {
+  if (x < -0.5) { return 1.0 - exp(max(x, -80.0)); }
+  var term = x;
+  var sum = x;
+  for (var k = 2u; k <= 9u; k++) { term *= x / f32(k); sum += term; }
+  return -sum;
+}
+fn sum_before(index: u32) -> f32 { return bitcast<f32>(sums[index / 4u][index % 4u]); }
+fn leave(bad: bool, norm: f32, clip: f32, scale: f32, correct1: f32, correct2: f32) {
+  state[1] = u32(bad);
+  state[2] = bitcast<u32>(norm);
+  state[3] = bitcast<u32>(select(clip, 0.0, bad));
+  state[6] = sums[0].y + u32(bad);
+  if (!bad) {
+    state[0] = sums[0].x + 1u;
+    state[4] = bitcast<u32>(correct1);
+    state[5] = bitcast<u32>(correct2);
+    state[7] = bitcast<u32>(scale);
+  }
+  if (params.growth_interval == 0.0) { return; }
+  let loss = sum_before(2u);
+  let good = sum_before(4u) + 1.0;
+  let is_due = good >= params.growth_interval;
+  let halves = bad && loss > 1.0;
+  let doubles = !bad && is_due && loss < params.max_scale;
+  loss_scale[0] = loss * select(select(1.0, 2.0, doubles), 0.5, halves);
+  loss_scale[1] = sum_before(3u) * select(select(1.0, 0.5, doubles), 2.0, halves);
+  loss_scale[2] = select(good, 0.0, bad || is_due);
+}
+`;
+
+const stepText = (isSoftware: boolean, lanes: number): string => {
+  const first = SUMS_START / 4;
+  const add = (i: string) => `{ let some = sums[${i}];
+    total = joined(total, joined(joined(some.x, some.y), joined(some.z, some.w))); }`;
+  const all = isSoftware
+    ? `  for (var i = ${first}u; i < params.P; i++) ${add("i")}`
+    : `  for (var i = ${first}u + lane; i < params.P; i += ${lanes}u) ${add("i")}
+${addLanes(lanes, "total")}
+  workgroupBarrier(); // the total is there
+  total = lane_sums[0];`;
+  return `  var total = 0u;
+${all}
+  let norm = sqrt(abs(bitcast<f32>(total)));
+  // squares can overflow
+  let bad = is_marked(total) || (bitcast<u32>(norm) & 0x7f800000u) == 0x7f800000u;
+  let clip = select(1.0, min(1.0, params.max_norm / (norm + 1e-6)), params.max_norm > 0.0);
+  let scale = clip * sum_before(3u);
+  let step = f32(sums[0].x + 1u);
+  let correct1 = 1.0 / one_minus_exp(step * params.log_beta1);
+  let correct2 = inverseSqrt(one_minus_exp(step * params.log_beta2));`;
+};
+
+/**
+ * One bucket's step, and its f16 copy. Nothing but the state is written when a gradient or the norm is not finite. Sums are
+ * added alike by all workgroups: every lane on CPU adapters adds all of them in ascending order; on GPUs lane l adds vec4s l,
+ * l + lanes, ..., and lanes are added as a fixed tree.
+ */
+export function update(isSoftware: boolean, hasHalf: boolean): string {
+  const { lanes } = updateLayout(isSoftware);
   return wgsl`
-#if ${hasHalf}
-${halfBits}
-#endif
+${hasHalf ? halfBits : ""}
+${sumFunctions(isSoftware ? 0 : lanes)}
+${stepFunctions}
 @compute @workgroup_size(${lanes})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) lane: u32) {
-  if (state[1] != 0u) { return; }
-  let scale = bitcast<f32>(state[7]);
-  let correct1 = bitcast<f32>(state[4]);
-  let correct2 = bitcast<f32>(state[5]);
-  let start = workgroup_index(group, groups) * ${lanes * steps}u;
-  let end = min(start + ${lanes * steps}u, params.E);
+  let part = workgroup_index(group, groups);
+  let start = part * params.L;
+  if (start >= params.E) { return; }
+${stepText(isSoftware, lanes)}
+  if (params.leads != 0u && part == 0u && lane == 0u) { leave(bad, norm, clip, scale, correct1, correct2); }
+  if (bad) { return; }
+  let end = min(start + params.L, params.E);
   for (var i = start + lane; i < end; i += ${lanes}u) {
     let g = gradient[i] * scale;
     let m = params.beta1 * first_moment[i] + params.rest1 * g;

@@ -8,79 +8,65 @@ export const ADAMW_STATE_WORDS = 8;
 /** Floats of the loss scale's buffer, see there. */
 export const LOSS_SCALE_FLOATS = 3;
 
-const vec4Bits = () => ({ gradient: "vec4<u32>" });
-const finishLanes = (isSoftware: boolean) => (isSoftware ? 1 : 256);
-
 const sumSquaresUnit: KernelUnit = {
   op: "adamw",
-  scalars: { E: "u32", first: "u32" },
+  scalars: { E: "u32", L: "u32", first: "u32" },
   kernel: {
     entry: "sum_squares",
-    shader: ({ facts }) => shader.sumSquares(shader.normLayout(facts.isSoftware)),
-    reads: ["gradient", "loss_scale"],
-    writes: ["partial", "flag"],
-    elements: vec4Bits,
-    workgroups: ({ E }, { isSoftware }) =>
-      Math.ceil((4 * E) / shader.normElements(shader.normLayout(isSoftware))),
-  },
-};
-const finishUnit: KernelUnit = {
-  op: "adamw",
-  scalars: {
-    P: "u32",
-    max_norm: "f32",
-    log_beta1: "f32",
-    log_beta2: "f32",
-    growth_interval: "f32",
-    max_scale: "f32",
-  },
-  kernel: {
-    entry: "finish",
-    shader: ({ facts }) => shader.finish(finishLanes(facts.isSoftware)),
-    reads: ["partial", "flag"],
-    writes: ["state", "loss_scale"],
-    workgroups: () => 1,
+    shader: ({ facts }) => shader.sumSquares(facts.isSoftware),
+    reads: ["gradient", "state", "loss_scale"],
+    writes: ["sums"],
+    elements: () => ({ gradient: "vec4<u32>" }),
+    workgroups: ({ E, L }) => Math.ceil(E / L),
   },
 };
 const updateUnit: KernelUnit = {
   op: "adamw",
   scalars: {
     E: "u32",
+    L: "u32",
+    P: "u32",
+    leads: "u32",
     lr: "f32",
     keep: "f32",
     beta1: "f32",
     rest1: "f32",
+    log_beta1: "f32",
     beta2: "f32",
     rest2: "f32",
+    log_beta2: "f32",
     eps: "f32",
+    max_norm: "f32",
+    growth_interval: "f32",
+    max_scale: "f32",
   },
   kernel: {
     entry: "update",
-    shader: ({ facts, has }) => shader.update(shader.updateLayout(facts.isSoftware), has("half")),
-    reads: ["state", "gradient"],
-    writes: ["value", "first_moment", "second_moment", "half"],
+    shader: ({ facts, has }) => shader.update(facts.isSoftware, has("half")),
+    reads: ["sums", "gradient"],
+    writes: ["value", "first_moment", "second_moment", "half", "state", "loss_scale"],
     elements: () => ({
+      sums: "vec4<u32>",
       gradient: "vec4<f32>",
       value: "vec4<f32>",
       first_moment: "vec4<f32>",
       second_moment: "vec4<f32>",
       half: "vec2<u32>",
     }),
-    workgroups: ({ E }, { isSoftware }) => {
-      const { lanes, steps } = shader.updateLayout(isSoftware);
-      return Math.ceil(E / (lanes * steps));
-    },
+    workgroups: ({ E, L }) => Math.ceil(E / L),
   },
 };
 
-/** Partials that the gradients of buckets with these element counts reduce to. */
-export function adamwPartials(elements: readonly number[], facts: DeviceFacts): number {
-  return elements.reduce((sum, count) => sum + bucketPartials(count, facts), 0);
+/** Words of `AdamwStep.sums` for gradients of buckets with these element counts, a multiple of 4. */
+export function adamwSumWords(elements: readonly number[], { isSoftware }: DeviceFacts): number {
+  const words = elements.reduce((sum, count) => sum + bucketSums(count / 4, isSoftware), shader.SUMS_START);
+  return 4 * Math.ceil(words / 4);
 }
 
-function bucketPartials(elements: number, facts: DeviceFacts): number {
-  const layout = shader.normLayout(facts.isSoftware);
-  return Math.ceil(elements / shader.normElements(layout)) * shader.normPartials(layout);
+/** Sums of a bucket of `E` vec4s: one a workgroup, or one a lane. */
+function bucketSums(E: number, isSoftware: boolean): number {
+  const layout = shader.sumLayout(isSoftware);
+  return Math.ceil(E / shader.partLength(layout, E)) * (isSoftware ? layout.lanes : 1);
 }
 
 /** One bucket of a step. All views hold the same number of values, a multiple of 4. */
@@ -104,9 +90,8 @@ export interface AdamwStep {
   /** Good steps in a row before the loss scale doubles; 0 = it never changes. */
   readonly growthInterval: number;
   readonly maxScale: number;
-  /** f32 and u32 [adamwPartials(...)], working memory. */
-  readonly partial: ArrayView;
-  readonly flag: ArrayView;
+  /** u32 [adamwSumWords(...)], working memory; starts as zeros. */
+  readonly sums: ArrayView;
   readonly lr: number;
   readonly beta1: number;
   readonly beta2: number;
@@ -116,50 +101,50 @@ export interface AdamwStep {
 }
 
 /**
- * Appends one AdamW step with decoupled weight decay over all buckets: three dispatches for the usual two buckets.
+ * Appends one AdamW step with decoupled weight decay over all buckets: two dispatches for the usual two buckets.
  * When any gradient or their norm is not finite, nothing but the skip flag, the skip count and the loss scale changes.
  * @source Loshchilov & Hutter 2019, algorithm 2
  */
 export function adamwInto(
   runner: Pick<PlanContext, "run" | "together">,
-  facts: DeviceFacts,
+  { isSoftware }: DeviceFacts,
   step: AdamwStep,
 ): void {
-  const { buckets, state, lossScale: loss_scale, partial, flag, lr, beta1, beta2, eps } = step;
-  let partials = 0;
+  const { buckets, state, lossScale: loss_scale, sums, lr, beta1, beta2, eps } = step;
   runner.together(() => {
+    let first = shader.SUMS_START;
     for (const { gradient } of buckets) {
-      const elements = gradient.range.bytes / 4;
-      runner.run(
-        sumSquaresUnit,
-        { gradient, loss_scale, partial, flag },
-        { E: elements / 4, first: partials },
-      );
-      partials += bucketPartials(elements, facts);
+      const E = gradient.range.bytes / 16;
+      const L = shader.partLength(shader.sumLayout(isSoftware), E);
+      runner.run(sumSquaresUnit, { gradient, state, loss_scale, sums }, { E, L, first });
+      first += bucketSums(E, isSoftware);
     }
   });
-  runner.run(
-    finishUnit,
-    { partial, flag, state, loss_scale },
-    {
-      P: partials,
-      max_norm: step.maxNorm,
-      log_beta1: finiteLog(beta1),
-      log_beta2: finiteLog(beta2),
-      growth_interval: step.growthInterval,
-      max_scale: step.maxScale,
-    },
-  );
-  const rates = { lr, beta1, rest1: 1 - beta1, beta2, rest2: 1 - beta2, eps };
+  const scalars = {
+    P: sums.range.bytes / 16,
+    lr,
+    beta1,
+    rest1: 1 - beta1,
+    log_beta1: finiteLog(beta1),
+    beta2,
+    rest2: 1 - beta2,
+    log_beta2: finiteLog(beta2),
+    eps,
+    max_norm: step.maxNorm,
+    growth_interval: step.growthInterval,
+    max_scale: step.maxScale,
+  };
   runner.together(() => {
-    for (const bucket of buckets) {
+    for (const [index, bucket] of buckets.entries()) {
       const { value, half, gradient, firstMoment: first_moment, secondMoment: second_moment } = bucket;
       // the shader packs pairs of halves into words itself
       const words: ArrayView | undefined = half && { range: half.range, shape: half.shape, dtype: "u32" };
+      const E = gradient.range.bytes / 16;
+      const L = shader.partLength(shader.updateLayout(isSoftware), E);
       runner.run(
         updateUnit,
-        { state, gradient, value, first_moment, second_moment, ...(words && { half: words }) },
-        { ...rates, E: gradient.range.bytes / 16, keep: 1 - bucket.decay },
+        { sums, gradient, value, first_moment, second_moment, half: words, state, loss_scale },
+        { ...scalars, E, L, leads: index === 0 ? 1 : 0, keep: 1 - bucket.decay },
       );
     }
   });

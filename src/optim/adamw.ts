@@ -2,7 +2,7 @@
 import type { FlatParameters, ParameterBucket } from "../autograd/flat_parameters.js";
 import { Tensor } from "../autograd/tensor.js";
 import { ArgumentError, DataError } from "../core/errors.js";
-import { ADAMW_STATE_WORDS, adamwInto, adamwPartials } from "../kernels/adamw.js";
+import { ADAMW_STATE_WORDS, adamwInto, adamwSumWords } from "../kernels/adamw.js";
 import type { Launcher } from "../kernels/launch.js";
 import { LossScale, type LossScaleOptions } from "./loss_scale.js";
 
@@ -62,8 +62,7 @@ export class AdamW {
   readonly #lossScale: LossScale;
   readonly #scales: boolean;
   readonly #counter: Tensor;
-  readonly #partial: Tensor;
-  readonly #flag: Tensor;
+  readonly #sums: Tensor;
 
   /** @throws ArgumentError for values out of range and for frozen parameters */
   constructor(options: AdamWOptions) {
@@ -92,9 +91,7 @@ export class AdamW {
     this.#lossScale = this.#scales ? new LossScale(launcher, options.lossScale) : LossScale.off(launcher);
     this.#counter = Tensor.from(runtime, new Uint32Array(ADAMW_STATE_WORDS), undefined, { label: "adamw" });
     const sizes = parameters.buckets.map(({ elements }) => elements);
-    const partials = Math.max(1, adamwPartials(sizes, launcher.facts));
-    this.#partial = Tensor.empty(runtime, [partials], "f32", "gradient norm");
-    this.#flag = Tensor.empty(runtime, [partials], "u32", "gradient flags");
+    this.#sums = Tensor.zeros(runtime, [adamwSumWords(sizes, launcher.facts)], "gradient norm", "u32");
   }
 
   /** f32 [1], what seeds of backward have to be multiplied with; absent without loss scaling. */
@@ -122,8 +119,7 @@ export class AdamW {
       lossScale: this.#lossScale.state,
       growthInterval: this.#lossScale.growthInterval,
       maxScale: this.#lossScale.largest,
-      partial: this.#partial,
-      flag: this.#flag,
+      sums: this.#sums,
       lr,
       beta1: this.#betas[0],
       beta2: this.#betas[1],
@@ -185,7 +181,7 @@ export class AdamW {
       second.release();
     }
     this.#lossScale.release();
-    for (const tensor of [this.#counter, this.#partial, this.#flag]) tensor.release();
+    for (const tensor of [this.#counter, this.#sums]) tensor.release();
   }
 
   #decay(bucket: ParameterBucket, lr: number): number {

@@ -276,6 +276,30 @@ for (const [family, launcher] of families) {
       run.release();
     });
 
+    test("a step takes two dispatches, and buckets of many parts are covered whole", async () => {
+      const { runtime } = launcher;
+      const matrix = [1250, 511];
+      const parameters = new FlatParameters(runtime, [
+        { name: "matrix", shape: matrix },
+        { name: "gain", shape: [7] },
+      ]);
+      const optimiser = new AdamW({ parameters, launcher, lr: 0.5 });
+      const gradient = Float32Array.from({ length: 1250 * 511 }, (_, i) => 1 + (i % 5));
+      parameters.get("matrix").grad?.upload(gradient);
+      parameters.get("gain").grad?.upload(new Float32Array(7).fill(2));
+      const { dispatches } = runtime.counters;
+      optimiser.step();
+      const { gradNorm } = await optimiser.stats();
+      expect(runtime.counters.dispatches - dispatches).toBe(2);
+      const norm = Math.sqrt(gradient.reduce((sum, value) => sum + value * value, 0) + 7 * 4);
+      expect(Math.abs(gradNorm / norm - 1)).toBeLessThan(1e-5);
+      // the first step moves every weight by the learning rate
+      for (const name of ["matrix", "gain"])
+        expect((await parameters.read(name)).every((value) => Math.abs(value + 0.5) < 1e-5)).toBe(true);
+      optimiser.release();
+      parameters.release();
+    });
+
     test("a learning rate given to a step replaces the default", async () => {
       const run = setUp(launcher);
       const before = await run.readAll();
