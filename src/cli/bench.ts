@@ -67,9 +67,11 @@ export const register: Register = (program, context) => {
     .option("--json", "print the rows as one JSON array")
     .addOption(new Option("--csv", "print the rows as CSV").conflicts("json"))
     .addOption(new Option("--markdown", "print the rows as a Markdown table").conflicts(["json", "csv"]))
-    .option(
-      "--save [path]",
-      "put rows and passports into a JSON file, in place of older ones; default: bench/results/, by adapter",
+    .addOption(
+      new Option(
+        "--save [path]",
+        "put rows and passports into a JSON file, in place of older ones; default: bench/results/, by adapter",
+      ).argParser(readSavePath),
     )
     .option("--svg <path>", "write a page of results as SVG")
     .option("--roofline <path>", "write the roofline picture as SVG")
@@ -142,6 +144,14 @@ async function bench(options: BenchOptions, context: CliContext): Promise<void> 
       `[bench] slower than the baseline: got ${list}, expected at most ${Number((100 * options.failAbove).toPrecision(6))} % more. Find the change that did it, or save a new baseline.`,
     );
   }
+}
+
+/** An op that follows the option would be taken for its file, and all ops would be measured. @throws ConfigError then */
+function readSavePath(path: string): string {
+  if (path.endsWith(".json")) return path;
+  throw new ConfigError(
+    `[bench] --save is wrong: got "${path}", expected a file that ends in .json, or none. Name the op before the options.`,
+  );
 }
 
 const wishOf = ({ tune }: BenchOptions) => (tune ? "again" : "first_use");

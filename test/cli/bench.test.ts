@@ -140,6 +140,12 @@ test.each([
   expect(stderr).toMatch(message);
 });
 
+test("an op behind --save is not taken for a file", async () => {
+  const { code, stderr } = await bench("--quick", "--save", "add");
+  expect(code).toBe(2);
+  expect(stderr).toContain('--save is wrong: got "add"');
+});
+
 test("files that are no benchmark are named", async () => {
   const missing = await bench("--baseline", file("nowhere.json"));
   expect(missing).toMatchObject({ code: 1, stderr: expect.stringContaining("nowhere.json") });

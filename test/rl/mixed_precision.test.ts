@@ -1,37 +1,16 @@
 /** Training with f16 matrices and activations: it learns, resumes bit for bit, and samples what it trains. */
 import { describe, expect, test } from "vitest";
 import type { Metrics } from "../../src/core/run_record.js";
-import { householdWorld } from "../../src/env/household/world.js";
 import { Launcher } from "../../src/kernels/index.js";
 import { colourWorld } from "../support/colour_world.js";
 import { testRuntime } from "../support/runtime.js";
-import { type ConfigInput, recordTraining } from "../support/training.js";
+import { type ConfigInput, fewHouseholds, recordTraining, shortTraining } from "../support/training.js";
 
 const launcher = new Launcher(await testRuntime());
 const hasHalf = launcher.facts.features.has("shader-f16");
 const model = { precision: "mixed" } as const;
 
-const small: ConfigInput = {
-  model,
-  world: { max_steps: 3 },
-  imitation: { episodes: 3, max_steps: 2, batch_size: 5, learning_rate: 1e-3 },
-  grpo: {
-    max_steps: 2,
-    tasks_per_step: 2,
-    num_generations: 3,
-    max_completion_length: 6,
-    learning_rate: 1e-3,
-    num_iterations: 2,
-    mini_batch_size: 7,
-    beta: 0.05,
-    entropy_coef: 0.01,
-    invalid_action_penalty: 0.5,
-  },
-  eval: { episodes: 2, modes: ["greedy"], splits: ["in_domain"] },
-  checkpoint: { save_steps: 1 },
-};
-const household = () =>
-  householdWorld({ sizes: { train: 6, in_domain: 2, out_of_domain: 0 }, difficulty: "easy" });
+const small: ConfigInput = { model, ...shortTraining(2, 2) };
 
 const withoutMemory = (row: Metrics) =>
   Object.fromEntries(Object.entries(row).filter(([name]) => !name.startsWith("gpu/")));
@@ -39,15 +18,15 @@ const withoutMemory = (row: Metrics) =>
 describe.runIf(hasHalf)("in mixed precision", () => {
   test("a run that was interrupted and resumed equals the run that was not, bit for bit, and leaks nothing", async () => {
     const live = launcher.runtime.buffers.liveBytes;
-    const whole = await recordTraining(launcher, household(), small);
+    const whole = await recordTraining(launcher, fewHouseholds(), small);
     expect(launcher.runtime.buffers.liveBytes).toBe(live);
     for (const row of whole.metrics) {
       expect(row).toMatchObject({ loss_scale: 4096, skipped: 0, skipped_updates: 0 });
       if (row.stage === "grpo") expect(row["sampling/logp_diff_max"]).toBeLessThan(2e-3);
     }
     for (const cut of [1, 3]) {
-      const first = await recordTraining(launcher, household(), small, undefined, cut);
-      const rest = await recordTraining(launcher, household(), small, first.checkpoints.at(-1));
+      const first = await recordTraining(launcher, fewHouseholds(), small, undefined, cut);
+      const rest = await recordTraining(launcher, fewHouseholds(), small, first.checkpoints.at(-1));
       expect([...first.metrics, ...rest.metrics].map(withoutMemory)).toEqual(
         whole.metrics.map(withoutMemory),
       );

@@ -1,40 +1,19 @@
 import { describe, expect, test } from "vitest";
 import { hashText } from "../../src/core/hash.js";
 import type { Metrics } from "../../src/core/run_record.js";
-import { householdWorld } from "../../src/env/household/world.js";
 import { Launcher } from "../../src/kernels/index.js";
 import { colourWorld } from "../support/colour_world.js";
 import { testRuntime } from "../support/runtime.js";
-import { type ConfigInput, recordTraining } from "../support/training.js";
+import { type ConfigInput, fewHouseholds, recordTraining, shortTraining } from "../support/training.js";
 
 const launcher = new Launcher(await testRuntime());
 
-const small: ConfigInput = {
-  world: { max_steps: 3 },
-  imitation: { episodes: 3, max_steps: 3, batch_size: 5, learning_rate: 1e-3 },
-  grpo: {
-    max_steps: 3,
-    tasks_per_step: 2,
-    num_generations: 3,
-    max_completion_length: 6,
-    learning_rate: 1e-3,
-    num_iterations: 2,
-    mini_batch_size: 7,
-    beta: 0.05,
-    entropy_coef: 0.01,
-    invalid_action_penalty: 0.5,
-  },
-  eval: { episodes: 2, modes: ["greedy"], splits: ["in_domain"] },
-  checkpoint: { save_steps: 1 },
-  log: { rollouts: true },
-};
-const household = () =>
-  householdWorld({ sizes: { train: 6, in_domain: 2, out_of_domain: 0 }, difficulty: "easy" });
+const small: ConfigInput = { ...shortTraining(3, 3), log: { rollouts: true } };
 
 describe("a run", () => {
   test("interrupted anywhere and resumed equals the run without interruption, bit for bit, and leaks nothing", async () => {
     const live = launcher.runtime.buffers.liveBytes;
-    const whole = await recordTraining(launcher, household(), small);
+    const whole = await recordTraining(launcher, fewHouseholds(), small);
     expect(launcher.runtime.buffers.liveBytes).toBe(live);
     expect(whole.metrics.map(({ step, stage }) => [step, stage])).toEqual([
       [1, "imitation"],
@@ -51,9 +30,9 @@ describe("a run", () => {
     ]);
     const last = whole.checkpoints.at(-1);
     for (const cut of [1, 3, 5]) {
-      const first = await recordTraining(launcher, household(), small, undefined, cut);
+      const first = await recordTraining(launcher, fewHouseholds(), small, undefined, cut);
       expect(first.checkpoints.at(-1)?.step).toBe(cut);
-      const rest = await recordTraining(launcher, household(), small, first.checkpoints.at(-1));
+      const rest = await recordTraining(launcher, fewHouseholds(), small, first.checkpoints.at(-1));
       expect([...first.metrics, ...rest.metrics]).toEqual(
         whole.metrics.map((row) => expect.objectContaining(withoutMemory(row))),
       );
@@ -64,7 +43,7 @@ describe("a run", () => {
   });
 
   test("rollout rows say what was read, done and learned", async () => {
-    const { rollouts, metrics } = await recordTraining(launcher, household(), {
+    const { rollouts, metrics } = await recordTraining(launcher, fewHouseholds(), {
       ...small,
       imitation: { episodes: 0 },
     });

@@ -2,6 +2,7 @@
 import type { z } from "zod";
 import { silentLogger } from "../../src/core/logger.js";
 import type { Checkpoint, Evaluation, Metrics, RolloutRow } from "../../src/core/run_record.js";
+import { householdWorld } from "../../src/env/household/world.js";
 import type { World } from "../../src/env/world.js";
 import { openPolicy } from "../../src/host/training_setup.js";
 import type { Launcher } from "../../src/kernels/index.js";
@@ -23,6 +24,30 @@ export interface RecordedRun {
 }
 
 export type ConfigInput = z.input<typeof trainConfigSchema>;
+
+/** A few games of the household world. */
+export const fewHouseholds = (): World =>
+  householdWorld({ sizes: { train: 6, in_domain: 2, out_of_domain: 0 }, difficulty: "easy" });
+
+/** A training of both stages that uses every term of the loss and takes seconds. */
+export const shortTraining = (imitationSteps: number, grpoSteps: number): ConfigInput => ({
+  world: { max_steps: 3 },
+  imitation: { episodes: 3, max_steps: imitationSteps, batch_size: 5, learning_rate: 1e-3 },
+  grpo: {
+    max_steps: grpoSteps,
+    tasks_per_step: 2,
+    num_generations: 3,
+    max_completion_length: 6,
+    learning_rate: 1e-3,
+    num_iterations: 2,
+    mini_batch_size: 7,
+    beta: 0.05,
+    entropy_coef: 0.01,
+    invalid_action_penalty: 0.5,
+  },
+  eval: { episodes: 2, modes: ["greedy"], splits: ["in_domain"] },
+  checkpoint: { save_steps: 1 },
+});
 
 async function valuesOf(tensors: Checkpoint["tensors"]["model"]): Promise<Map<string, Float32Array>> {
   const values = new Map<string, Float32Array>();
