@@ -35,10 +35,16 @@ export function benchPageSvg(report: BenchReport): string {
   return picture(WIDTH, top + MARGIN, `Benchmark of ${report.rows[0]?.adapter ?? "no adapter"}`, content);
 }
 
+/** What fits a line of the head. */
+const LINE_CHARACTERS = 140;
+
 function headBlock({ passports, rows }: BenchReport): Block {
   const lines = Object.values(passports).map((passport) => {
     const keys = ["date", "commit", "command"].filter((key) => typeof passport[key] === "string");
-    return keys.map((key) => passport[key]).join(", ");
+    const line = keys
+      .map((key) => (key === "commit" ? String(passport[key]).slice(0, 10) : passport[key]))
+      .join(", ");
+    return line.length > LINE_CHARACTERS ? `${line.slice(0, LINE_CHARACTERS)} ...` : line;
   });
   return {
     height: 70 + 18 * lines.length,

@@ -66,8 +66,9 @@ export function rooflineGroup({ rows, passports }: BenchReport): string {
   const roofs = roofsOf(rows);
   const title = `Roofline, ${rows[0]?.adapter ?? "no adapter"}`;
   const presets = [...new Set(rows.flatMap(({ preset }) => preset ?? []))];
-  const runs = Object.keys(passports);
-  const subtitle = [presets.length > 0 && `preset ${presets.join(", ")}`, ...runs].filter(Boolean).join("; ");
+  const runs = Object.keys(passports).sort();
+  const when = runs.length > 1 ? `${runs.length} runs, ${runs[0]} to ${runs.at(-1)}` : runs[0];
+  const subtitle = [presets.length > 0 && `preset ${presets.join(", ")}`, when].filter(Boolean).join("; ");
   const head = [
     label(PLOT.left, 28, title, { size: 18 }),
     label(PLOT.left, 46, subtitle, { fill: "#57606a" }),
