@@ -36,7 +36,7 @@ export function benchPageSvg(report: BenchReport): string {
 }
 
 /** What fits a line of the head. */
-const LINE_CHARACTERS = 140;
+const LINE_CHARACTERS = 125;
 
 function headBlock({ passports, rows }: BenchReport): Block {
   const lines = Object.values(passports).map((passport) => {
