@@ -1,15 +1,12 @@
 /** Generation: milliseconds of one decode step of a batch, prompts left out, by the difference of two lengths. */
-import { FlatParameters } from "../src/autograd/flat_parameters.js";
-import { Tape } from "../src/autograd/tape.js";
 import { DeviceError } from "../src/core/errors.js";
 import type { Runtime } from "../src/gpu/runtime.js";
 import type { Launcher } from "../src/kernels/launch.js";
 import { type Generation, type GenerationRequest, Generator } from "../src/model/generate.js";
-import { packSequences } from "../src/model/packing.js";
-import { storedShapes } from "../src/model/parameters.js";
-import { Qwen2Model } from "../src/model/qwen2.js";
+import type { Qwen2Model } from "../src/model/qwen2.js";
 import type { BenchRow } from "../src/report/bench_rows.js";
 import { type Effort, spread, wallTime } from "./measure.js";
+import { openModel, targetLogProbs } from "./model.js";
 import { allowedLogProb, type Precision, programDtype } from "./precision.js";
 import { reasonOf } from "./race.js";
 import { trainingProblem, type Workload } from "./workloads.js";
@@ -55,7 +52,6 @@ export async function benchRollout(
   one: RolloutCase,
 ): Promise<BenchRow> {
   const { batch, prompt, steps } = one;
-  const { config } = workload;
   const { runtime } = launcher;
   const row = {
     op: "rollout",
@@ -66,12 +62,7 @@ export async function benchRollout(
     adapter,
   };
   const problem = trainingProblem(workload);
-  const parameters = new FlatParameters(runtime, storedShapes(config), {
-    requiresGrad: false,
-    half: precision === "mixed",
-  });
-  for (const { name, data } of problem.weights) parameters.load(name, data);
-  const model = new Qwen2Model(launcher, config, parameters);
+  const model = openModel(launcher, workload, problem, precision, false);
   const generator = new Generator(model);
   const requests = Array.from({ length: batch }, (_, b) => ({
     stream: b,
@@ -105,7 +96,7 @@ export async function benchRollout(
   } finally {
     generator.release();
     model.release();
-    parameters.release();
+    model.parameters.release();
   }
 }
 
@@ -141,12 +132,7 @@ async function mismatch(
   const [request] = requests;
   const [{ tokens, logProbs }] = generations;
   const sequence = [...request.prompt, ...tokens.slice(0, -1)];
-  const tape = new Tape(model.launcher, { record: false, activations: model.activations });
-  const hidden = model.hidden(tape, model.batch(tape, packSequences([sequence])));
-  const places = Uint32Array.from(tokens, (_, t) => request.prompt.length - 1 + t);
-  const { log_prob } = model.score(tape, hidden, places, Uint32Array.from(tokens));
-  const expected = await log_prob.read();
-  tape.release();
+  const expected = await targetLogProbs(model, sequence, request.prompt.length - 1, Uint32Array.from(tokens));
   for (let t = 0; t < tokens.length; t++) {
     if (!(Math.abs(logProbs[t] - expected[t]) <= allowed))
       return `wrong log-probability of token ${t}: got ${logProbs[t]}, expected ${expected[t]} as in one full pass`;

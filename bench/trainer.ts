@@ -1,15 +1,15 @@
 /** Our own training step: forward, backward and AdamW of the decoder, checked against the float64 reference. */
-import { FlatParameters } from "../src/autograd/flat_parameters.js";
 import { Tape } from "../src/autograd/tape.js";
 import type { Tensor } from "../src/autograd/tensor.js";
 import { crossEntropy } from "../src/kernels/index.js";
 import type { Launcher } from "../src/kernels/launch.js";
 import { packSequences } from "../src/model/packing.js";
-import { parameterCount, storedShapes } from "../src/model/parameters.js";
-import { Qwen2Model } from "../src/model/qwen2.js";
+import { parameterCount } from "../src/model/parameters.js";
+import type { Qwen2Model } from "../src/model/qwen2.js";
 import { AdamW } from "../src/optim/adamw.js";
 import type { BenchRow } from "../src/report/bench_rows.js";
 import { gpuTimes, type Work } from "./measure.js";
+import { openModel, targetLogProbs } from "./model.js";
 import { allowedLogProb, type Precision } from "./precision.js";
 import { referenceLogProbs } from "./reference_model.js";
 import type { TrainingProblem, Workload } from "./workloads.js";
@@ -36,18 +36,15 @@ export class Trainer implements Work {
     readonly problem: TrainingProblem,
     readonly precision: Precision,
   ) {
-    const { config } = workload;
-    const half = precision === "mixed";
-    const parameters = new FlatParameters(launcher.runtime, storedShapes(config), { half });
-    for (const { name, data } of problem.weights) parameters.load(name, data);
-    this.#model = new Qwen2Model(launcher, config, parameters);
+    this.#model = openModel(launcher, workload, problem, precision, true);
+    const { parameters } = this.#model;
     const { learningRate: lr, beta1, beta2, epsilon: eps, weightDecay } = problem.optimizer;
     const options = {
       lr,
       betas: [beta1, beta2],
       eps,
       weightDecay,
-      lossScale: half ? {} : undefined,
+      lossScale: precision === "mixed" ? {} : undefined,
     } as const;
     this.#optimizer = new AdamW({ parameters, launcher, ...options });
     const { B, T, tokens } = problem;
@@ -95,12 +92,7 @@ export class Trainer implements Work {
     const T = Math.min(this.problem.T, Math.max(FEWEST_CHECKED, affordable));
     // tokens look back only, so the beginning of a sequence stands alone
     const expected = referenceLogProbs(facts, config, { ...this.problem, T });
-    const tape = new Tape(this.launcher, { record: false, activations: this.#model.activations });
-    const hidden = this.#model.hidden(tape, this.#model.batch(tape, packSequences([this.#sequences[0]])));
-    const places = Uint32Array.from({ length: T }, (_, t) => t);
-    const { log_prob } = this.#model.score(tape, hidden, places, targets.slice(0, T));
-    const actual = await log_prob.read();
-    tape.release();
+    const actual = await targetLogProbs(this.#model, this.#sequences[0], 0, targets.slice(0, T));
     for (let t = 0; t < T; t++) {
       if (!(Math.abs(actual[t] - expected[t]) <= allowedLogProb(facts, this.precision)))
         return `wrong log-probability at token ${t}: got ${actual[t]}, expected ${expected[t]}`;

@@ -95,6 +95,7 @@ ${addLanes(lanes, "marked(mine, bad)")}
 #endif
 }`;
 }
+
 /**
  * Bits of the nearest f16, ties to even; beyond 65,519 infinite. WGSL leaves open which way its own conversion rounds, but a
  * resumed run must find the halves that the host rounds from the saved floats.
@@ -114,9 +115,7 @@ fn half_bits(value: vec4<f32>) -> vec4<u32> {
 `;
 
 /**
- * What the step does, worked out from `sums`: declares `bad`, and if it is false `scale`, `correct1` and `correct2`. log_beta
- * comes from the host in full precision, so that 1 - beta^t keeps its digits at t = 1. `leave` writes the state, and the
- * loss scale of the next step: half after a gradient that is not finite, but at least 1; double after `growth_interval` good
+ * `leave` writes the state, and the loss scale of the next step: half after a gradient that is not finite, but at least 1; double after `growth_interval` good
  * steps in a row, but at most `max_scale`; fixed when the interval is 0.
  */
 const stepFunctions = `
@@ -152,6 +151,11 @@ fn leave(bad: bool, norm: f32, clip: f32, scale: f32, correct1: f32, correct2: f
 }
 `;
 
+/**
+ * What the step does, worked out from `sums`: declares `bad`, `norm` and `clip`, and where `bad` is false has a meaning
+ * `scale`, `correct1` and `correct2`. log_beta comes from the host in full precision, so that 1 - beta^t keeps its digits at
+ * t = 1.
+ */
 const stepText = (isSoftware: boolean, lanes: number): string => {
   const first = SUMS_START / 4;
   const add = (i: string) => `{ let some = sums[${i}];

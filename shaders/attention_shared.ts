@@ -1,7 +1,7 @@
 /** Attention for GPUs: what a workgroup computes, see attention_shared_tile.ts. The formulas are those of attention_lanes.ts. */
 import { wgsl } from "wgsl-preprocessor/wgsl-preprocessor.js";
 import { ACROSS, LANES, SCANNED, SharedTile, SLOTS, slots, TILE_ROWS } from "./attention_shared_tile.js";
-import { type HeadShape, MASKED, outputRow, type Side, scoreScale } from "./attention_tiles.js";
+import { dotText, type HeadShape, MASKED, outputRow, type Side, scoreScale } from "./attention_tiles.js";
 
 const element = (side: Side, head: string) => (token: string, e: string) =>
   `element_${side}(${token}, ${head}, ${e})`;
@@ -75,7 +75,6 @@ ${tile.eachOwnElement(r, (at, suffixes) =>
 /** d_q, see attention_lanes.ts; every invocation of a row adds a share of r. */
 export function backwardQuery(shape: HeadShape): string {
   const { tile, entry, scan, query, key, value, output, isVisible, single } = queryTile(shape);
-  const product = (a: string, b: string) => (tile.width === 4 ? `dot(${a}, ${b})` : `${a} * ${b}`);
   return wgsl`
 ${entry}
 ${tile.declare("sums")}
@@ -83,7 +82,7 @@ ${tile.eachRow(
   (r) => `  let log_sum_${r} = log_sum_exp[${single(r)}] * ${Math.LOG2E};
   var r_${r} = 0.0;
   for (var e = x; e < params.E; e += ${ACROSS}u) {
-    r_${r} += ${product(output("d_y")(`token_${r}`, "e"), output("y")(`token_${r}`, "e"))};
+    r_${r} += ${dotText(shape.headDim, output("d_y")(`token_${r}`, "e"), output("y")(`token_${r}`, "e"))};
   }`,
 )}
 ${tile.acrossRow("r", (a, b) => `${a} + ${b}`)}
@@ -109,7 +108,6 @@ export function backwardKeyValue(shape: HeadShape): string {
   const { heads, kvHeads, headDim } = shape;
   const tile = new SharedTile(shape);
   const group = heads / kvHeads;
-  const product = (a: string, b: string) => (tile.width === 4 ? `dot(${a}, ${b})` : `${a} * ${b}`);
   const output = (name: string) => (token: string, e: string) =>
     `read_${name}(${outputRow(shape, token, "query_head")} + ${e})`;
   const key = (token: string, e: string) => `${element("k", "head")(token, e)} * ${scoreScale(headDim)}`;
@@ -136,7 +134,7 @@ ${tile.scan(
       let token = min(base + lane / ${perToken}u, params.N - 1u);
       var r = 0.0;
       for (var e = lane % ${perToken}u; e < params.E; e += ${perToken}u) {
-        r += ${product(output("d_y")("token", "e"), output("y")("token", "e"))};
+        r += ${dotText(shape.headDim, output("d_y")("token", "e"), output("y")("token", "e"))};
       }
       tile_shared[lane / 2u][lane % 2u] = r;
     }

@@ -12,6 +12,7 @@
 import { wgsl } from "wgsl-preprocessor/wgsl-preprocessor.js";
 import {
   angleRow,
+  dotText,
   elementType,
   type HeadShape,
   packedRow,
@@ -142,8 +143,7 @@ ${body}
     loadRows: (token: string, e: string) => string,
     loadScanned: (token: string, e: string) => string,
   ): string {
-    const dot = (r: number, k: number) =>
-      this.width === 4 ? `dot(own_${r}, scanned_${k})` : `own_${r} * scanned_${k}`;
+    const dot = (r: number, k: number) => dotText(this.shape.headDim, `own_${r}`, `scanned_${k}`);
     return `${this.eachRow((r) => slots((k) => `    var ${sum}_${r}_${k} = 0.0;`))}
     for (var first = 0u; first < params.E; first += ${this.chunk}u) {
     let end = min(first + ${this.chunk}u, params.E);

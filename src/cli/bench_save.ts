@@ -1,5 +1,6 @@
 /** Saved benchmarks: one file for each adapter, in which a new measurement takes the place of an older one. */
 import { join } from "node:path";
+import { groupBy } from "../core/group_by.js";
 import { writeFileAtomic } from "../host/files.js";
 import { jsonText, readOptionalJsonFile } from "../host/json_file.js";
 import { type BenchReport, mergeReports, parseBenchReport, withRows } from "../report/bench_report.js";
@@ -12,11 +13,7 @@ import type { BenchRow } from "../report/bench_rows.js";
  * @throws DataError when a file is there that is no benchmark
  */
 export async function saveReport(report: BenchReport, save: string | true): Promise<string[]> {
-  const groups = new Map<string, BenchRow[]>();
-  for (const row of report.rows) {
-    const path = save === true ? adapterFile(report, row) : save;
-    groups.set(path, [...(groups.get(path) ?? []), row]);
-  }
+  const groups = groupBy(report.rows, (row) => (save === true ? adapterFile(report, row) : save));
   for (const [path, rows] of groups) {
     const json = await readOptionalJsonFile(path);
     const before = json === undefined ? [] : [parseBenchReport(json, path)];

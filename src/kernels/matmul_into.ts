@@ -84,9 +84,9 @@ export function matmulInto(runner: KernelRunner, product: Matmul, tile?: MatmulT
   const { parts: P, partK: R, tiles: T } = plan;
   const scalars = { B: batch, M, N, K, P, R, T, eps: norm?.eps ?? 0 };
   const k_scale = norm?.gain ?? scaleB?.rows;
-  const isSplit = sum !== undefined && runner.scratch !== undefined;
-  const partial = isSplit ? runner.scratch?.("partial", [batch, P, M, N]) : undefined;
-  const row_sums = isSplit && (norm || sumA) ? runner.scratch?.("row_sums", [batch, P, M]) : undefined;
+  // parts need scratch memory: without it nothing is planned in parts
+  const partial = sum && runner.scratch?.("partial", [batch, P, M, N]);
+  const row_sums = sum && (norm || sumA) ? runner.scratch?.("row_sums", [batch, P, M]) : undefined;
   // one literal, and absent tensors with it: spreading objects together is the larger part of a launch's host time
   const views = {
     a,
@@ -104,8 +104,8 @@ export function matmulInto(runner: KernelRunner, product: Matmul, tile?: MatmulT
     d_sum: sumA?.y,
   };
   const accumulate = sumA?.accumulate ? SUM : undefined;
-  runner.run(unit, views, scalars, isSplit ? undefined : accumulate);
-  if (isSplit) runner.run(sum, views, scalars, accumulate);
+  runner.run(unit, views, scalars, sum ? undefined : accumulate);
+  if (sum) runner.run(sum, views, scalars, accumulate);
 }
 
 const SUM: ReadonlySet<string> = new Set(["d_sum"]);
@@ -119,10 +119,10 @@ function plannedFor(runner: KernelRunner, product: Matmul, tile: MatmulTile | un
     planned.set(runner.facts, known);
   }
   const { M, N, K, batch = 1, transposeA, transposeB, accumulate } = product;
-  const flags = [transposeA, transposeB, accumulate, product.bias, product.residual, canSplit];
-  const fused = [product.norm, product.scaleB, product.gated, product.gateBackward, product.sumA];
-  let key = `${M},${N},${K},${batch}`;
-  for (const flag of flags) key += flag ? 1 : 0;
+  const { bias, residual, norm, scaleB, gated, gateBackward, sumA } = product;
+  const fused = [bias, residual, norm, scaleB, gated, gateBackward, sumA];
+  let key = `${M},${N},${K},${batch},`;
+  for (const flag of [canSplit, transposeA, transposeB, accumulate]) key += flag ? 1 : 0;
   for (const one of fused) key += one ? 1 : 0;
   let plan = known.get(key);
   if (!plan) {

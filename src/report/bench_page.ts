@@ -1,4 +1,5 @@
 /** The results page of a benchmark: roofline, libraries beside each other, end-to-end figures. */
+import { groupBy } from "../core/group_by.js";
 import type { BenchReport } from "./bench_report.js";
 import type { BenchRow } from "./bench_rows.js";
 import { rooflineGroup, rooflinePoints } from "./roofline.js";
@@ -64,11 +65,10 @@ function rooflineBlock(report: BenchReport): Block {
 
 /** A group of bars for each measurement that more than one library has taken part in. */
 function comparisonBlocks(rows: readonly BenchRow[]): Block[] {
-  const groups = new Map<string, BenchRow[]>();
-  for (const row of rows.filter(({ op }) => op !== "peak")) {
-    const name = `${row.op} ${row.direction}, ${row.shape}, ${row.dtype}`;
-    groups.set(name, [...(groups.get(name) ?? []), row]);
-  }
+  const groups = groupBy(
+    rows.filter(({ op }) => op !== "peak"),
+    ({ op, direction, shape, dtype }) => `${op} ${direction}, ${shape}, ${dtype}`,
+  );
   const compared = [...groups].filter(
     ([, group]) => new Set(group.map((row) => row.implementation)).size > 1,
   );

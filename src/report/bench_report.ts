@@ -1,6 +1,7 @@
 /** A saved benchmark: rows of one or several runs, and what is needed to repeat each run. */
 import { z } from "zod";
 import { DataError } from "../core/errors.js";
+import { groupBy } from "../core/group_by.js";
 import { type BenchRow, benchRowSchema, kernelRates, peakRows, rowKey } from "./bench_rows.js";
 
 /** Command, commit, adapter, driver, preset, peaks and more of one run. */
@@ -123,7 +124,5 @@ export function standaloneRows({ passports, rows }: BenchReport): StandaloneRow[
 
 /** Rows of each adapter apart, in the order of their first rows: figures of two adapters never share a table. */
 export function byAdapter(rows: readonly BenchRow[]): ReadonlyMap<string, readonly BenchRow[]> {
-  const groups = new Map<string, BenchRow[]>();
-  for (const row of rows) groups.set(row.adapter, [...(groups.get(row.adapter) ?? []), row]);
-  return groups;
+  return groupBy(rows, ({ adapter }) => adapter);
 }

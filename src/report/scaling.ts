@@ -1,4 +1,5 @@
 /** How time and memory grow with one size, as slopes on logarithmic axes: 0 constant, 1 linear, 2 quadratic. */
+import { groupBy } from "../core/group_by.js";
 import type { BenchRow } from "./bench_rows.js";
 
 /** Figures of a row that have a curve, and what they are called. */
@@ -43,11 +44,7 @@ export function logLogSlope(points: readonly Point[]): number {
 
 /** Every curve that rows of op `scaling` have at least two points of. @param rows of one adapter and preset */
 export function scalingCurves(rows: readonly BenchRow[]): Curve[] {
-  const groups = new Map<string, BenchRow[]>();
-  for (const row of scalingRows(rows)) {
-    const name = `${row.subject} | ${row.axis}`;
-    groups.set(name, [...(groups.get(name) ?? []), row]);
-  }
+  const groups = groupBy(scalingRows(rows), ({ subject, axis }) => `${subject} | ${axis}`);
   return [...groups.values()].flatMap((group) => {
     const { subject = "", axis = "" } = group[0];
     const curves = (Object.keys(MEASURES) as Measure[]).map((measure) => {
@@ -67,14 +64,17 @@ function scalingRows(rows: readonly BenchRow[]): BenchRow[] {
   return rows.filter(({ op, error }) => op === "scaling" && error === undefined);
 }
 
+/** Curves of one subject over one size, by `training_step over T` and the like. @param rows of one adapter and preset */
+export function curvesByName(rows: readonly BenchRow[]): ReadonlyMap<string, readonly Curve[]> {
+  return groupBy(scalingCurves(rows), ({ subject, axis }) => `${subject} over ${axis}`);
+}
+
 /** `training_step over T: time 1.02, peak memory 0.71`, a line for each subject and axis. */
 export function slopeLines(rows: readonly BenchRow[]): string[] {
-  const lines = new Map<string, string[]>();
-  for (const { subject, axis, measure, slope } of scalingCurves(rows)) {
-    const name = `${subject} over ${axis}`;
-    lines.set(name, [...(lines.get(name) ?? []), `${MEASURES[measure]} ${slopeText(slope)}`]);
-  }
-  return [...lines].map(([name, slopes]) => `${name}: ${slopes.join(", ")}`);
+  return [...curvesByName(rows)].map(([name, curves]) => {
+    const slopes = curves.map(({ measure, slope }) => `${MEASURES[measure]} ${slopeText(slope)}`);
+    return `${name}: ${slopes.join(", ")}`;
+  });
 }
 
 /** Two decimals; no minus sign before nothing. */

@@ -1,6 +1,6 @@
 /** Picture of scaling curves: a panel for each size that is varied, every figure relative to its first point. */
 import { type BenchReport, byAdapter } from "./bench_report.js";
-import { type Curve, MEASURES, scalingCurves, slopeText } from "./scaling.js";
+import { type Curve, curvesByName, MEASURES, slopeText } from "./scaling.js";
 import { colour, element, type LogScale, label, octaveScale, picture, shortNumber } from "./svg.js";
 
 const PANEL = { width: 320, height: 290, left: 50, right: 300, top: 60, bottom: 200 } as const;
@@ -15,11 +15,7 @@ const HEAD = 50;
  */
 export function scalingSvg({ rows }: BenchReport): string {
   const [adapter = "no adapter"] = [...byAdapter(rows).keys()];
-  const panels = new Map<string, Curve[]>();
-  for (const curve of scalingCurves(rows)) {
-    const name = `${curve.subject} over ${curve.axis}`;
-    panels.set(name, [...(panels.get(name) ?? []), curve]);
-  }
+  const panels = curvesByName(rows);
   const title = `Scaling on ${adapter}`;
   const drawn = [...panels].map(([name, curves], index) => {
     const x = (index % COLUMNS) * PANEL.width;
