@@ -5,7 +5,7 @@
 import { wgsl } from "wgsl-preprocessor/wgsl-preprocessor.js";
 import { finish, finishRow, type MatmulText, rowValue, scaled } from "./matmul_text.js";
 
-export function matmulSum(text: MatmulText): string {
+export function matmulSum(text: MatmulText, invocations: number): string {
   const { vectorY, rowSum } = text;
   const at = (part: string, column: string) =>
     `((batch * params.P + ${part}) * params.M + row) * params.N + ${column}`;
@@ -14,10 +14,10 @@ export function matmulSum(text: MatmulText): string {
     : `    for (var i = 0u; i < min(4u, params.N - column); i++) { sum[i] += partial[${at("part", "column + i")}]; }`;
   return wgsl`
 ${finish(text)}
-@compute @workgroup_size(64)
+@compute @workgroup_size(${invocations})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) local: u32) {
-  let index = workgroup_index(group, groups) * 64u + local;
+  let index = workgroup_index(group, groups) * ${invocations}u + local;
   let quads = (params.N + 3u) / 4u;
   if (index >= params.B * params.M * quads) { return; }
   let batch = index / quads / params.M;

@@ -24,7 +24,9 @@ export interface SharedTile {
   readonly unroll: number;
 }
 
-const invocationsOf = ({ tileM, tileN, ownM, ownN }: SharedTile): number => (tileM / ownM) * (tileN / ownN);
+/** Invocations of a workgroup. */
+export const sharedInvocations = ({ tileM, tileN, ownM, ownN }: SharedTile): number =>
+  (tileM / ownM) * (tileN / ownN);
 
 /** How one operand lies in memory and in shared memory. */
 interface Operand extends Loader {
@@ -60,7 +62,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 
 export function matmulTiles(tile: SharedTile, text: MatmulText): string {
   const { tileM, tileN, tileK, ownM, ownN } = tile;
-  const invocations = invocationsOf(tile);
+  const invocations = sharedInvocations(tile);
   const ofRows = text.rowSum === "squares";
   const a: Operand = {
     name: "a",

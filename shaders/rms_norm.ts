@@ -25,19 +25,30 @@ ${rowEntry(layout, "params.N")}
 }`;
 }
 
+/** `upstream(index)`: an element of d_y, or the sum of its parts in ascending order, d_y [P, N, C]. */
+function upstream(width: Width, hasParts: boolean): string {
+  if (!hasParts) return `fn upstream(index: u32) -> ${elementOf(width)} { return read_d_y(index); }`;
+  return `fn upstream(index: u32) -> ${elementOf(width)} {
+  var sum = read_d_y(index);
+  for (var part = 1u; part < params.P; part++) { sum += read_d_y(part * params.N * (params.C / ${width}u) + index); }
+  return sum;
+}`;
+}
+
 /** d_x = rstd * (g - x * rstd^2 * mean(g * x)), with g = d_y * gain. */
-export function backwardX(layout: RowLayout, width: Width): string {
+export function backwardX(layout: RowLayout, width: Width, hasParts: boolean): string {
   return wgsl`
+${upstream(width, hasParts)}
 ${rowSum(layout)}
 ${rowEntry(layout, "params.N")}
   let size = params.C / ${width}u;
   let start = row * size;
   var products = ${elementOf(width)}();
-  for (var c = lane; c < size; c += ${layout.lanes}u) { products += read_d_y(start + c) * gain[c] * read_x(start + c); }
+  for (var c = lane; c < size; c += ${layout.lanes}u) { products += upstream(start + c) * gain[c] * read_x(start + c); }
   let scale = rstd[row];
   let mean = row_sum(${total(width, "products")}, lane) * scale * scale / f32(params.C);
   for (var c = lane; c < size; c += ${layout.lanes}u) {
-    store_d_x(start + c, scale * (read_d_y(start + c) * gain[c] - read_x(start + c) * mean));
+    store_d_x(start + c, scale * (upstream(start + c) * gain[c] - read_x(start + c) * mean));
   }
 }`;
 }
@@ -56,9 +67,10 @@ export const gainWorkgroups = (layout: RowLayout, width: Width, C: number): numb
  * d_gain = sum over rows of d_y * x * rstd. GPU: a workgroup has 16 channels, and 128 elements of shared memory in which its
  * lanes' sums meet after one barrier. CPU adapters: an invocation has four channels or one, and all rows.
  */
-export function backwardGain(layout: RowLayout, width: Width): string {
+export function backwardGain(layout: RowLayout, width: Width, hasParts: boolean): string {
   const { columns, rowLanes } = gainLayout(layout, width);
   return wgsl`
+${upstream(width, hasParts)}
 #if ${rowLanes > 1}
 var<workgroup> gain_parts: array<${elementOf(width)}, ${columns * rowLanes}>;
 #endif
@@ -71,7 +83,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   var sum = ${elementOf(width)}();
   if (c < size) {
     for (var row = lane; row < params.N; row += ${rowLanes}u) {
-      sum += read_d_y(row * size + c) * read_x(row * size + c) * rstd[row];
+      sum += upstream(row * size + c) * read_x(row * size + c) * rstd[row];
     }
   }
 #if ${rowLanes > 1}

@@ -156,10 +156,11 @@ export const opCases: readonly OpCase[] = [
     withoutSubgroups: true,
   }),
   row(kernels.normLinear, {
-    // few tiles and long sums: parts of them are added in order, of the weight gradient and of squares
+    // few tiles and long sums: parts of them are added in order, of squares, the weight gradient and the normalised rows'
     dims: [
       { N: 5, I: 516, O: 8 },
       { N: 516, I: 5, O: 8 },
+      { N: 5, I: 6, O: 520 },
     ],
     draw: { gain: "near_one" },
     probes: 4,

@@ -154,11 +154,14 @@ export class Tape {
       if (tensor.grad) throw new ArgumentError("[backward] a tensor was seeded twice. Sum the seeds first.");
       tensor.grad = gradient.view(tensor.shape);
     }
-    while (this.#nodes.length > 0) {
-      const node = this.#nodes.pop() as Node;
-      if (Object.values(node.outputs).some((tensor) => tensor.grad)) this.#reverse(node);
-      for (const tensor of [...Object.values(node.outputs), ...Object.values(node.saved)]) this.#drop(tensor);
-    }
+    this.launcher.joiningLate(() => {
+      while (this.#nodes.length > 0) {
+        const node = this.#nodes.pop() as Node;
+        if (Object.values(node.outputs).some((tensor) => tensor.grad)) this.#reverse(node);
+        for (const tensor of [...Object.values(node.outputs), ...Object.values(node.saved)])
+          this.#drop(tensor);
+      }
+    });
   }
 
   /** Releases every tensor the tape owns. */
@@ -214,6 +217,7 @@ export class Tape {
       tensor.grad = Tensor.empty(this.launcher.runtime, tensor.shape, dtype, `${label}.grad`);
     } else if (current.storage.holders > sharers && !this.#isLeaf(tensor)) {
       const copy = Tensor.empty(this.launcher.runtime, tensor.shape, current.dtype, `${label}.grad`);
+      this.launcher.settle();
       this.launcher.runtime.copy(current.range, copy.range);
       current.release();
       tensor.grad = copy;

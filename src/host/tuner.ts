@@ -8,6 +8,7 @@ import { Launcher, matmul, matmulInto, type OpDefinition } from "../kernels/inde
 import type { MatmulShape } from "../kernels/matmul_plan.js";
 import {
   fastest,
+  partsAdded,
   splitProblem,
   type TuningProblem,
   type TuningResult,
@@ -187,7 +188,7 @@ class ProductBench {
   #launch(shape: TuningProblem["shape"], facts: DeviceFacts): void {
     const [a, b, y] = [this.#factor, this.#factor, this.#result];
     const plan: OpDefinition["forward"] = (context) =>
-      matmulInto({ ...context, facts }, { ...shape, a, b, y });
+      matmulInto({ ...context, facts }, { ...shape, a, b, y, isLate: partsAdded(shape) === "joined" });
     this.#launcher.runPlan(matmul as unknown as OpDefinition, plan, {}, {});
   }
 

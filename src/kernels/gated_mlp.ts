@@ -1,5 +1,5 @@
 import { ArgumentError } from "../core/errors.js";
-import { matmulInto } from "./matmul_into.js";
+import { matmulInto, matmulParts } from "./matmul_into.js";
 import { type ArrayView, defineOp, f32, f32Param, type PlanContext, real, type Scalars } from "./op.js";
 import { rmsNormBackward, rmsNormReference } from "./rms_norm.js";
 
@@ -34,14 +34,17 @@ export const gatedMlp = defineOp({
     const { N, C, F2 } = context.scalars;
     const isOpen = d_x || d_gain || d_gate_up;
     const d_products = isOpen ? context.scratch("d_products", [N, F2], d_y.dtype) : undefined;
-    const d_norm = d_x || d_gain ? context.scratch("d_norm", [N, C]) : undefined;
+    let d_norm: ReturnType<typeof matmulParts> | undefined;
     context.together(() => closingGradients(context, d_products));
     context.together(() => {
-      if (d_products && d_norm)
-        matmulInto(context, { a: d_products, b: gate_up, y: d_norm, M: N, N: C, K: F2 });
+      if (d_products && (d_x || d_gain))
+        d_norm = matmulParts(context, { a: d_products, b: gate_up, M: N, N: C, K: F2 });
       if (d_products && d_gate_up) openingWeightGradient(context, d_products);
     });
-    if (d_norm) rmsNormBackward(context, { x, gain, rstd, d_y: d_norm, d_x, d_gain }, N, C);
+    if (d_norm) {
+      const { y: d_y, parts } = d_norm;
+      rmsNormBackward(context, { x, gain, rstd, d_y, parts, d_x, d_gain }, N, C);
+    }
   },
   reference,
   cost: ({ N, C, F }) => ({
@@ -63,7 +66,14 @@ function closingGradients(
   }
   if (d_down) {
     const sizes = { M: C, N: F, K: N, transposeA: true };
-    matmulInto(context, { a: d_y, b: h, y: d_down, ...sizes, accumulate: accumulate.has("d_down") });
+    matmulInto(context, {
+      a: d_y,
+      b: h,
+      y: d_down,
+      ...sizes,
+      isLate: true,
+      accumulate: accumulate.has("d_down"),
+    });
   }
 }
 
@@ -72,7 +82,15 @@ function openingWeightGradient({ views, scalars, accumulate, ...context }: PlanC
   const { x, gain, rstd, d_gate_up } = views;
   const sizes = { M: scalars.F2, N: scalars.C, K: scalars.N, transposeA: true };
   const scaleB = { rows: rstd, columns: gain };
-  matmulInto(context, { a, b: x, y: d_gate_up, ...sizes, scaleB, accumulate: accumulate.has("d_gate_up") });
+  matmulInto(context, {
+    a,
+    b: x,
+    y: d_gate_up,
+    ...sizes,
+    scaleB,
+    isLate: true,
+    accumulate: accumulate.has("d_gate_up"),
+  });
 }
 
 function reference(

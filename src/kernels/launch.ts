@@ -1,5 +1,4 @@
 /** Turns kernel declarations into WGSL with generated bindings, cached pipelines and dispatches. */
-import { ArgumentError } from "../core/errors.js";
 import type { BufferRange, GpuBuffer } from "../gpu/buffers.js";
 import {
   type Access,
@@ -8,9 +7,8 @@ import {
   type Runtime,
   SCALAR_BYTES,
 } from "../gpu/runtime.js";
+import { conflict, isSameRange, levels } from "./launch_order.js";
 import {
-  type BoundTensor,
-  type KernelText,
   MOST_MERGED,
   mergeableSize,
   mergedModule,
@@ -30,26 +28,10 @@ import {
   type Plan,
   type PlanContext,
   type Scalars,
-  type ShaderInput,
 } from "./op.js";
+import { type Prepared, PreparedKernels, packScalars } from "./prepared.js";
 
 const NOTHING: ReadonlySet<string> = new Set();
-
-/** A kernel for certain constants, present tensors and storage types. */
-interface Prepared {
-  readonly id: number;
-  readonly text: KernelText;
-  /** Bound tensors in binding order. */
-  readonly names: readonly string[];
-  /** Uniforms by place: the gradient whose accumulation a word tells, or the scalar whose value it has. */
-  readonly words: readonly {
-    readonly gradient?: string;
-    readonly scalar: string;
-    readonly isFloat: boolean;
-  }[];
-  /** Compiled only where the kernel has a dispatch of its own. */
-  pipeline: PipelineEntry | undefined;
-}
 
 /** A launch with all that its dispatch needs. */
 interface Launch {
@@ -57,22 +39,32 @@ interface Launch {
   readonly ranges: readonly BufferRange[];
   readonly scalars: Uint32Array;
   readonly workgroups: number;
+  readonly isLate: boolean;
+}
+
+/** A launch that waits for a dispatch to join. */
+interface Late {
+  readonly launch: Launch;
+  /** Scratch memory to be returned once it is dispatched. */
+  readonly borrowed: GpuBuffer[];
 }
 
 /** Launches kernels on one runtime. Keeps prepared kernels by constants, present tensors and their storage types. */
 export class Launcher {
-  readonly #prepared = new Map<KernelUnit, Map<string, Prepared>>();
+  readonly #kernels: PreparedKernels;
   readonly #merged = new Map<string, PipelineEntry>();
   /** Whether kernels fit one module, by their ids. */
   readonly #fitting = new Map<string, boolean>();
   readonly #units = new Map<Kernel, KernelUnit>();
-  #count = 0;
   /** Launches held back by `together`. */
   #held: Launch[] | undefined;
+  /** Launches that may join a later dispatch; undefined outside of `joiningLate`. */
+  #late: Late[] | undefined;
   readonly facts: DeviceFacts;
 
   constructor(readonly runtime: Runtime) {
     this.facts = runtime.facts;
+    this.#kernels = new PreparedKernels(runtime.facts);
   }
 
   /**
@@ -81,17 +73,37 @@ export class Launcher {
    * @param accumulate written gradients that are added to instead of overwritten
    */
   run(unit: KernelUnit, views: OptionalViews, scalars: Scalars, accumulate = NOTHING): void {
+    this.#run(unit, views, scalars, accumulate, false);
+  }
+
+  /**
+   * Like `run`, for what nothing needs soon. Inside `joiningLate` it joins a later dispatch of its workgroup size where
+   * it fits, and comes in any case before a launch that depends on it.
+   */
+  runLate(unit: KernelUnit, views: OptionalViews, scalars: Scalars, accumulate = NOTHING): void {
+    this.#run(unit, views, scalars, accumulate, this.#late !== undefined);
+  }
+
+  #run(
+    unit: KernelUnit,
+    views: OptionalViews,
+    scalars: Scalars,
+    accumulate: ReadonlySet<string>,
+    isLate: boolean,
+  ): void {
     const workgroups = unit.kernel.workgroups(scalars, this.facts);
     if (workgroups <= 0) return;
-    const prepared = this.#prepare(unit, views, scalars);
+    const prepared = this.#kernels.get(unit, views, scalars);
     const launch = {
       prepared,
       ranges: prepared.names.map((name) => (views[name] as ArrayView).range),
       scalars: packScalars(prepared, scalars, accumulate),
       workgroups,
+      isLate,
     };
     if (this.#held) this.#held.push(launch);
-    else this.#dispatch(launch);
+    else if (isLate) this.#postpone(launch);
+    else this.#launch([launch]);
   }
 
   /**
@@ -112,11 +124,67 @@ export class Launcher {
       held = this.#held;
       this.#held = undefined;
     }
-    for (const level of levels(held)) {
-      for (const group of this.#groups(level)) {
-        if (group.length === 1) this.#dispatch(group[0] as Launch);
-        else this.#dispatchMerged(group);
-      }
+    const isLate = (launch: Launch, index: number) =>
+      launch.isLate && !held.slice(index + 1).some((later) => conflict(launch, later));
+    for (const level of levels(held.filter((launch, index) => !isLate(launch, index)))) {
+      for (const group of this.#groups(level)) this.#launch(group);
+    }
+    for (const launch of held.filter(isLate)) this.#postpone(launch);
+  }
+
+  /**
+   * Runs a body in which what was given to `runLate` waits for dispatches to join; none is left waiting at its end. The body
+   * must not touch memory that waiting launches use but by launches, or after `settle`.
+   * @remarks without effect on adapters that run on the CPU: compiling more modules there costs more than the dispatches
+   */
+  joiningLate(body: () => void): void {
+    if (this.#late || this.facts.isSoftware) {
+      body();
+      return;
+    }
+    this.#late = [];
+    try {
+      body();
+    } finally {
+      this.settle();
+      this.#late = undefined;
+    }
+  }
+
+  /** Dispatches all that waits. */
+  settle(): void {
+    const waiting = this.#late?.splice(0) ?? [];
+    for (const group of this.#groups(waiting.map(({ launch }) => launch))) this.#dispatchGroup(group);
+    for (const { borrowed } of waiting) this.#giveBack(borrowed);
+  }
+
+  #postpone(launch: Launch): void {
+    const late = this.#late as Late[];
+    if (late.length === MOST_MERGED || late.some((other) => conflict(launch, other.launch))) this.settle();
+    late.push({ launch, borrowed: [] });
+  }
+
+  /** Dispatches launches of one module, and with them those that wait and fit in; before them those they depend on. */
+  #launch(group: readonly Launch[]): void {
+    const late = this.#late;
+    if (!late?.length) {
+      this.#dispatchGroup(group);
+      return;
+    }
+    if (late.some(({ launch }) => group.some((one) => conflict(one, launch)))) this.settle();
+    const all = [...group];
+    const joining = late.filter(({ launch }) => this.#fits([...all, launch]) && all.push(launch));
+    this.#late = late.filter((one) => !joining.includes(one));
+    this.#dispatchGroup(all);
+    for (const { borrowed } of joining) this.#giveBack(borrowed);
+  }
+
+  /** Returns scratch memory to the pool, or leaves it to a waiting launch that uses it. */
+  #giveBack(borrowed: readonly GpuBuffer[]): void {
+    for (const buffer of borrowed) {
+      const user = this.#late?.find(({ launch }) => launch.ranges.some((range) => range.buffer === buffer));
+      if (user) user.borrowed.push(buffer);
+      else this.runtime.buffers.release(buffer);
     }
   }
 
@@ -143,12 +211,17 @@ export class Launcher {
       scratch,
       run: (unit, unitViews, unitScalars, unitAccumulate) =>
         this.run(unit, unitViews, unitScalars, unitAccumulate),
+      runLate: (unit, unitViews, unitScalars, unitAccumulate) =>
+        this.runLate(unit, unitViews, unitScalars, unitAccumulate),
       together: (body) => this.together(body),
-      clear: (view) => this.runtime.clear(view.range),
+      clear: (view) => {
+        this.settle();
+        this.runtime.clear(view.range);
+      },
     };
     if (typeof plan === "function") plan(context);
     else this.#runKernels(op, plan, context);
-    for (const buffer of borrowed) this.runtime.buffers.release(buffer);
+    this.#giveBack(borrowed);
   }
 
   #runKernels(op: OpDefinition, kernels: readonly Kernel[], context: PlanContext): void {
@@ -183,63 +256,9 @@ export class Launcher {
     return unit;
   }
 
-  #prepare(unit: KernelUnit, views: OptionalViews, scalars: Scalars): Prepared {
-    const { kernel } = unit;
-    let variants = this.#prepared.get(unit);
-    if (!variants) {
-      variants = new Map();
-      this.#prepared.set(unit, variants);
-    }
-    let key = "";
-    for (const name of kernel.constants ?? []) key += `${scalars[name]},`;
-    for (const name of kernel.reads) key += views[name]?.dtype ?? "-";
-    for (const name of kernel.writes) key += views[name]?.dtype ?? "-";
-    const known = variants.get(key);
-    if (known) return known;
-    const prepared = this.#describe(unit, views, scalars);
-    variants.set(key, prepared);
-    return prepared;
-  }
-
-  #describe(unit: KernelUnit, views: OptionalViews, scalars: Scalars): Prepared {
-    const { kernel } = unit;
-    const constants: Record<string, number> = {};
-    for (const name of kernel.constants ?? []) {
-      const value = scalars[name];
-      if (value === undefined)
-        throw new ArgumentError(
-          `[${unit.op}.${kernel.entry}] constant ${name} is no dim or param of the op.`,
-        );
-      constants[name] = value;
-    }
-    const input: ShaderInput = { constants, has: (name) => views[name] !== undefined, facts: this.facts };
-    const elements = kernel.elements?.(input) ?? {};
-    const names = [...kernel.reads, ...kernel.writes].filter((name) => views[name]);
-    const tensors = names.map((name): BoundTensor => {
-      const { dtype } = views[name] as ArrayView;
-      const element = elements[name] ?? (dtype === "f16" ? "f32" : dtype);
-      const stored = dtype === "f16" ? element.replace("f32", "f16") : element;
-      return { name, element, stored, isWritten: kernel.writes.includes(name) };
-    });
-    const gradients = kernel.writes.filter((name) => name.startsWith("d_") && views[name]);
-    const fields = Object.entries(unit.scalars).map(([name, type]) => ({ name, type }));
-    for (const name of gradients) fields.push({ name: `accumulate_${name}`, type: "u32" });
-    if (fields.length === 0) fields.push({ name: "unused", type: "u32" });
-    if (fields.length * 4 > SCALAR_BYTES)
-      throw new ArgumentError(`[${unit.op}] more than ${SCALAR_BYTES / 4} scalars.`);
-    const text: KernelText = {
-      label: `${unit.op}.${kernel.entry}`,
-      tensors,
-      fields,
-      gradients,
-      body: kernel.shader(input),
-    };
-    const words = fields.map(({ name, type }, index) => {
-      const gradient =
-        index < fields.length - gradients.length ? undefined : name.slice("accumulate_".length);
-      return { scalar: name, isFloat: type === "f32", ...(gradient && { gradient }) };
-    });
-    return { id: this.#count++, text, names, words, pipeline: undefined };
+  #dispatchGroup(group: readonly Launch[]): void {
+    if (group.length === 1) this.#dispatch(group[0] as Launch);
+    else this.#dispatchMerged(group);
   }
 
   #dispatch({ prepared, ranges, scalars, workgroups }: Launch): void {
@@ -339,57 +358,4 @@ function sharedBindings(launches: readonly Launch[]): {
     }),
   );
   return { bindings, slots };
-}
-
-const isSameRange = (a: BufferRange, b: BufferRange): boolean =>
-  a.buffer === b.buffer && a.offset === b.offset && a.bytes === b.bytes;
-
-const endOf = ({ offset, bytes }: BufferRange): number => offset + bytes;
-
-/** Launches by how many others they must wait for, one after another. */
-function levels(launches: readonly Launch[]): Launch[][] {
-  const result: Launch[][] = [];
-  const level: number[] = [];
-  launches.forEach((launch, index) => {
-    let own = 0;
-    for (let earlier = 0; earlier < index; earlier++) {
-      if (mustFollow(launch, launches[earlier] as Launch))
-        own = Math.max(own, (level[earlier] as number) + 1);
-    }
-    level.push(own);
-    result[own] ??= [];
-    result[own].push(launch);
-  });
-  return result;
-}
-
-/** A buffer may not be read and written in one dispatch, wherever in it, nor be written through overlapping bindings. */
-function mustFollow(later: Launch, earlier: Launch): boolean {
-  return later.prepared.text.tensors.some((mine, i) =>
-    earlier.prepared.text.tensors.some((theirs, j) => {
-      const [a, b] = [later.ranges[i] as BufferRange, earlier.ranges[j] as BufferRange];
-      if (a.buffer !== b.buffer || (!mine.isWritten && !theirs.isWritten)) return false;
-      if (mine.isWritten !== theirs.isWritten) return true;
-      const isApart = !a.isWhole && !b.isWhole && (endOf(a) <= b.offset || endOf(b) <= a.offset);
-      return !isApart && !(isSameRange(a, b) && mine.stored === theirs.stored);
-    }),
-  );
-}
-
-function packScalars({ words }: Prepared, scalars: Scalars, accumulate: ReadonlySet<string>): Uint32Array {
-  const packed = new Uint32Array(words.length);
-  for (let index = 0; index < words.length; index++) {
-    const { gradient, scalar, isFloat } = words[index] as Prepared["words"][number];
-    if (gradient) packed[index] = Number(accumulate.has(gradient));
-    else packed[index] = isFloat ? floatBits(scalars[scalar] ?? 0) : (scalars[scalar] ?? 0);
-  }
-  return packed;
-}
-
-const float = new Float32Array(1);
-const bits = new Uint32Array(float.buffer);
-
-function floatBits(value: number): number {
-  float[0] = value;
-  return bits[0] as number;
 }

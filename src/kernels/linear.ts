@@ -34,7 +34,7 @@ export const linear = defineOp({
       if (d_weight) {
         const sizes = { M: O, N: I, K: N, transposeA: true };
         const product = { a: d_y, b: x, y: d_weight, ...sizes, accumulate: accumulate("d_weight") };
-        matmulInto(context, { ...product, ...(sumA && { sumA }) });
+        matmulInto(context, { ...product, isLate: true, ...(sumA && { sumA }) });
       }
     });
     if (d_bias && !d_weight) columnSumInto(context, d_y, d_bias, N, O, accumulate("d_bias"));

@@ -1,18 +1,27 @@
 /** Matrix products in the plans of ops, with what is fused into them. */
 import { matmulLanes } from "../../shaders/matmul_lanes.js";
-import { matmulMatrix } from "../../shaders/matmul_matrix.js";
+import { matmulMatrix, matrixInvocations } from "../../shaders/matmul_matrix.js";
 import { matmulSum } from "../../shaders/matmul_sum.js";
 import type { MatmulText } from "../../shaders/matmul_text.js";
-import { matmulTiles } from "../../shaders/matmul_tiles.js";
+import { matmulTiles, sharedInvocations } from "../../shaders/matmul_tiles.js";
 import { ArgumentError } from "../core/errors.js";
 import type { DeviceFacts } from "../gpu/runtime.js";
-import { isLaneTile, isMatrixTile, type MatmulPlan, type MatmulTile, planMatmul } from "./matmul_plan.js";
+import {
+  isLaneTile,
+  isMatrixTile,
+  type MatmulPlan,
+  type MatmulTile,
+  type PartsAdded,
+  planMatmul,
+} from "./matmul_plan.js";
 import type { ArrayView, Kernel, KernelUnit, OptionalViews, Scalars } from "./op.js";
 
 /** Anything that launches kernels: a Launcher or the context of a plan. */
 export interface KernelRunner {
   readonly facts: DeviceFacts;
   run(unit: KernelUnit, views: OptionalViews, scalars: Scalars, accumulate?: ReadonlySet<string>): void;
+  /** Like `run`, for what nothing needs soon. */
+  runLate?(unit: KernelUnit, views: OptionalViews, scalars: Scalars, accumulate?: ReadonlySet<string>): void;
   /** Memory for partial sums; without it a product with few tiles and a long K runs on few workgroups. */
   scratch?(name: string, shape: readonly number[]): ArrayView;
 }
@@ -52,6 +61,8 @@ export interface Matmul {
   readonly gated?: { readonly h: ArrayView };
   /** The product is the gradient of h [M, N]; y [M, 2 N] becomes the gradient of gate_up [M, 2 N], columns as in `gated`. */
   readonly gateBackward?: { readonly gate_up: ArrayView };
+  /** Nothing reads y soon, as with gradients of weights: parts of a split K may be added late. */
+  readonly isLate?: boolean;
   /** y [M] of its own: the sum over k of op(a)[m, k]. For transposed a only, not in batches. */
   readonly sumA?: { readonly y: ArrayView; readonly accumulate?: boolean };
 }
@@ -80,7 +91,7 @@ const MOST_PLANS = 4096;
  */
 export function matmulInto(runner: KernelRunner, product: Matmul, tile?: MatmulTile): void {
   const { a, b, y, M, N, K, batch = 1, norm, scaleB, gated, gateBackward, sumA } = product;
-  const { plan, product: unit, sum } = plannedFor(runner, product, tile);
+  const { plan, product: unit, sum } = plannedFor(runner, product, product.isLate ? "joined" : "alone", tile);
   const { parts: P, partK: R, tiles: T } = plan;
   const scalars = { B: batch, M, N, K, P, R, T, eps: norm?.eps ?? 0 };
   const k_scale = norm?.gain ?? scaleB?.rows;
@@ -105,14 +116,43 @@ export function matmulInto(runner: KernelRunner, product: Matmul, tile?: MatmulT
   };
   const accumulate = sumA?.accumulate ? SUM : undefined;
   runner.run(unit, views, scalars, sum ? undefined : accumulate);
-  if (sum) runner.run(sum, views, scalars, accumulate);
+  if (!sum) return;
+  if (product.isLate && runner.runLate) runner.runLate(sum, views, scalars, accumulate);
+  else runner.run(sum, views, scalars, accumulate);
 }
+
+/**
+ * Launches one plain product for a kernel that adds the parts of a split K itself, in ascending order.
+ * @returns y [P, M, N] in scratch memory, P parts
+ */
+export function matmulParts(
+  runner: KernelRunner & Required<Pick<KernelRunner, "scratch">>,
+  product: PlainProduct,
+  tile?: MatmulTile,
+): { readonly y: ArrayView; readonly parts: number } {
+  const { plan, product: unit } = plannedFor(runner, product, "joined", tile);
+  const { parts: P, partK: R, tiles: T } = plan;
+  const { a, b, M, N, K } = product;
+  const y = runner.scratch("parts", [P, M, N]);
+  runner.run(unit, { a, b, y, partial: y }, { B: 1, M, N, K, P, R, T, eps: 0 });
+  return { y, parts: P };
+}
+
+/** A product with nothing fused into it. */
+type PlainProduct = Pick<Matmul, "a" | "b" | "M" | "N" | "K" | "transposeA" | "transposeB">;
+/** What a plan depends on. */
+type PlannedProduct = Omit<Matmul, "y">;
 
 const SUM: ReadonlySet<string> = new Set(["d_sum"]);
 
-function plannedFor(runner: KernelRunner, product: Matmul, tile: MatmulTile | undefined): Planned {
-  const canSplit = runner.scratch !== undefined;
-  if (tile) return planFor(product, runner.facts, canSplit, tile);
+function plannedFor(
+  runner: KernelRunner,
+  product: PlannedProduct,
+  added: Exclude<PartsAdded, "never">,
+  tile: MatmulTile | undefined,
+): Planned {
+  const adding = runner.scratch ? added : "never";
+  if (tile) return planFor(product, runner.facts, adding, tile);
   let known = planned.get(runner.facts);
   if (!known) {
     known = new Map();
@@ -121,24 +161,29 @@ function plannedFor(runner: KernelRunner, product: Matmul, tile: MatmulTile | un
   const { M, N, K, batch = 1, transposeA, transposeB, accumulate } = product;
   const { bias, residual, norm, scaleB, gated, gateBackward, sumA } = product;
   const fused = [bias, residual, norm, scaleB, gated, gateBackward, sumA];
-  let key = `${M},${N},${K},${batch},`;
-  for (const flag of [canSplit, transposeA, transposeB, accumulate]) key += flag ? 1 : 0;
+  let key = `${M},${N},${K},${batch},${adding}`;
+  for (const flag of [transposeA, transposeB, accumulate]) key += flag ? 1 : 0;
   for (const one of fused) key += one ? 1 : 0;
   let plan = known.get(key);
   if (!plan) {
-    plan = planFor(product, runner.facts, canSplit);
+    plan = planFor(product, runner.facts, adding);
     if (known.size >= MOST_PLANS) known.clear();
     known.set(key, plan);
   }
   return plan;
 }
 
-function planFor(product: Matmul, facts: DeviceFacts, canSplit: boolean, tile?: MatmulTile): Planned {
+function planFor(
+  product: PlannedProduct,
+  facts: DeviceFacts,
+  adding: PartsAdded,
+  tile?: MatmulTile,
+): Planned {
   checkFusion(product);
   const { M, N, K, batch = 1, transposeA = false, transposeB = false } = product;
   const { norm, scaleB, gated, gateBackward, sumA } = product;
   const rowSums = norm !== undefined || sumA !== undefined;
-  const plan = planMatmul({ M, N, K, batch, transposeA, transposeB, rowSums }, facts, canSplit, tile);
+  const plan = planMatmul({ M, N, K, batch, transposeA, transposeB, rowSums }, facts, adding, tile);
   const text: MatmulText = {
     ...plan.layout,
     ...(rowSums && { rowSum: norm ? "squares" : "values" }),
@@ -150,10 +195,11 @@ function planFor(product: Matmul, facts: DeviceFacts, canSplit: boolean, tile?: 
     output: product.accumulate ? "add" : "y",
   };
   if (plan.parts === 1) return { plan, product: productUnit(plan.tile, text), sum: undefined };
-  return { plan, product: productUnit(plan.tile, { ...text, output: "partial" }), sum: sumUnit(text) };
+  const sum = sumUnit(text, sumInvocations(plan.tile));
+  return { plan, product: productUnit(plan.tile, { ...text, output: "partial" }), sum };
 }
 
-function checkFusion({ N, batch = 1, transposeA, transposeB, ...fused }: Matmul): void {
+function checkFusion({ N, batch = 1, transposeA, transposeB, ...fused }: PlannedProduct): void {
   const rules: readonly (readonly [boolean, string, string])[] = [
     [fused.norm !== undefined && transposeA === true, "norm with transposed a", "a [M, K]"],
     [fused.sumA !== undefined && transposeA !== true, "sumA with a [M, K]", "transposed a"],
@@ -200,14 +246,20 @@ function productUnit(tile: MatmulTile, text: MatmulText): KernelUnit {
   }));
 }
 
-function sumUnit(text: MatmulText): KernelUnit {
-  return unitOf(`sum ${JSON.stringify(text)}`, () => ({
+/** As many as the product's own on a GPU, so that the sum can share a dispatch with the next products. */
+function sumInvocations(tile: MatmulTile): number {
+  if (isLaneTile(tile)) return 64;
+  return isMatrixTile(tile) ? matrixInvocations(tile) : sharedInvocations(tile);
+}
+
+function sumUnit(text: MatmulText, invocations: number): KernelUnit {
+  return unitOf(`sum ${invocations} ${JSON.stringify(text)}`, () => ({
     entry: "sum",
-    shader: () => matmulSum(text),
+    shader: () => matmulSum(text, invocations),
     reads: ["partial", "row_sums", ...EPILOGUE_READS],
     writes: epilogueWrites(text),
     elements: () => elementsOf(text),
-    workgroups: ({ B, M, N }) => Math.ceil((B * M * Math.ceil(N / 4)) / 64),
+    workgroups: ({ B, M, N }) => Math.ceil((B * M * Math.ceil(N / 4)) / invocations),
   }));
 }
 

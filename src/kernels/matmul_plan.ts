@@ -5,7 +5,7 @@ import type { MatmulLayout } from "../../shaders/matmul_text.js";
 import type { SharedTile } from "../../shaders/matmul_tiles.js";
 import type { DeviceFacts } from "../gpu/runtime.js";
 import { chooseMatrixTile } from "./matrix_plan.js";
-import { splitFactor, tunedTile } from "./tuning.js";
+import { SKINNY, splitFactor, tunedTile } from "./tuning.js";
 
 export interface MatmulShape {
   readonly M: number;
@@ -32,20 +32,28 @@ export interface MatmulPlan {
   readonly partK: number;
 }
 
+/**
+ * How the parts of a split K are added: not at all, where there is no memory for them; by a dispatch of its own; or by one
+ * that runs anyway.
+ */
+export type PartsAdded = "never" | "alone" | "joined";
+
 /** Workgroups that keep an adapter busy: a few for each core of a CPU, two for each multiprocessor of a large GPU. */
 const ENOUGH = { software: 8, gpu: 256 } as const;
 /** Least k of one part, below which adding the parts costs more than it gains. */
-const LEAST_PART = { software: 128, gpu: 256 } as const;
+const LEAST_PART = {
+  software: { alone: 128, joined: 128 },
+  gpu: { alone: 512, joined: 256 },
+} as const;
 const MOST_PARTS = 16;
 
 /**
- * @param canSplit whether scratch memory for partial sums is at hand
  * @param tile for tests of one kernel; default: the one that fits sizes and adapter
  */
 export function planMatmul(
   shape: MatmulShape,
   facts: DeviceFacts,
-  canSplit: boolean,
+  adding: PartsAdded,
   tile: MatmulTile = chooseTile(shape, facts),
 ): MatmulPlan {
   const { M, N, K, batch, transposeA, transposeB } = shape;
@@ -53,14 +61,8 @@ export function planMatmul(
     ? [tile.rows, tile.lanes * tile.groups * 4]
     : [tile.tileM, tile.tileN];
   const tiles = Math.ceil(M / rows) * Math.ceil(N / columns) * batch;
-  const family = facts.isSoftware ? "software" : "gpu";
-  const factor = splitFactor(shape, facts);
-  const wanted = Math.min(
-    Math.ceil((factor * ENOUGH[family]) / tiles),
-    Math.floor((factor * K) / LEAST_PART[family]),
-    MOST_PARTS,
-  );
-  const partK = canSplit && wanted > 1 ? 4 * Math.ceil(K / (4 * wanted)) : 4 * Math.ceil(K / 4);
+  const wanted = adding === "never" ? 1 : wantedParts(shape, tiles, adding, facts);
+  const partK = 4 * Math.ceil(K / (4 * wanted));
   return {
     tile,
     layout: {
@@ -76,6 +78,20 @@ export function planMatmul(
     parts: Math.max(1, Math.ceil(K / partK)),
     partK,
   };
+}
+
+function wantedParts(
+  shape: MatmulShape,
+  tiles: number,
+  adding: Exclude<PartsAdded, "never">,
+  facts: DeviceFacts,
+): number {
+  const family = facts.isSoftware ? "software" : "gpu";
+  const factor = splitFactor(shape, facts);
+  // decoding waits for nothing else
+  const least = LEAST_PART[family][shape.M <= SKINNY ? "joined" : adding];
+  const wanted = Math.min((factor * ENOUGH[family]) / tiles, (factor * shape.K) / least, MOST_PARTS);
+  return Math.max(1, Math.floor(wanted));
 }
 
 export const isLaneTile = (tile: MatmulTile): tile is LaneTile => "lanes" in tile;
@@ -121,9 +137,10 @@ function quadTile({ M, N, batch }: MatmulShape): LaneTile {
   return { ...quad, rows: M > 8 ? 16 : M > 4 ? 8 : 4, groups: 2 };
 }
 
-function sharedTile({ M, N, batch }: MatmulShape, facts: DeviceFacts): SharedTile {
+function sharedTile({ M, N, K, batch }: MatmulShape, facts: DeviceFacts): SharedTile {
   if (M <= 16) return { tileM: 16, tileN: 64, tileK: 16, ownM: 4, ownN: 4, unroll: 1 };
-  if (M <= 32 || N <= 32 || facts.maxWorkgroupInvocations < 256)
+  // of few tokens, gradients of weights take the tile of the products beside them, and share their dispatch
+  if (M <= 32 || N <= 32 || K <= 32 || facts.maxWorkgroupInvocations < 256)
     return { tileM: 32, tileN: 32, tileK: 16, ownM: 4, ownN: 4, unroll: 1 };
   const wideTiles = Math.ceil(M / 64) * Math.ceil(N / 128) * batch;
   if (wideTiles >= ENOUGH.gpu) return { tileM: 64, tileN: 128, tileK: 16, ownM: 8, ownN: 4, unroll: 1 };

@@ -1,5 +1,5 @@
 import { columnSumInto } from "./column_sum.js";
-import { matmulInto } from "./matmul_into.js";
+import { matmulInto, matmulParts } from "./matmul_into.js";
 import { defineOp, f32, f32Param, optional, type PlanContext, real } from "./op.js";
 import { rmsNormBackward, rmsNormReference } from "./rms_norm.js";
 
@@ -24,13 +24,14 @@ export const normLinear = defineOp({
     const { views, scalars, accumulate } = context;
     const { x, gain, weight, rstd, d_y, d_x, d_gain, d_bias } = views;
     const { N, I, O } = scalars;
-    const d_norm = d_x || d_gain ? context.scratch("d_norm", [N, I]) : undefined;
+    let d_norm: ReturnType<typeof matmulParts> | undefined;
     context.together(() => {
-      if (d_norm) matmulInto(context, { a: d_y, b: weight, y: d_norm, M: N, N: I, K: O });
+      if (d_x || d_gain) d_norm = matmulParts(context, { a: d_y, b: weight, M: N, N: I, K: O });
       if (views.d_weight) weightGradient(context);
     });
     if (d_bias && !views.d_weight) columnSumInto(context, d_y, d_bias, N, O, accumulate.has("d_bias"));
-    if (d_norm) rmsNormBackward(context, { x, gain, rstd, d_y: d_norm, d_x, d_gain }, N, I);
+    if (d_norm)
+      rmsNormBackward(context, { x, gain, rstd, d_y: d_norm.y, parts: d_norm.parts, d_x, d_gain }, N, I);
   },
   reference: ({ x, gain, weight, bias }, scalars) => {
     const { N, I, O } = scalars;
@@ -62,6 +63,7 @@ function weightGradient({ views, scalars, accumulate, ...context }: PlanContext)
     K: N,
     transposeA: true,
     accumulate: accumulate.has("d_weight"),
+    isLate: true,
     scaleB: { rows: rstd, columns: gain },
     ...(d_bias && { sumA: { y: d_bias, accumulate: accumulate.has("d_bias") } }),
   });

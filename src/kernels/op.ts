@@ -91,6 +91,8 @@ export interface PlanContext {
   readonly accumulate: ReadonlySet<string>;
   scratch(name: string, shape: readonly number[], dtype?: DType): ArrayView;
   run(unit: KernelUnit, views: OptionalViews, scalars: Scalars, accumulate?: ReadonlySet<string>): void;
+  /** Like `run`, for what nothing needs soon, see `Launcher.runLate`. */
+  runLate(unit: KernelUnit, views: OptionalViews, scalars: Scalars, accumulate?: ReadonlySet<string>): void;
   /** Runs launches of the body in as few dispatches as may be, see `Launcher.together`. */
   together(body: () => void): void;
   clear(view: ArrayView): void;

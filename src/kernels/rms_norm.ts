@@ -15,15 +15,16 @@ import {
 
 const widthOf = (C: number): 1 | 4 => (C % 4 === 0 ? 4 : 1);
 const ofConstants = ({ constants }: ShaderInput): 1 | 4 => (constants.vector === 4 ? 4 : 1);
+const hasParts = ({ constants }: ShaderInput): boolean => constants.has_parts === 1;
 
 function backwardUnit(kernel: Omit<Kernel, "elements" | "constants">): KernelUnit {
   const vectors = ["x", "gain", "d_y", "d_x", "d_gain"];
   return {
     op: "rms_norm",
-    scalars: { N: "u32", C: "u32", vector: "u32" },
+    scalars: { N: "u32", C: "u32", P: "u32" },
     kernel: {
       ...kernel,
-      constants: ["vector"],
+      constants: ["vector", "has_parts"],
       elements: (input) =>
         Object.fromEntries(vectors.map((name) => [name, ofConstants(input) === 4 ? "vec4<f32>" : "f32"])),
     },
@@ -32,7 +33,7 @@ function backwardUnit(kernel: Omit<Kernel, "elements" | "constants">): KernelUni
 
 const backwardX = backwardUnit({
   entry: "backward_x",
-  shader: (input) => shader.backwardX(rowLayout(input.facts.isSoftware), ofConstants(input)),
+  shader: (input) => shader.backwardX(rowLayout(input.facts.isSoftware), ofConstants(input), hasParts(input)),
   reads: ["x", "gain", "rstd", "d_y"],
   writes: ["d_x"],
   workgroups: ({ N }, { isSoftware }) => Math.ceil(N / rowLayout(isSoftware).rows),
@@ -40,7 +41,8 @@ const backwardX = backwardUnit({
 
 const backwardGain = backwardUnit({
   entry: "backward_gain",
-  shader: (input) => shader.backwardGain(rowLayout(input.facts.isSoftware), ofConstants(input)),
+  shader: (input) =>
+    shader.backwardGain(rowLayout(input.facts.isSoftware), ofConstants(input), hasParts(input)),
   reads: ["x", "rstd", "d_y"],
   writes: ["d_gain"],
   workgroups: ({ C }, { isSoftware }) => shader.gainWorkgroups(rowLayout(isSoftware), widthOf(C), C),
@@ -51,8 +53,10 @@ export interface RmsNormBackward {
   readonly x: ArrayView;
   readonly gain: ArrayView;
   readonly rstd: ArrayView;
-  /** Gradient of the normalised rows [N, C]. */
+  /** Gradient of the normalised rows [N, C], or parts of it that are to be added, [P, N, C]. */
   readonly d_y: ArrayView;
+  /** P; default 1. */
+  readonly parts?: number;
   /** Gradients to be written, or added to where the plan accumulates them. */
   readonly d_x?: ArrayView;
   readonly d_gain?: ArrayView;
@@ -60,9 +64,9 @@ export interface RmsNormBackward {
 
 /** Gradients of x and gain of one norm; its d_x may not be the memory of d_y. */
 export function rmsNormBackward(context: PlanContext, norm: RmsNormBackward, N: number, C: number): void {
-  const { x, gain, rstd, d_y, d_x, d_gain } = norm;
+  const { x, gain, rstd, d_y, parts: P = 1, d_x, d_gain } = norm;
   const { run, accumulate } = context;
-  const scalars = { N, C, vector: widthOf(C) };
+  const scalars = { N, C, P, vector: widthOf(C), has_parts: Number(P > 1) };
   context.together(() => {
     if (d_x) run(backwardX, { x, gain, rstd, d_y, d_x }, scalars, accumulate);
     if (d_gain) run(backwardGain, { x, rstd, d_y, d_gain }, scalars, accumulate);

@@ -12,7 +12,7 @@ import type { MatmulShape, MatmulTile } from "./matmul_plan.js";
 import { matrixTiles } from "./matrix_plan.js";
 
 /** Products with so few rows are those of decoding; tiles of their own. */
-const SKINNY = 16;
+export const SKINNY = 16;
 /** Sides below which most tiles would be empty: the shipped rule knows better. */
 const NARROW = 32;
 /** Elements of all products from which a class begins. */

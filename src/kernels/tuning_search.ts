@@ -57,6 +57,10 @@ export function tileProblem(shape: MatmulShape, facts: DeviceFacts): TuningProbl
   return { choice: `tile ${className}`, shape, variants: [...new Set(names)] };
 }
 
+/** As in training: gradients of weights wait for nobody. */
+export const partsAdded = ({ transposeA }: MatmulShape): "alone" | "joined" =>
+  transposeA ? "joined" : "alone";
+
 /** How many parts of K, given the tile; factors that lead to the same number are one variant. */
 export function splitProblem(shape: MatmulShape, facts: DeviceFacts): TuningProblem | undefined {
   const className = productClass(shape, facts);
@@ -65,7 +69,7 @@ export function splitProblem(shape: MatmulShape, facts: DeviceFacts): TuningProb
   const variants: string[] = [];
   const seen = new Set<number>();
   for (const factor of ["1", ...SPLIT_FACTORS]) {
-    const { parts } = planMatmul(shape, withChoice(facts, choice, factor), true);
+    const { parts } = planMatmul(shape, withChoice(facts, choice, factor), partsAdded(shape));
     if (!seen.has(parts)) variants.push(factor);
     seen.add(parts);
   }

@@ -2,29 +2,67 @@
 import { expect, test } from "vitest";
 import { Trainer } from "../../bench/trainer.js";
 import { benchWorkloads, trainingProblem, type Workload } from "../../bench/workloads.js";
+import type { Runtime } from "../../src/gpu/runtime.js";
 import { Launcher } from "../../src/kernels/index.js";
+import { nullRuntime } from "../support/null_gpu.js";
 import { testRuntime } from "../support/runtime.js";
 
-test("a steady step creates no buffer and no bind group, is one submit, and a layer takes at most 12 dispatches", async () => {
-  const runtime = await testRuntime();
+const STEPS = 3;
+
+function workloadNamed(name: string): Workload {
+  return [true, false]
+    .flatMap((quick) => benchWorkloads(quick, true))
+    .find((one) => one.name === name) as Workload;
+}
+
+/** Dispatches of a steady step with 2 and with 4 layers; checks that nothing is created. */
+async function dispatchesOf(runtime: Runtime, { config, ...workload }: Workload): Promise<[number, number]> {
   const launcher = new Launcher(runtime);
-  const nano = benchWorkloads(false, true).find(({ name }) => name === "nano") as Workload;
-  const dispatches: number[] = [];
-  for (const layers of [2, 4]) {
-    const workload = { ...nano, config: { ...nano.config, num_hidden_layers: layers } };
-    const trainer = new Trainer(launcher, workload, trainingProblem(workload), "f32");
+  const steps: number[] = [];
+  for (const num_hidden_layers of [2, 4]) {
+    const problem = { ...workload, config: { ...config, num_hidden_layers } };
+    const trainer = new Trainer(launcher, problem, trainingProblem(problem), "f32");
     await trainer.run(2);
     const before = { ...runtime.counters, buffers: runtime.buffers.created };
-    await trainer.run(3);
+    await trainer.run(STEPS);
     const after = { ...runtime.counters, buffers: runtime.buffers.created };
     expect(after.buffers).toBe(before.buffers);
     expect(after.bindGroupsCreated).toBe(before.bindGroupsCreated);
     expect(after.pipelines).toBe(before.pipelines);
     // uploads of tokens and targets go before the launches
-    expect(after.submits - before.submits).toBe(3);
-    dispatches.push((after.dispatches - before.dispatches) / 3);
+    expect(after.submits - before.submits).toBe(STEPS);
+    steps.push((after.dispatches - before.dispatches) / STEPS);
     trainer.release();
   }
-  const [two, four] = dispatches as [number, number];
+  return steps as [number, number];
+}
+
+test("a steady step creates no buffer and no bind group, is one submit, and a layer takes at most 12 dispatches", async () => {
+  const [two, four] = await dispatchesOf(await testRuntime(), workloadNamed("nano"));
   expect((four - two) / 2).toBeLessThanOrEqual(12);
+});
+
+test.each(["tiny", "nano", "small"])(
+  "so does a step of %s by kernels for GPUs, which split long sums",
+  async (name) => {
+    // as many bindings as Vulkan drivers of GPUs have
+    const runtime = await nullRuntime({ isSoftware: false, maxStorageBuffers: 16 }, false);
+    const [two, four] = await dispatchesOf(runtime, workloadNamed(name));
+    expect((four - two) / 2).toBeLessThanOrEqual(12);
+    await runtime.dispose();
+  },
+);
+
+test("sums that wait for a dispatch to join give the same training", async () => {
+  const { config, ...nano } = workloadNamed("nano");
+  const workload = { ...nano, config: { ...config, num_hidden_layers: 1 }, T: 64 };
+  const trained: number[][] = [];
+  for (const facts of [{}, { isSoftware: false }]) {
+    const launcher = new Launcher(await testRuntime(facts));
+    const trainer = new Trainer(launcher, workload, trainingProblem(workload), "f32");
+    trained.push(await trainer.losses(3));
+    trainer.release();
+  }
+  const [own, joined] = trained as [number[], number[]];
+  for (const [step, loss] of own.entries()) expect(joined[step]).toBeCloseTo(loss, 4);
 });

@@ -56,7 +56,7 @@ const shape = (M: number, N: number, K: number, batch = 1) => ({
 
 /** `rows x columns x depth of a matrix tile`, or undefined for another kernel. */
 function chosen(sizes: ReturnType<typeof shape>, facts: DeviceFacts): string | undefined {
-  const { tile } = planMatmul(sizes, facts, true);
+  const { tile } = planMatmul(sizes, facts, "alone");
   return isMatrixTile(tile)
     ? `${tile.tileM}x${tile.tileN}x${tile.tileK}${tile.split ? " split" : ""}`
     : undefined;
@@ -97,7 +97,7 @@ test.each([
 });
 
 test("the largest matrix shape is taken, and few tiles split a long K", () => {
-  const plan = planMatmul(shape(64, 64, 4096), factsOf("f16"), true);
+  const plan = planMatmul(shape(64, 64, 4096), factsOf("f16"), "joined");
   expect(plan.tile).toMatchObject({ matrix: { M: 16, N: 16, K: 16 }, subgroupSize: 32 });
   expect(plan).toMatchObject({ tiles: 1, parts: 16, partK: 256 });
 });

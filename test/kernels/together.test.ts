@@ -1,7 +1,7 @@
-import { expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { Tensor } from "../../src/autograd/tensor.js";
-import { Launcher } from "../../src/kernels/index.js";
-import type { KernelUnit } from "../../src/kernels/op.js";
+import { add, Launcher } from "../../src/kernels/index.js";
+import type { KernelUnit, OpDefinition } from "../../src/kernels/op.js";
 import { testRuntime } from "../support/runtime.js";
 
 const runtime = await testRuntime();
@@ -121,4 +121,90 @@ test("the same launches again compile nothing and bind nothing new", async () =>
   expect(after.pipelines).toBe(before.pipelines);
   expect(after.bindGroupsCreated).toBe(before.bindGroupsCreated);
   for (const one of [x, a, b]) one.release();
+});
+
+/** CPU adapters let nothing wait. */
+const joining = new Launcher(await testRuntime({ isSoftware: false }));
+
+describe("late launches", () => {
+  const on = (values: readonly number[]) => Tensor.from(joining.runtime, Float32Array.from(values));
+  const counted = () => joining.runtime.counters.dispatches;
+
+  test("join the next dispatch of their workgroup size", async () => {
+    const x = on([1, 2, 3, 4]);
+    const [a, b] = [4, 4].map((size) => Tensor.empty(joining.runtime, [size]));
+    const before = counted();
+    joining.joiningLate(() => {
+      joining.runLate(swap, { x, y: a }, { N: 2 });
+      joining.run(scale, { x, y: b }, { N: 4, factor: 1 });
+    });
+    expect([...(await a.read())]).toEqual([2, 1, 4, 3]);
+    expect(counted() - before).toBe(1);
+    expect([...(await b.read())]).toEqual([1, 3, 5, 7]);
+    for (const one of [x, a, b]) one.release();
+  });
+
+  test("come before a launch that reads them, one that writes what they read, and one that adds to what they write", async () => {
+    const x = on([1, 2, 3, 4]);
+    const [a, b] = [4, 4].map((size) => Tensor.empty(joining.runtime, [size]));
+    joining.joiningLate(() => {
+      joining.runLate(swap, { x, y: a }, { N: 2 });
+      joining.run(swap, { x: a, y: b }, { N: 2 });
+      joining.runLate(swap, { x, y: a }, { N: 2 });
+      joining.run(scale, { x: b, y: x }, { N: 4, factor: 0 });
+      joining.runLate(scale, { x: a, y: b }, { N: 4, factor: 10 });
+      joining.runLate(scale, { x: a, y: b }, { N: 4, factor: 1 });
+    });
+    expect([...(await a.read())]).toEqual([2, 1, 4, 3]);
+    expect([...(await x.read())]).toEqual([0, 1, 2, 3]);
+    expect([...(await b.read())]).toEqual([2, 2, 6, 6]);
+    for (const one of [x, a, b]) one.release();
+  });
+
+  test("in a shared body come after what they read, and are not late where the body goes on with them", async () => {
+    const x = on([1, 2, 3, 4]);
+    const [a, b, c, d] = [4, 4, 4, 4].map((size) => Tensor.empty(joining.runtime, [size]));
+    joining.joiningLate(() => {
+      joining.together(() => {
+        joining.run(swap, { x, y: a }, { N: 2 });
+        joining.runLate(swap, { x: a, y: b }, { N: 2 });
+        joining.runLate(swap, { x, y: c }, { N: 2 });
+        joining.run(scale, { x: c, y: d }, { N: 4, factor: 1 });
+      });
+    });
+    expect([...(await b.read())]).toEqual([1, 2, 3, 4]);
+    expect([...(await d.read())]).toEqual([2, 2, 6, 6]);
+    for (const one of [x, a, b, c, d]) one.release();
+  });
+
+  test("keep their scratch memory until they are dispatched, and no more wait than one module can hold", async () => {
+    const x = on([1, 2, 3, 4]);
+    const outputs = Array.from({ length: 9 }, () => Tensor.empty(joining.runtime, [4]));
+    const before = counted();
+    joining.joiningLate(() => {
+      for (const y of outputs) {
+        joining.runPlan(
+          add as unknown as OpDefinition,
+          ({ scratch, run, runLate }) => {
+            const between = scratch("between", [4]);
+            run(swap, { x, y: between }, { N: 2 });
+            runLate(swap, { x: between, y }, { N: 2 });
+          },
+          {},
+          {},
+        );
+      }
+    });
+    for (const y of outputs) expect([...(await y.read())]).toEqual([1, 2, 3, 4]);
+    // each joins the first launch of the plan after it
+    expect(counted() - before).toBe(10);
+    const middle = counted();
+    joining.joiningLate(() => {
+      for (const y of outputs) joining.runLate(swap, { x, y }, { N: 2 });
+    });
+    for (const y of outputs) expect([...(await y.read())]).toEqual([2, 1, 4, 3]);
+    expect(counted() - middle).toBe(3);
+    for (const y of outputs) y.release();
+    x.release();
+  });
 });

@@ -8,6 +8,7 @@ import { type MatmulShape, planMatmul, shippedTile } from "../../src/kernels/mat
 import { productClass, splitFactor, tileName, tileVariants } from "../../src/kernels/tuning.js";
 import {
   fastest,
+  partsAdded,
   splitProblem,
   tileProblem,
   tunedProducts,
@@ -57,7 +58,7 @@ test.each<[MatmulShape, Partial<DeviceFacts>, string | undefined]>([
 test("a plan takes what won for its class, and what it does not know runs as shipped", () => {
   const sizes = shape("nt", 1024, 1024, 1024);
   const planned = (tuning: Tuning, facts = gpu, of = sizes) =>
-    tileName(planMatmul(of, factsOf(facts, tuning), true).tile);
+    tileName(planMatmul(of, factsOf(facts, tuning), "alone").tile);
   expect(planned({})).toBe("64x64x16 4x4");
   expect(planned({ "tile nt medium": "128x128x8 8x8" })).toBe("128x128x8 8x8");
   expect(planned({ "tile nn medium": "128x128x8 8x8" })).toBe("64x64x16 4x4");
@@ -68,7 +69,7 @@ test("a plan takes what won for its class, and what it does not know runs as shi
 
   const long = shape("tn", 192, 64, 4096);
   const parts = (factor: string) =>
-    planMatmul(long, factsOf(gpu, { "split tn small deep": factor }), true).parts;
+    planMatmul(long, factsOf(gpu, { "split tn small deep": factor }), "joined").parts;
   expect([parts("0"), parts("0.5"), parts("1"), parts("4")]).toEqual([1, 8, 16, 16]);
   expect(splitFactor(long, factsOf(gpu, { "split tn small deep": "1e9" }))).toBe(1);
 });
@@ -83,13 +84,13 @@ test("products to measure are of different classes, the shipped variant comes fi
       expect(new Set(tile?.variants).size).toBe(tile?.variants.length);
       // every name leads to the tile that it names
       for (const variant of tile?.variants ?? []) {
-        const chosen = planMatmul(one, withChoice(facts, tile?.choice ?? "", variant), true);
+        const chosen = planMatmul(one, withChoice(facts, tile?.choice ?? "", variant), "alone");
         expect(tileName(chosen.tile)).toBe(variant);
       }
       const split = splitProblem(one, facts);
       expect(split?.variants[0]).toBe("1");
       const counts = split?.variants.map(
-        (factor) => planMatmul(one, withChoice(facts, split.choice, factor), true).parts,
+        (factor) => planMatmul(one, withChoice(facts, split.choice, factor), partsAdded(one)).parts,
       );
       expect(new Set(counts).size).toBe(counts?.length);
     }

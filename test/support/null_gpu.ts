@@ -2,10 +2,14 @@
 import { create, globals } from "webgpu";
 import { type DeviceFacts, Runtime } from "../../src/gpu/runtime.js";
 
-/** @param facts overrides, so that kernels are chosen as on an adapter that is not here */
-export async function nullRuntime(facts: Partial<DeviceFacts>): Promise<Runtime> {
+/**
+ * @param facts overrides, so that kernels are chosen as on an adapter that is not here
+ * @param validates false: calls may go beyond the limits of this backend, which are the least that WebGPU allows
+ */
+export async function nullRuntime(facts: Partial<DeviceFacts>, validates = true): Promise<Runtime> {
   Object.assign(globalThis, globals);
-  const gpu = create(["backend=null", "enable-dawn-features=allow_unsafe_apis,vulkan_enable_f16_on_nvidia"]);
+  const toggles = `allow_unsafe_apis,vulkan_enable_f16_on_nvidia${validates ? "" : ",skip_validation"}`;
+  const gpu = create(["backend=null", `enable-dawn-features=${toggles}`]);
   const adapter = await gpu.requestAdapter();
   if (!adapter) throw new Error("Dawn has no null backend");
   return Runtime.create({ gpu, adapter }, { facts });
