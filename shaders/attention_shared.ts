@@ -1,14 +1,14 @@
 /** Attention for GPUs: what a workgroup computes, see attention_shared_tile.ts. The formulas are those of attention_lanes.ts. */
 import { wgsl } from "wgsl-preprocessor/wgsl-preprocessor.js";
-import { ACROSS, LANES, SCANNED, SharedTile, SLOTS, slots, TILE_ROWS } from "./attention_shared_tile.js";
+import { ACROSS, type SharedLayout, SharedTile } from "./attention_shared_tile.js";
 import { dotText, type HeadShape, MASKED, outputRow, type Side, scoreScale } from "./attention_tiles.js";
 
 const element = (side: Side, head: string) => (token: string, e: string) =>
   `element_${side}(${token}, ${head}, ${e})`;
 
 /** Queries of one head and what they scan. */
-function queryTile(shape: HeadShape) {
-  const tile = new SharedTile(shape);
+function queryTile(layout: SharedLayout, shape: HeadShape) {
+  const tile = new SharedTile(layout, shape);
   const { heads, kvHeads, headDim } = shape;
   const output = (name: string) => (token: string, e: string) =>
     `read_${name}(${outputRow(shape, token, "head")} + ${e})`;
@@ -22,7 +22,7 @@ ${tile.eachRow(
   let reach_${r} = token_${r} - start_${r};`,
 )}`,
     scan: (body: string) =>
-      tile.scan("sequence_start[row_start]", `min(row_start + ${TILE_ROWS}u, params.N)`, body),
+      tile.scan("sequence_start[row_start]", `min(row_start + ${layout.rows}u, params.N)`, body),
     query: (token: string, e: string) => `${element("q", "head")(token, e)} * ${scoreScale(headDim)}`,
     key: element("k", "kv_head"),
     value: element("v", "kv_head"),
@@ -36,23 +36,23 @@ ${tile.eachRow(
  * y and log_sum_exp. A block before a row's own sequence leaves maximum MASKED and finite rubbish, which the first real
  * score multiplies by exp2(MASKED - score) = 0. Every row meets a real score, its own token's.
  */
-export function forward(shape: HeadShape): string {
-  const { tile, entry, scan, query, key, value, isVisible, single } = queryTile(shape);
-  const names = (r: number) => Array.from({ length: SLOTS }, (_, k) => `s_${r}_${k}`);
+export function forward(layout: SharedLayout, shape: HeadShape): string {
+  const { tile, entry, scan, query, key, value, isVisible, single } = queryTile(layout, shape);
+  const names = (r: number) => Array.from({ length: tile.slots }, (_, k) => `s_${r}_${k}`);
   return wgsl`
 ${entry}
 ${tile.declare("sums")}
 ${tile.eachRow((r) => `  var top_${r} = ${MASKED};\n  var total_${r} = 0.0;`)}
 ${scan(`${tile.scores("s", query, key)}
 ${tile.eachRow(
-  (r) => `${slots((k) => `    s_${r}_${k} = select(${MASKED}, s_${r}_${k}, ${isVisible(r, k)});`)}
+  (r) => `${tile.eachSlot((k) => `    s_${r}_${k} = select(${MASKED}, s_${r}_${k}, ${isVisible(r, k)});`)}
     var next_${r} = max(top_${r}, ${names(r).reduce((a, b) => `max(${a}, ${b})`)});`,
 )}
 ${tile.acrossRow("next", (a, b) => `max(${a}, ${b})`)}
 ${tile.eachRow(
   (r) => `    let fade_${r} = exp2(top_${r} - next_${r});
     top_${r} = next_${r};
-${slots((k) => `    s_${r}_${k} = exp2(s_${r}_${k} - next_${r});`)}
+${tile.eachSlot((k) => `    s_${r}_${k} = exp2(s_${r}_${k} - next_${r});`)}
     total_${r} = total_${r} * fade_${r} + (${names(r).join(" + ")});
 ${tile.eachOwn((c, o) => `    sums_${r}_${c}_${o} *= fade_${r};`)}`,
 )}
@@ -73,8 +73,8 @@ ${tile.eachOwnElement(r, (at, suffixes) =>
 }
 
 /** d_q, see attention_lanes.ts; every invocation of a row adds a share of r. */
-export function backwardQuery(shape: HeadShape): string {
-  const { tile, entry, scan, query, key, value, output, isVisible, single } = queryTile(shape);
+export function backwardQuery(layout: SharedLayout, shape: HeadShape): string {
+  const { tile, entry, scan, query, key, value, output, isVisible, single } = queryTile(layout, shape);
   return wgsl`
 ${entry}
 ${tile.declare("sums")}
@@ -89,7 +89,7 @@ ${tile.acrossRow("r", (a, b) => `${a} + ${b}`)}
 ${scan(`${tile.scores("s", query, key)}
 ${tile.scores("p", output("d_y"), value)}
 ${tile.eachRow((r) =>
-  slots(
+  tile.eachSlot(
     (k) =>
       `    s_${r}_${k} = exp2(select(${MASKED}, s_${r}_${k} - log_sum_${r}, ${isVisible(r, k)})) * (p_${r}_${k} - r_${r});`,
   ),
@@ -104,27 +104,36 @@ ${tile.storeRows("sums", "q", 1 / Math.sqrt(shape.headDim))}
  * d_k and d_v, see attention_lanes.ts. Rows are keys of one key/value head, scanned head by head of its group. r of the
  * scanned queries is added by eight invocations each.
  */
-export function backwardKeyValue(shape: HeadShape): string {
+export function backwardKeyValue(layout: SharedLayout, shape: HeadShape): string {
   const { heads, kvHeads, headDim } = shape;
-  const tile = new SharedTile(shape);
+  const tile = new SharedTile(layout, shape);
   const group = heads / kvHeads;
   const output = (name: string) => (token: string, e: string) =>
     `read_${name}(${outputRow(shape, token, "query_head")} + ${e})`;
   const key = (token: string, e: string) => `${element("k", "head")(token, e)} * ${scoreScale(headDim)}`;
-  /** Invocations that add up r of one scanned query, two to an element of `tile_shared`. */
-  const perToken = LANES / SCANNED;
+  /** Invocations that add up r of one scanned query, `own` to an element of `tile_shared`. */
+  const perToken = tile.invocations / layout.scanned;
+  const { own } = layout;
+  const elements = perToken / own;
   const dots = (k: number) =>
     Array.from(
-      { length: perToken / 2 },
-      (_, i) => `tile_shared[(x + ${k * ACROSS}u) * ${perToken / 2}u + ${i}u]`,
+      { length: elements },
+      (_, i) => `tile_shared[(x + ${k * ACROSS}u) * ${elements}u + ${i}u]`,
     ).join(" + ");
+  const joined = (k: number) =>
+    own === 1
+      ? `joined_${k}`
+      : ["x", "y", "z", "w"]
+          .slice(0, own)
+          .map((part) => `joined_${k}.${part}`)
+          .join(" + ");
   return wgsl`
 ${(["q", "k", "v"] as const).map((side) => tile.elementFunction(side)).join("\n")}
 ${tile.entry(kvHeads)}
 ${tile.declare("key_sums")}
 ${tile.declare("value_sums")}
 ${tile.eachRow((r) => `  let reach_${r} = sequence_end[token_${r}] - token_${r};`)}
-  let last = sequence_end[min(row_start + ${TILE_ROWS}u, params.N) - 1u];
+  let last = sequence_end[min(row_start + ${layout.rows}u, params.N) - 1u];
   for (var query_head = head * ${group}u; query_head < (head + 1u) * ${group}u; query_head++) {
 ${tile.scan(
   "row_start",
@@ -136,19 +145,19 @@ ${tile.scan(
       for (var e = lane % ${perToken}u; e < params.E; e += ${perToken}u) {
         r += ${dotText(shape.headDim, output("d_y")("token", "e"), output("y")("token", "e"))};
       }
-      tile_shared[lane / 2u][lane % 2u] = r;
+      ${own === 1 ? "tile_shared[lane]" : `tile_shared[lane / ${own}u][lane % ${own}u]`} = r;
     }
 ${tile.scores("s", key, element("q", "query_head"))}
 ${tile.scores("p", element("v", "head"), output("d_y"))}
-${slots(
+${tile.eachSlot(
   (
     k,
   ) => `    let log_sum_${k} = log_sum_exp[min(base + x + ${k * ACROSS}u, params.N - 1u) * ${heads}u + query_head] * ${Math.LOG2E};
     let joined_${k} = ${dots(k)};
-    let r_${k} = joined_${k}.x + joined_${k}.y;`,
+    let r_${k} = ${joined(k)};`,
 )}
 ${tile.eachRow((t) =>
-  slots(
+  tile.eachSlot(
     (
       k,
     ) => `    let weight_${t}_${k} = exp2(select(${MASKED}, s_${t}_${k} - log_sum_${k}, base + x + ${k * ACROSS}u - token_${t} < reach_${t}));

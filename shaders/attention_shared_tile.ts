@@ -1,13 +1,14 @@
 /**
- * Attention for GPUs. A workgroup of 32 x 8 invocations owns a tile of 64 rows of one head (queries, or keys and values in
- * backward) and scans the tokens of the other side, 32 at a time in ascending order. Invocation (y, x) owns the rows
- * y + 32 r: their scores with the scanned tokens x + 8 c, and in chunk after chunk of a head the output elements x, x + 8 ...
- * Only these are in registers, at D = 128 32 floats of output (64 in backward's d_k and d_v) and 8 of scores (16).
+ * Attention for GPUs. A workgroup owns a tile of rows of one head (queries, or keys and values in backward) and scans the
+ * tokens of the other side, some at a time in ascending order. Eight invocations share a row; of a 64x32 tile with two
+ * rows an invocation, (y, x) owns the rows y + 32 r: their scores with the scanned tokens x + 8 c, and in chunk after chunk
+ * of a head the output elements x, x + 8 ... Only these are in registers, at D = 128 32 floats of output (64 in backward's
+ * d_k and d_v) and 8 of scores (16).
  *
- * Shared memory, 16 KB at most: `tile_rows` (a chunk of 32 floats of the rows; then the weights of all rows and scanned
- * tokens), `tile_scanned` (a chunk of the scanned tokens), `tile_shared` (what the invocations of a row tell each other).
- * Rows are one element apart from a multiple of the banks. Barriers: before staging, when earlier readers are done, and
- * after it. Sums run over ascending elements and tokens.
+ * Shared memory (`sharedBytes`; 16 KB in that case): `tile_rows` (a chunk of the rows, of as many floats as there are
+ * scanned tokens; then the weights of all rows and scanned tokens), `tile_scanned` (a chunk of the scanned tokens),
+ * `tile_shared` (what the invocations of a row tell each other). Rows are one element apart from a multiple of the banks.
+ * Barriers: before staging, when earlier readers are done, and after it. Sums run over ascending elements and tokens.
  */
 import { wgsl } from "wgsl-preprocessor/wgsl-preprocessor.js";
 import {
@@ -23,24 +24,31 @@ import {
   vectorWidth,
 } from "./attention_tiles.js";
 
-/** Invocations down and across a tile, and rows that each owns. */
-const DOWN = 32;
-export const ACROSS = 8;
-const ROWS_EACH = 2;
-export const LANES = DOWN * ACROSS;
-export const TILE_ROWS = DOWN * ROWS_EACH;
-export const SCANNED = 32;
-/** Scores of one row that an invocation owns. */
-export const SLOTS = SCANNED / ACROSS;
-/** Floats of a chunk: as many as scanned tokens, so that weights fit the memory of a chunk of rows. */
-const CHUNK = SCANNED;
-
-/** Workgroups of a kernel over `heads` heads. */
-export function sharedWorkgroups(N: number, heads: number): number {
-  return Math.ceil(N / TILE_ROWS) * heads;
+export interface SharedLayout {
+  /** Rows of a tile. */
+  readonly rows: number;
+  /** Tokens scanned at a time, a multiple of 32. */
+  readonly scanned: number;
+  /** Rows that one invocation owns: 1, 2 or 4. */
+  readonly own: 1 | 2 | 4;
 }
 
-export const slots = (line: (slot: number) => string) => repeat(SLOTS, line);
+/** Invocations that share a row. */
+export const ACROSS = 8;
+
+/** Invocations of a workgroup. */
+export const sharedInvocations = ({ rows, own }: SharedLayout): number => (rows / own) * ACROSS;
+
+/** Bytes of shared memory of a workgroup. */
+export function sharedBytes(layout: SharedLayout): number {
+  const stride = layout.scanned + 4;
+  return 4 * (stride * (layout.rows + layout.scanned) + layout.own * sharedInvocations(layout));
+}
+
+/** Workgroups of a kernel over `heads` heads. */
+export function sharedWorkgroups({ rows }: SharedLayout, N: number, heads: number): number {
+  return Math.ceil(N / rows) * heads;
+}
 
 /** Text of a tile of rows and the chunks of a head. */
 export class SharedTile {
@@ -54,12 +62,24 @@ export class SharedTile {
   readonly chunks: readonly { readonly first: number; readonly count: number }[];
   /** Elements of a chunk that one invocation owns. */
   readonly own: number;
+  readonly invocations: number;
+  /** Distance of the rows that one invocation owns. */
+  readonly down: number;
+  /** Scores of one row that an invocation owns. */
+  readonly slots: number;
 
-  constructor(readonly shape: HeadShape) {
+  constructor(
+    readonly layout: SharedLayout,
+    readonly shape: HeadShape,
+  ) {
+    this.invocations = sharedInvocations(layout);
+    this.down = layout.rows / layout.own;
+    this.slots = layout.scanned / ACROSS;
     this.width = vectorWidth(shape.headDim);
     this.type = elementType(shape.headDim);
     this.elements = rowElements(shape.headDim);
-    this.chunk = CHUNK / this.width;
+    // as many floats as scanned tokens, so that weights fit the memory of a chunk of rows
+    this.chunk = layout.scanned / this.width;
     this.stride = this.chunk + 1;
     this.own = this.chunk / ACROSS;
     const span = shape.rotate ? this.elements / 2 : this.elements;
@@ -76,44 +96,48 @@ export class SharedTile {
   }
 
   eachRow(line: (row: number) => string): string {
-    return repeat(ROWS_EACH, line);
+    return repeat(this.layout.own, line);
+  }
+
+  eachSlot(line: (slot: number) => string): string {
+    return repeat(this.slots, line);
   }
 
   /** Module scope and entry: declares x, y_row, `head` (of `heads`) and for each row r `token_r` (clamped). */
   entry(heads: number): string {
     return wgsl`
-var<workgroup> tile_rows: array<${this.type}, ${TILE_ROWS * this.stride}>;
-var<workgroup> tile_scanned: array<${this.type}, ${SCANNED * this.stride}>;
-var<workgroup> tile_shared: array<vec2<f32>, ${LANES}>;
-@compute @workgroup_size(${LANES})
+var<workgroup> tile_rows: array<${this.type}, ${this.layout.rows * this.stride}>;
+var<workgroup> tile_scanned: array<${this.type}, ${this.layout.scanned * this.stride}>;
+var<workgroup> tile_shared: array<${this.sharedType}, ${this.invocations}>;
+@compute @workgroup_size(${this.invocations})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) lane: u32) {
   let index = workgroup_index(group, groups);
-  let tiles = (params.N + ${TILE_ROWS - 1}u) / ${TILE_ROWS}u;
+  let tiles = (params.N + ${this.layout.rows - 1}u) / ${this.layout.rows}u;
   let head = index / tiles;
   if (head >= ${heads}u) { return; }
-  let row_start = (index % tiles) * ${TILE_ROWS}u;
+  let row_start = (index % tiles) * ${this.layout.rows}u;
   let x = lane % ${ACROSS}u;
   let y_row = lane / ${ACROSS}u;
-${this.eachRow((r) => `  let token_${r} = min(row_start + y_row + ${r * DOWN}u, params.N - 1u);`)}`;
+${this.eachRow((r) => `  let token_${r} = min(row_start + y_row + ${r * this.down}u, params.N - 1u);`)}`;
   }
 
   isInside(row: number): string {
-    return `row_start + y_row + ${row * DOWN}u < params.N`;
+    return `row_start + y_row + ${row * this.down}u < params.N`;
   }
 
   /** A loop over the tokens `first` .. `last` (exclusive): the body takes `filled` scanned tokens from `base`. */
   scan(first: string, last: string, body: string): string {
-    return `  for (var base = ${first}; base < ${last}; base += ${SCANNED}u) {
-    let filled = min(${SCANNED}u, ${last} - base);
+    return `  for (var base = ${first}; base < ${last}; base += ${this.layout.scanned}u) {
+    let filled = min(${this.layout.scanned}u, ${last} - base);
 ${body}
   }`;
   }
 
   /** Fills a tile with elements `first` .. `first + count` of rows; `load` gives element `e` of a token. */
   stage(tile: "rows" | "scanned", load: (token: string, e: string) => string): string {
-    const tokens = tile === "rows" ? TILE_ROWS : SCANNED;
-    return `    for (var i = lane; i < ${tokens}u * count; i += ${LANES}u) {
+    const tokens = tile === "rows" ? this.layout.rows : this.layout.scanned;
+    return `    for (var i = lane; i < ${tokens}u * count; i += ${this.invocations}u) {
       let token = min(${tile === "rows" ? "row_start" : "base"} + i / count, params.N - 1u);
       let e = first + i % count;
       tile_${tile}[i / count * ${this.stride}u + i % count] = ${load("token", "e")};
@@ -144,7 +168,7 @@ ${body}
     loadScanned: (token: string, e: string) => string,
   ): string {
     const dot = (r: number, k: number) => dotText(this.shape.headDim, `own_${r}`, `scanned_${k}`);
-    return `${this.eachRow((r) => slots((k) => `    var ${sum}_${r}_${k} = 0.0;`))}
+    return `${this.eachRow((r) => this.eachSlot((k) => `    var ${sum}_${r}_${k} = 0.0;`))}
     for (var first = 0u; first < params.E; first += ${this.chunk}u) {
     let end = min(first + ${this.chunk}u, params.E);
     let count = end - first;
@@ -155,9 +179,9 @@ ${this.stage("scanned", loadScanned)}
     // counting from 0 to a minimum with a constant, it would be unrolled by Mesa
     for (var next = first; next < end; next++) {
       let e = next - first;
-${this.eachRow((r) => `      let own_${r} = tile_rows[(y_row + ${r * DOWN}u) * ${this.stride}u + e];`)}
-${slots((k) => `      let scanned_${k} = tile_scanned[(x + ${k * ACROSS}u) * ${this.stride}u + e];`)}
-${this.eachRow((r) => slots((k) => `      ${sum}_${r}_${k} += ${dot(r, k)};`))}
+${this.eachRow((r) => `      let own_${r} = tile_rows[(y_row + ${r * this.down}u) * ${this.stride}u + e];`)}
+${this.eachSlot((k) => `      let scanned_${k} = tile_scanned[(x + ${k * ACROSS}u) * ${this.stride}u + e];`)}
+${this.eachRow((r) => this.eachSlot((k) => `      ${sum}_${r}_${k} += ${dot(r, k)};`))}
     }
     }`;
   }
@@ -166,13 +190,18 @@ ${this.eachRow((r) => slots((k) => `      ${sum}_${r}_${k} += ${dot(r, k)};`))}
   shareWeights(weight: string): string {
     return `    workgroupBarrier(); // earlier readers are done
 ${this.eachRow((r) =>
-  slots((k) => {
-    const [row, token] = [`(y_row + ${r * DOWN}u) * ${this.stride}u`, `(x + ${k * ACROSS}u)`];
+  this.eachSlot((k) => {
+    const [row, token] = [`(y_row + ${r * this.down}u) * ${this.stride}u`, `(x + ${k * ACROSS}u)`];
     return this.width === 4
       ? `    tile_rows[${row} + ${token} / 4u][${token} % 4u] = ${weight}_${r}_${k};`
       : `    tile_rows[${row} + ${token}] = ${weight}_${r}_${k};`;
   }),
 )}`;
+  }
+
+  /** What one invocation tells the others: a value for each of its rows. */
+  get sharedType(): string {
+    return this.layout.own === 1 ? "f32" : `vec${this.layout.own}<f32>`;
   }
 
   eachOwn(line: (chunk: number, own: number) => string): string {
@@ -188,7 +217,7 @@ ${this.eachRow((r) =>
   addWeighted(sums: string, load: (token: string, e: string) => string): string {
     const perStep = this.width;
     const steps = (c: number) => `for (var j = 0u; j < (filled + ${perStep - 1}u) / ${perStep}u; j++) {
-${this.eachRow((r) => `      let weight_${r} = tile_rows[(y_row + ${r * DOWN}u) * ${this.stride}u + j];`)}
+${this.eachRow((r) => `      let weight_${r} = tile_rows[(y_row + ${r * this.down}u) * ${this.stride}u + j];`)}
 ${repeat(perStep, (i) =>
   repeat(this.own, (o) => {
     const weight = (r: number) => (perStep === 4 ? `weight_${r}[${i}]` : `weight_${r}`);
@@ -215,10 +244,10 @@ ${this.stage("scanned", load)}
   acrossRow(name: string, combine: (a: string, b: string) => string): string {
     const all = Array.from({ length: ACROSS }, (_, i) => `tile_shared[y_row * ${ACROSS}u + ${i}u]`);
     return `    { workgroupBarrier(); // earlier readers are done
-    tile_shared[lane] = vec2<f32>(${name}_0, ${name}_1);
+    tile_shared[lane] = ${this.sharedType}(${Array.from({ length: this.layout.own }, (_, r) => `${name}_${r}`).join(", ")});
     workgroupBarrier(); // every invocation of the row has told
     let joined = ${all.reduce(combine)};
-${this.eachRow((r) => `    ${name}_${r} = joined[${r}];`)} }`;
+${this.eachRow((r) => `    ${name}_${r} = joined${this.layout.own > 1 ? `[${r}]` : ""};`)} }`;
   }
 
   /** Text for the own elements of a row, those that rotation joins together: indices `at` and the values' names. */

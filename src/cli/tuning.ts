@@ -43,7 +43,7 @@ export interface TuningRequest {
 }
 
 /** Milliseconds that measuring may take, about. CPU drivers take tenths of a second to compile each variant. */
-const BUDGET = { gpu: 5000, software: 15_000 } as const;
+const BUDGET = { gpu: 8000, software: 15_000 } as const;
 
 /** `--no-tune`, for commands that run kernels. */
 export function noTuneOption() {
@@ -116,7 +116,7 @@ export function tuningLine({ source, choices }: Pick<AppliedTuning, "source" | "
 /** Every choice that was measured, shipped and chosen variant side by side. */
 export function tuningTable(results: readonly TuningResult[]): string {
   const table = new Table({
-    head: ["choice", "product", "shipped", "ms", "chosen", "ms", "gain"],
+    head: ["choice", "measured on", "shipped", "ms", "chosen", "ms", "gain"],
     colAligns: ["left", "left", "left", "right", "left", "right", "right"],
     style: { head: [], border: [], compact: true },
   });

@@ -1,31 +1,29 @@
 /** The autotuner: measures the variants of each choice on an open adapter, after holding their results against the shipped one's. */
-import { Tensor } from "../autograd/tensor.js";
 import { DeviceError } from "../core/errors.js";
-import { Random } from "../core/random.js";
 import { quantile } from "../core/statistics.js";
 import type { DeviceFacts, Runtime } from "../gpu/runtime.js";
-import { Launcher, matmul, matmulInto, type OpDefinition } from "../kernels/index.js";
-import type { MatmulShape } from "../kernels/matmul_plan.js";
+import { Launcher } from "../kernels/index.js";
 import {
   fastest,
-  partsAdded,
-  splitProblem,
+  PROBLEMS,
+  type TunedWork,
   type TuningProblem,
   type TuningResult,
-  tileProblem,
-  tunedProducts,
+  tunedWork,
   tuningOf,
   withChoice,
+  workName,
 } from "../kernels/tuning_search.js";
+import { makeRig, type Rig } from "./tuning_rig.js";
 
 /** One variant, ready to run. */
 export interface Contestant {
   readonly variant: string;
-  /** Runs the product several times; resolves when all of it has been executed. */
+  /** Runs the work several times; resolves when all of it has been executed. */
   run(calls: number): Promise<void>;
 }
 
-/** Milliseconds of one product by each contestant, in their order, measured side by side. */
+/** Milliseconds of one run by each contestant, in their order, measured side by side. */
 export type Measure = (contestants: readonly Contestant[], problem: TuningProblem) => Promise<number[]>;
 
 export interface TunerOptions {
@@ -33,8 +31,8 @@ export interface TunerOptions {
   readonly now: () => number;
   /** Milliseconds after which no further choice is measured; the rest stays as shipped. */
   readonly budgetMs: number;
-  /** One of each class; default: those meant for this adapter. */
-  readonly products?: readonly MatmulShape[];
+  /** A piece of each class; default: those meant for this adapter. */
+  readonly work?: readonly TunedWork[];
   /** Default: medians of interleaved samples by `now`. */
   readonly measure?: Measure;
   /** Told what was dropped, and what was not measured for lack of time. */
@@ -51,43 +49,47 @@ const TOLERANCE = 2e-4;
  * @throws DeviceError when the device fails altogether
  */
 export async function tuneKernels(runtime: Runtime, options: TunerOptions): Promise<TuningResult[]> {
-  const { now, budgetMs, products = tunedProducts(runtime.facts), warn } = options;
+  const { now, budgetMs, work = tunedWork(runtime.facts), warn } = options;
   const end = now() + budgetMs;
   const results: TuningResult[] = [];
   const late: string[] = [];
-  const bench = new ProductBench(runtime, products);
-  try {
-    for (const shape of products) {
-      for (const problemOf of [tileProblem, splitProblem]) {
-        const facts: DeviceFacts = { ...runtime.facts, tuning: tuningOf(results) };
-        const problem = problemOf(shape, facts);
-        if (!problem || problem.variants.length < 2) continue;
-        if (now() < end) results.push(await settle(bench, problem, facts, options));
-        else late.push(problem.choice);
-      }
+  for (const piece of work) {
+    for (const problemOf of PROBLEMS) {
+      const facts: DeviceFacts = { ...runtime.facts, tuning: tuningOf(results) };
+      const problem = problemOf(piece, facts);
+      if (!problem || problem.variants.length < 2) continue;
+      if (now() < end) results.push(await settle(runtime, problem, facts, options));
+      else late.push(problem.choice);
     }
-  } finally {
-    bench.release();
   }
   if (late.length > 0) warn(`not measured for lack of time, and left as shipped: ${late.join(", ")}`);
   return results;
 }
 
 async function settle(
-  bench: ProductBench,
+  runtime: Runtime,
   problem: TuningProblem,
   facts: DeviceFacts,
-  {
-    now,
-    measure = interleaved(now, facts.isSoftware ? SAMPLE_MS.software : SAMPLE_MS.gpu),
-    warn,
-  }: TunerOptions,
+  options: TunerOptions,
 ): Promise<TuningResult> {
-  const { choice, shape, variants } = problem;
-  const { M, N, K } = shape;
-  await bench.compile(problem, facts);
-  const contestants = variants.map((variant) => bench.contestant(problem, variant, facts));
-  const dropped = await bench.findWrong(contestants, problem);
+  const rig = makeRig(runtime, problem.work);
+  try {
+    return await settleOn(new Ring(runtime, rig, problem, facts), problem, facts, options);
+  } finally {
+    rig.release();
+  }
+}
+
+async function settleOn(
+  ring: Ring,
+  problem: TuningProblem,
+  { isSoftware }: DeviceFacts,
+  { now, measure = interleaved(now, isSoftware ? SAMPLE_MS.software : SAMPLE_MS.gpu), warn }: TunerOptions,
+): Promise<TuningResult> {
+  const { choice, work, variants } = problem;
+  await ring.compile();
+  const contestants = variants.map((variant, index) => ring.contestant(variant, index));
+  const dropped = await ring.findWrong(contestants);
   for (const [variant, reason] of Object.entries(dropped))
     warn(`variant ${variant} of ${choice} is left out: ${reason}`);
   const right = contestants.filter(({ variant }) => dropped[variant] === undefined);
@@ -100,7 +102,7 @@ async function settle(
     if (fastest(again) === 0) best = 0;
     [shippedMs, chosenMs] = best === 0 ? [again[0], again[0]] : again;
   }
-  const head = { choice, shape: `${M}x${N}x${K}`, shipped: variants[0], shippedMs };
+  const head = { choice, shape: workName(work), shipped: variants[0], shippedMs };
   return { ...head, chosen: right[best].variant, chosenMs, dropped };
 }
 
@@ -137,47 +139,32 @@ function interleaved(now: () => number, sampleMs: number): Measure {
   };
 }
 
-/** Length of the drawn stretch that the factors repeat: a prime, so that no two rows are alike. */
-const STRETCH = 65_521;
-
-/** Memory for every product, and how one is launched under facts of one's choice. */
-class ProductBench {
-  readonly #launcher: Launcher;
-  readonly #factor: Tensor;
-  readonly #result: Tensor;
+/** Contestants on one rig, each with a launcher that takes its variant. */
+class Ring {
+  readonly #launchers: readonly Launcher[];
 
   constructor(
     readonly runtime: Runtime,
-    shapes: readonly MatmulShape[],
+    readonly rig: Rig,
+    { choice, variants }: TuningProblem,
+    facts: DeviceFacts,
   ) {
-    this.#launcher = new Launcher(runtime);
-    const sizes = shapes.map(({ M, N, K }) => Math.max(M * K, K * N));
-    const deepest = Math.max(...shapes.map(({ K }) => K));
-    // products of both factors sum up to a few units, where the tolerance is meant for
-    const scale = deepest ** -0.25;
-    const random = Random.of(7, "tuner");
-    const stretch = Float32Array.from({ length: STRETCH }, () => scale * random.normal());
-    const values = new Float32Array(Math.max(...sizes));
-    for (let start = 0; start < values.length; start += STRETCH)
-      values.set(stretch.subarray(0, Math.min(STRETCH, values.length - start)), start);
-    this.#factor = Tensor.from(runtime, values);
-    this.#result = Tensor.empty(runtime, [Math.max(...shapes.map(({ M, N }) => M * N))]);
+    this.#launchers = variants.map((variant) => new Launcher(runtime, withChoice(facts, choice, variant)));
   }
 
-  contestant({ choice, shape }: TuningProblem, variant: string, facts: DeviceFacts): Contestant {
-    const chosen = withChoice(facts, choice, variant);
+  contestant(variant: string, index: number): Contestant {
     return {
       variant,
       run: async (calls) => {
-        for (let call = 0; call < calls; call++) this.#launch(shape, chosen);
+        for (let call = 0; call < calls; call++) this.rig.launch(this.#launchers[index]);
         await this.runtime.finish();
       },
     };
   }
 
   /** All variants side by side. One that fails stops the rest of them here; each is compiled when it is run, too. */
-  async compile({ choice, shape, variants }: TuningProblem, facts: DeviceFacts): Promise<void> {
-    for (const variant of variants) this.#launch(shape, withChoice(facts, choice, variant));
+  async compile(): Promise<void> {
+    for (const launcher of this.#launchers) this.rig.launch(launcher);
     try {
       await this.runtime.flush();
     } catch (error) {
@@ -185,25 +172,16 @@ class ProductBench {
     }
   }
 
-  #launch(shape: TuningProblem["shape"], facts: DeviceFacts): void {
-    const [a, b, y] = [this.#factor, this.#factor, this.#result];
-    const plan: OpDefinition["forward"] = (context) =>
-      matmulInto({ ...context, facts }, { ...shape, a, b, y, isLate: partsAdded(shape) === "joined" });
-    this.#launcher.runPlan(matmul as unknown as OpDefinition, plan, {}, {});
-  }
-
   /** Variants that do not compile, or whose result is not the first one's, and why. @throws DeviceError for the first one */
-  async findWrong(
-    contestants: readonly Contestant[],
-    { shape: { M, N } }: TuningProblem,
-  ): Promise<Record<string, string>> {
+  async findWrong(contestants: readonly Contestant[]): Promise<Record<string, string>> {
+    const { result } = this.rig;
     const [shipped, ...others] = contestants;
     await shipped.run(1);
-    const expected = await this.#read(M * N);
+    const expected = await result.read();
     const wrong: Record<string, string> = {};
     for (const { variant, run } of others) {
       // a variant that writes nothing must not find the result of the one before
-      this.runtime.clear(this.#result.range);
+      this.runtime.clear(result.range);
       try {
         await run(1);
       } catch (error) {
@@ -211,25 +189,14 @@ class ProductBench {
         wrong[variant] = error.message;
         continue;
       }
-      const mistake = firstDifference(await this.#read(M * N), expected);
+      const mistake = firstDifference(await result.read(), expected);
       if (mistake !== undefined) wrong[variant] = mistake;
     }
     return wrong;
   }
-
-  async #read(elements: number): Promise<Float32Array> {
-    const { range } = this.#result;
-    const [bytes] = await this.runtime.read([{ ...range, bytes: 4 * elements }]);
-    return new Float32Array(bytes);
-  }
-
-  release(): void {
-    this.#factor.release();
-    this.#result.release();
-  }
 }
 
-function firstDifference(got: Float32Array, expected: Float32Array): string | undefined {
+function firstDifference(got: ArrayLike<number>, expected: ArrayLike<number>): string | undefined {
   for (let i = 0; i < expected.length; i++) {
     // written so that NaN fails
     if (!(Math.abs(got[i] - expected[i]) <= TOLERANCE * (1 + Math.abs(expected[i]))))

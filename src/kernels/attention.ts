@@ -4,7 +4,7 @@ import * as shared from "../../shaders/attention_shared.js";
 import { sharedWorkgroups } from "../../shaders/attention_shared_tile.js";
 import { elementType, type HeadShape, rowElements } from "../../shaders/attention_tiles.js";
 import { ArgumentError } from "../core/errors.js";
-import { type AttentionSide, laneLayout } from "./attention_layout.js";
+import { type AttentionSide, laneLayout, sharedLayout } from "./attention_layout.js";
 import {
   defineOp,
   f32,
@@ -40,7 +40,7 @@ function kernel(side: AttentionSide, rest: Pick<Kernel, "entry" | "reads" | "wri
       const shape = shapeOfHeads(constants, has("table"));
       return facts.isSoftware
         ? laneText[side](laneLayout(side, shape, facts), shape)
-        : sharedText[side](shape);
+        : sharedText[side](sharedLayout(side, shape, facts), shape);
     },
     elements: ({ constants }) => {
       const type = elementType(constants.D as number);
@@ -50,7 +50,7 @@ function kernel(side: AttentionSide, rest: Pick<Kernel, "entry" | "reads" | "wri
       const shape = shapeOfHeads(scalars, false);
       const N = scalars.N as number;
       const heads = side === "key_value" ? shape.kvHeads : shape.heads;
-      if (!facts.isSoftware) return sharedWorkgroups(N, heads);
+      if (!facts.isSoftware) return sharedWorkgroups(sharedLayout(side, shape, facts), N, heads);
       const layout = laneLayout(side, shape, facts);
       return laneWorkgroups(layout, N, heads / layout.heads);
     },

@@ -60,11 +60,13 @@ export class Launcher {
   #held: Launch[] | undefined;
   /** Launches that may join a later dispatch; undefined outside of `joiningLate`. */
   #late: Late[] | undefined;
-  readonly facts: DeviceFacts;
 
-  constructor(readonly runtime: Runtime) {
-    this.facts = runtime.facts;
-    this.#kernels = new PreparedKernels(runtime.facts);
+  /** @param facts what kernels are chosen by; default: those of the runtime */
+  constructor(
+    readonly runtime: Runtime,
+    readonly facts: DeviceFacts = runtime.facts,
+  ) {
+    this.#kernels = new PreparedKernels(facts);
   }
 
   /**

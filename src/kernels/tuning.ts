@@ -4,6 +4,10 @@
  *
  *     tile <class>    variant of the tile, named by its sizes
  *     split <class>   factor on the number of parts that a long K is cut into
+ *
+ * and, in attention_layout.ts,
+ *
+ *     attention <direction> <width>   how heads up to that width are shared between invocations
  */
 import type { LaneTile } from "../../shaders/matmul_lanes.js";
 import type { SharedTile } from "../../shaders/matmul_tiles.js";

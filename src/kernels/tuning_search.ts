@@ -1,14 +1,28 @@
-/** What an autotuner has to measure: for each class of shapes one product and the variants that may compute it. */
+/** What an autotuner has to measure: for each class of shapes one piece of work and the variants that may compute it. */
 import type { DeviceFacts, Tuning } from "../gpu/runtime.js";
+import { type AttentionDirection, attentionChoice, attentionVariants } from "./attention_layout.js";
 import { type MatmulShape, planMatmul, shippedTile } from "./matmul_plan.js";
 import { productClass, SPLIT_FACTORS, tileName, tileVariants } from "./tuning.js";
 
-/** One choice: which variant computes a product fastest. */
+/** Attention over packed sequences of one length, in one direction. */
+export interface AttentionWork {
+  readonly direction: AttentionDirection;
+  readonly heads: number;
+  readonly kvHeads: number;
+  readonly headDim: number;
+  readonly sequences: number;
+  /** Tokens of each sequence. */
+  readonly length: number;
+}
+
+/** What stands for a class. */
+export type TunedWork = { readonly product: MatmulShape } | { readonly attention: AttentionWork };
+
+/** One choice: which variant computes the work of a class fastest. */
 export interface TuningProblem {
   /** As in a `Tuning`. */
   readonly choice: string;
-  /** The product that stands for its class. */
-  readonly shape: MatmulShape;
+  readonly work: TunedWork;
   /** Variants, the shipped one first. */
   readonly variants: readonly string[];
 }
@@ -26,26 +40,63 @@ const product = (layout: string, M: number, N: number, K: number): MatmulShape =
 });
 
 /** The three products of a layer: forward, gradient of the input, gradient of the weight. */
-const ofLayer = (M: number, N: number, K: number): MatmulShape[] =>
-  ["nt", "nn", "tn"].map((layout) => product(layout, M, N, K));
+const ofLayer = (M: number, N: number, K: number): TunedWork[] =>
+  ["nt", "nn", "tn"].map((layout) => ({ product: product(layout, M, N, K) }));
 
-/** One product of each class, so large that a launch costs little beside it; what costs training most comes first. */
-const GPU_PRODUCTS: readonly MatmulShape[] = [
+/** Heads as in the published models; narrow ones are those of small models. Prompts of agents are some hundred tokens. */
+const ofHeads = (
+  headDim: number,
+  heads: number,
+  kvHeads: number,
+  sequences: number,
+  length: number,
+): TunedWork[] =>
+  (["forward", "backward"] as const).map((direction) => ({
+    attention: { direction, heads, kvHeads, headDim, sequences, length },
+  }));
+
+/** One piece of work of each class, so large that a launch costs little beside it; what costs training most comes first. */
+const GPU_WORK: readonly TunedWork[] = [
   ...ofLayer(2048, 2048, 1024),
+  ...ofHeads(64, 14, 2, 8, 256),
   ...ofLayer(1024, 1024, 1024),
-  product("nt", 8, 2048, 1024),
+  { product: product("nt", 8, 2048, 1024) },
+  ...ofHeads(128, 12, 2, 8, 256),
   ...ofLayer(512, 256, 256),
   ...ofLayer(192, 256, 2048),
+  ...ofHeads(16, 4, 2, 16, 128),
 ];
-const SOFTWARE_PRODUCTS: readonly MatmulShape[] = [
+const SOFTWARE_WORK: readonly TunedWork[] = [
   ...ofLayer(512, 512, 256),
   ...ofLayer(256, 128, 128),
   ...ofLayer(192, 64, 1024),
 ];
 
-/** One product for each class of this adapter. */
-export function tunedProducts({ isSoftware }: Pick<DeviceFacts, "isSoftware">): readonly MatmulShape[] {
-  return isSoftware ? SOFTWARE_PRODUCTS : GPU_PRODUCTS;
+/** One piece of work for each class of this adapter. */
+export function tunedWork({ isSoftware }: Pick<DeviceFacts, "isSoftware">): readonly TunedWork[] {
+  return isSoftware ? SOFTWARE_WORK : GPU_WORK;
+}
+
+/** The choices that a piece of work decides, in turn: each sees what was found for those before. */
+export const PROBLEMS: readonly ((work: TunedWork, facts: DeviceFacts) => TuningProblem | undefined)[] = [
+  (work, facts) => ("product" in work ? tileProblem(work.product, facts) : undefined),
+  (work, facts) => ("product" in work ? splitProblem(work.product, facts) : undefined),
+  (work, facts) => ("attention" in work ? attentionProblem(work.attention, facts) : undefined),
+];
+
+/** How tables and records name a piece of work. */
+export function workName(work: TunedWork): string {
+  if ("product" in work) return `${work.product.M}x${work.product.N}x${work.product.K}`;
+  const { heads, kvHeads, headDim, sequences, length } = work.attention;
+  return `${sequences}x${length}, ${heads}/${kvHeads} heads of ${headDim}`;
+}
+
+/** How attention is laid out. */
+function attentionProblem(attention: AttentionWork, facts: DeviceFacts): TuningProblem | undefined {
+  const { direction, headDim } = attention;
+  const choice = attentionChoice(direction, headDim, facts);
+  if (choice === undefined) return undefined;
+  return { choice, work: { attention }, variants: attentionVariants(facts) };
 }
 
 /** Which tile. */
@@ -54,7 +105,7 @@ export function tileProblem(shape: MatmulShape, facts: DeviceFacts): TuningProbl
   if (className === undefined) return undefined;
   const shipped = shippedTile(shape, facts);
   const names = [shipped, ...tileVariants(shipped, className, facts)].map(tileName);
-  return { choice: `tile ${className}`, shape, variants: [...new Set(names)] };
+  return { choice: `tile ${className}`, work: { product: shape }, variants: [...new Set(names)] };
 }
 
 /** As in training: gradients of weights wait for nobody. */
@@ -73,7 +124,7 @@ export function splitProblem(shape: MatmulShape, facts: DeviceFacts): TuningProb
     if (!seen.has(parts)) variants.push(factor);
     seen.add(parts);
   }
-  return { choice, shape, variants };
+  return { choice, work: { product: shape }, variants };
 }
 
 /** Facts under which plans take a variant. */
@@ -85,10 +136,10 @@ export function withChoice(facts: DeviceFacts, choice: string, variant: string):
 export interface TuningResult {
   /** As in a `Tuning`. */
   readonly choice: string;
-  /** `MxNxK` of the product that was measured. */
+  /** What was measured, as `workName` says it. */
   readonly shape: string;
   readonly shipped: string;
-  /** Milliseconds of one product. */
+  /** Milliseconds of one run. */
   readonly shippedMs: number;
   /** The shipped one unless another is faster by `LEAST_GAIN`. */
   readonly chosen: string;

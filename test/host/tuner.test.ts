@@ -1,7 +1,9 @@
 /** The autotuner's runs: which variant it takes, what it leaves out, and its own way of measuring. */
 import { expect, test, vi } from "vitest";
 import { DeviceError } from "../../src/core/errors.js";
-import type { DeviceFacts } from "../../src/gpu/runtime.js";
+import { silentLogger } from "../../src/core/logger.js";
+import { type DeviceFacts, Runtime } from "../../src/gpu/runtime.js";
+import { openGpu } from "../../src/host/drivers.js";
 import { type Measure, type TunerOptions, tuneKernels } from "../../src/host/tuner.js";
 import type { MatmulShape } from "../../src/kernels/matmul_plan.js";
 import { tuningOf } from "../../src/kernels/tuning_search.js";
@@ -21,7 +23,7 @@ async function tune(facts: Partial<DeviceFacts>, options: Partial<TunerOptions>)
   const results = await tuneKernels(runtime, {
     now: () => 0,
     budgetMs: 1,
-    products: [small],
+    work: [{ product: small }],
     warn: (message) => warnings.push(message),
     ...options,
   });
@@ -81,7 +83,7 @@ test("variants that do not compile or compute something else are dropped and nam
   const [result] = await tuneKernels(runtime, {
     now: () => 0,
     budgetMs: 1,
-    products: [small],
+    work: [{ product: small }],
     measure,
     warn: (message) => warnings.push(message),
   });
@@ -98,7 +100,7 @@ test("a device that fails is no verdict", async () => {
   vi.spyOn(runtime.pipelines, "get").mockImplementation(() => {
     throw new DeviceError("[device] gone");
   });
-  const options = { now: () => 0, budgetMs: 1, products: [small], warn: () => {} };
+  const options = { now: () => 0, budgetMs: 1, work: [{ product: small }], warn: () => {} };
   await expect(tuneKernels(runtime, options)).rejects.toThrow("gone");
 });
 
@@ -111,4 +113,35 @@ test("the adapter's own variants are measured by the clock", async () => {
     expect(chosenMs).toBeGreaterThan(0);
     expect(dropped).toEqual({});
   }
+});
+
+test("attention is measured in both directions, on a GPU's kernels", async () => {
+  // Mesa compiles these for up to minutes
+  const open = await openGpu({
+    preset: "fast",
+    adapter: "swiftshader",
+    env: process.env,
+    logger: silentLogger,
+  });
+  const runtime = await Runtime.create(open, { facts: { isSoftware: false, maxWorkgroupBytes: 16_384 } });
+  const heads = { heads: 2, kvHeads: 1, headDim: 8, sequences: 2, length: 40 };
+  const warnings: string[] = [];
+  const results = await tuneKernels(runtime, {
+    now: () => 0,
+    budgetMs: 1,
+    work: [
+      { attention: { ...heads, direction: "forward" } },
+      { attention: { ...heads, direction: "backward" } },
+    ],
+    measure: tableMeasure({ "32x32 2": 0.5 }),
+    warn: (message) => warnings.push(message),
+  });
+  expect(warnings).toEqual([]);
+  expect(tuningOf(results)).toEqual({
+    "attention forward 32": "32x32 2",
+    "attention backward 32": "32x32 2",
+  });
+  expect(results[0]).toMatchObject({ shape: "2x40, 2/1 heads of 8", shipped: "64x32 2", dropped: {} });
+  expect(runtime.buffers.liveBytes).toBe(0);
+  await runtime.dispose();
 });

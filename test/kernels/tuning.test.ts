@@ -11,23 +11,15 @@ import {
   partsAdded,
   splitProblem,
   tileProblem,
-  tunedProducts,
+  tunedWork,
   tuningOf,
   withChoice,
 } from "../../src/kernels/tuning_search.js";
+import { factsOf, LARGE_GPU as gpu } from "../support/facts.js";
 import { nullRuntime } from "../support/null_gpu.js";
 import { testRuntime } from "../support/runtime.js";
 
 const software: Partial<DeviceFacts> = { isSoftware: true, subgroupMinSize: 8, subgroupMaxSize: 8 };
-const gpu: Partial<DeviceFacts> = {
-  isSoftware: false,
-  subgroupMinSize: 32,
-  subgroupMaxSize: 32,
-  maxWorkgroupInvocations: 1024,
-  maxWorkgroupBytes: 49_152,
-};
-const factsOf = (facts: Partial<DeviceFacts>, tuning: Tuning = {}) =>
-  ({ matmulPrecision: "f32", matrixConfigs: [], features: new Set(), ...facts, tuning }) as DeviceFacts;
 const shape = (layout: string, M: number, N: number, K: number, batch = 1): MatmulShape => ({
   M,
   N,
@@ -76,7 +68,7 @@ test("a plan takes what won for its class, and what it does not know runs as shi
 
 test("products to measure are of different classes, the shipped variant comes first", () => {
   for (const facts of [factsOf(software), factsOf(gpu), factsOf({ ...gpu, maxWorkgroupInvocations: 128 })]) {
-    const products = tunedProducts(facts);
+    const products = tunedWork(facts).flatMap((work) => ("product" in work ? [work.product] : []));
     expect(new Set(products.map((one) => productClass(one, facts))).size).toBe(products.length);
     for (const one of products) {
       const tile = tileProblem(one, facts);

@@ -1,0 +1,105 @@
+/** Layouts of attention on GPUs that an autotuner may choose: which there are, and that they compute the same. */
+import { afterAll, expect, test } from "vitest";
+import { Tape } from "../../src/autograd/tape.js";
+import { Tensor } from "../../src/autograd/tensor.js";
+import { silentLogger } from "../../src/core/logger.js";
+import { Random } from "../../src/core/random.js";
+import { type DeviceFacts, Runtime } from "../../src/gpu/runtime.js";
+import { openGpu } from "../../src/host/drivers.js";
+import { attentionChoice, attentionVariants, sharedLayout } from "../../src/kernels/attention_layout.js";
+import { attention, Launcher, ropeTable } from "../../src/kernels/index.js";
+import { withChoice } from "../../src/kernels/tuning_search.js";
+import { factsOf, LARGE_GPU as gpu } from "../support/facts.js";
+
+// Mesa compiles attention for GPUs for up to minutes, SwiftShader for a second
+const open = await openGpu({
+  preset: "checked",
+  adapter: "swiftshader",
+  env: process.env,
+  logger: silentLogger,
+});
+const runtime = await Runtime.create(open, { facts: { isSoftware: false } });
+afterAll(() => runtime.dispose());
+
+const HEADS = 4;
+const KV_HEADS = 2;
+const LENGTHS = [1, 37, 2, 30];
+const DIRECTIONS = ["forward", "backward"] as const;
+
+/** Output and gradient of packed sequences under a choice of layout. */
+async function attend(D: number, variant: string): Promise<Float32Array[]> {
+  let facts: DeviceFacts = runtime.facts;
+  for (const direction of DIRECTIONS)
+    facts = withChoice(facts, attentionChoice(direction, D, facts) as string, variant);
+  const starts = LENGTHS.flatMap((length, i) => {
+    const start = LENGTHS.slice(0, i).reduce((sum, one) => sum + one, 0);
+    return Array<number>(length).fill(start);
+  });
+  const N = starts.length;
+  const random = Random.of(9, "layouts", D);
+  const normals = (count: number) => Float32Array.from({ length: count }, () => random.normal());
+  const tape = new Tape(new Launcher(runtime, facts));
+  const indices = (values: readonly number[]) => tape.input(Uint32Array.from(values));
+  const qkv = Tensor.from(runtime, normals(N * (HEADS + 2 * KV_HEADS) * D), [N, (HEADS + 2 * KV_HEADS) * D], {
+    requiresGrad: true,
+  });
+  const { y } = tape.apply(
+    attention,
+    {
+      qkv,
+      position: indices(starts.map((start, n) => n - start)),
+      table: tape.input(ropeTable(64, D, 100), [64, D]),
+      sequence_start: indices(starts),
+      sequence_end: indices(starts.map((start) => starts.lastIndexOf(start) + 1)),
+    },
+    { heads: HEADS, kv_heads: KV_HEADS },
+  );
+  const output = (await y.read()) as Float32Array;
+  tape.backward([[y, tape.input(normals(y.size), y.shape)]]);
+  const gradient = (await qkv.grad?.read()) as Float32Array;
+  tape.release();
+  qkv.grad?.release();
+  qkv.release();
+  return [output, gradient];
+}
+
+const shipped = "64x32 2";
+// heads of vec4 in several chunks of one size and a smaller one; heads of floats
+const CASES: [number, string][] = [
+  ...attentionVariants(runtime.facts).flatMap((name): [number, string][] =>
+    name === shipped ? [] : [[80, name]],
+  ),
+  [12, "128x32 4"],
+];
+
+const shippedResults = new Map<number, Promise<Float32Array[]>>();
+const shippedOf = (D: number) => {
+  const known = shippedResults.get(D) ?? attend(D, shipped);
+  shippedResults.set(D, known);
+  return known;
+};
+
+test.each(CASES)("heads of %i by %s are what the shipped layout computes", async (D, variant) => {
+  const [expected, got] = [await shippedOf(D), await attend(D, variant)];
+  expected.forEach((values, part) => {
+    values.forEach((value, i) => {
+      if (!(Math.abs(got[part][i] - value) <= 2e-5 * (1 + Math.abs(value))))
+        expect.fail(`${part === 0 ? "y" : "d_qkv"}[${i}]: got ${got[part][i]}, expected ${value}`);
+    });
+  });
+});
+
+test("layouts are those that the adapter can run, and unknown names run as shipped", () => {
+  expect(attentionVariants(factsOf(gpu))).toHaveLength(6);
+  expect(attentionVariants(factsOf({ ...gpu, maxWorkgroupBytes: 16_384 }))).not.toContain("64x64 2");
+  const shape = { heads: 4, kvHeads: 2, headDim: 64, rotate: true };
+  const rows = (side: "forward" | "query" | "key_value", tuning: Record<string, string>) =>
+    sharedLayout(side, shape, factsOf(gpu, tuning)).rows;
+  expect(rows("forward", { "attention forward 64": "128x32 4" })).toBe(128);
+  expect(rows("query", { "attention forward 64": "128x32 4" })).toBe(64);
+  expect(rows("query", { "attention backward 64": "32x32 2" })).toBe(32);
+  expect(rows("key_value", { "attention backward 64": "32x32 2" })).toBe(32);
+  expect(rows("forward", { "attention forward 128": "128x32 4" })).toBe(64);
+  expect(rows("forward", { "attention forward 64": "constructor" })).toBe(64);
+  expect(attentionChoice("forward", 64, factsOf({ isSoftware: true }))).toBeUndefined();
+});

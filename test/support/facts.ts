@@ -1,0 +1,14 @@
+/** Facts of adapters that are not here, as far as choices of kernels ask for them. */
+import type { DeviceFacts, Tuning } from "../../src/gpu/runtime.js";
+
+export const factsOf = (facts: Partial<DeviceFacts>, tuning: Tuning = {}) =>
+  ({ matmulPrecision: "f32", matrixConfigs: [], features: new Set(), ...facts, tuning }) as DeviceFacts;
+
+/** What Vulkan reports of a large GPU. */
+export const LARGE_GPU: Partial<DeviceFacts> = {
+  isSoftware: false,
+  subgroupMinSize: 32,
+  subgroupMaxSize: 32,
+  maxWorkgroupInvocations: 1024,
+  maxWorkgroupBytes: 49_152,
+};
