@@ -1,14 +1,13 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { afterAll, expect, test } from "vitest";
+import { expect, test } from "vitest";
 import { runCli } from "../../src/cli/program.js";
 import { type BenchReport, parseBenchReport, standaloneRows } from "../../src/report/bench_report.js";
 import type { BenchRow } from "../../src/report/bench_rows.js";
+import { temporaryFolder } from "../support/folders.js";
 import { TextStream } from "../support/streams.js";
 
-const folder = mkdtempSync(join(tmpdir(), "uncouple-bench-"));
-afterAll(() => rmSync(folder, { recursive: true }));
+const folder = temporaryFolder();
 const file = (name: string) => join(folder, name);
 
 async function bench(...args: string[]) {

@@ -1,8 +1,7 @@
 /** Configuration files and overrides: precedence, and errors that lead to the place and the cure. */
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { beforeAll, expect, test } from "vitest";
 import { parse } from "yaml";
 import { type ConfigSources, loadConfig } from "../../src/cli/config_file.js";
 import { isOverride } from "../../src/cli/config_layers.js";
@@ -11,13 +10,13 @@ import { register as init } from "../../src/cli/init.js";
 import { runCli } from "../../src/cli/program.js";
 import { ConfigError } from "../../src/core/errors.js";
 import { trainConfigSchema } from "../../src/rl/config.js";
+import { temporaryFolder } from "../support/folders.js";
 import { TextStream } from "../support/streams.js";
 
 let root: string;
 beforeAll(() => {
-  root = mkdtempSync(join(tmpdir(), "uncouple-config-"));
+  root = temporaryFolder();
 });
-afterAll(() => rmSync(root, { recursive: true }));
 
 function file(name: string, text: string): string {
   writeFileSync(join(root, name), text);

@@ -1,11 +1,10 @@
 /** `uncouple play` as a user calls it, against recordings of the real engine where they are at hand. */
 import { execFile } from "node:child_process";
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import { promisify } from "node:util";
-import { afterAll, expect, test } from "vitest";
+import { expect, test } from "vitest";
 import { streamed, watched } from "../../src/cli/play_policy.js";
 import type { PlayStep } from "../../src/cli/play_steps.js";
 import { runCli } from "../../src/cli/program.js";
@@ -19,13 +18,13 @@ import {
   readArchive,
   readRecordings,
 } from "../support/alfworld_archive.js";
-import { smallDomain, smallGameText } from "../support/alfworld_small_game.js";
+import { smallDomain, smallGameText, smallWalkthrough } from "../support/alfworld_small_game.js";
 import { buildForTest } from "../support/built.js";
+import { temporaryFolder } from "../support/folders.js";
 import { writeTinyPolicy } from "../support/policy.js";
 import { TextStream } from "../support/streams.js";
 
-const scratch = mkdtempSync(join(tmpdir(), "uncouple-play-"));
-afterAll(() => rmSync(scratch, { recursive: true }));
+const scratch = temporaryFolder();
 
 let files = 0;
 
@@ -111,17 +110,8 @@ test("lines of a command file are taken as they are; LF and CRLF end them", asyn
   expect(await commands("?\nquit\nbag")).toEqual(["?", "quit", "bag"]);
 });
 
-const WINNING = [
-  "go to shelf 2",
-  "take cup 2 from shelf 2",
-  "go to box 1",
-  "open box 1",
-  "drop cup 2 in box 1",
-  "close box 1",
-];
-
 test("play goes on after the win and pays 1 a step while it lasts", async () => {
-  const commands = file([...WINNING, "bag", "nonsense", "open box 1", "close box 1"].join("\n"));
+  const commands = file([...smallWalkthrough, "bag", "nonsense", "open box 1", "close box 1"].join("\n"));
   const played = await steps(["--game", file(smallGameText()), "--commands", commands]);
   expect(played.map(({ reward }) => reward).join("")).toBe("00000011101");
   for (const { reward, won, done } of played) expect([won, done]).toEqual([reward === 1, reward === 1]);

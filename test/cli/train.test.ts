@@ -1,8 +1,7 @@
 /** `uncouple train` up to the training loop, which is a stand-in here. */
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { beforeEach, expect, test } from "vitest";
 import { parse } from "yaml";
 import { runCli } from "../../src/cli/program.js";
 import { checkResumable, findRun } from "../../src/cli/resume.js";
@@ -11,13 +10,13 @@ import { trainWith } from "../../src/cli/train.js";
 import { readJsonLines } from "../../src/host/json_lines.js";
 import { readRunInfo } from "../../src/host/run_info.js";
 import { trainConfigSchema } from "../../src/rl/config.js";
+import { temporaryFolder } from "../support/folders.js";
 import { TextStream } from "../support/streams.js";
 
 let root: string;
 beforeEach(() => {
-  root = mkdtempSync(join(tmpdir(), "uncouple-train-"));
+  root = temporaryFolder();
 });
-afterEach(() => rmSync(root, { recursive: true }));
 
 /** Counts updates, saves after each, and looks whether it should stop. */
 const counting: StartTraining = async ({ config, sink, checkpoint, signal, logger }) => {

@@ -1,8 +1,7 @@
 /** When kernels are measured, which choices a command runs with, and how it says so. */
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { afterAll, beforeEach, expect, test, vi } from "vitest";
+import { beforeEach, expect, test, vi } from "vitest";
 import { runCli } from "../../src/cli/program.js";
 import type { StartTraining } from "../../src/cli/start_training.js";
 import { trainWith } from "../../src/cli/train.js";
@@ -13,17 +12,13 @@ import type { AdapterChoice } from "../../src/host/drivers.js";
 import { readRunInfo } from "../../src/host/run_info.js";
 import { keepTuning, readTuning, tuningKey } from "../../src/host/tuning_record.js";
 import type { TuningResult } from "../../src/kernels/tuning_search.js";
+import { temporaryFolder } from "../support/folders.js";
 import { testAdapter } from "../support/gpu.js";
 import { TextStream } from "../support/streams.js";
 
-const folders: string[] = [];
 let folder: string;
 beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), "uncouple-tuning-"));
-  folders.push(folder);
-});
-afterAll(() => {
-  for (const one of folders) rmSync(one, { recursive: true, force: true });
+  folder = temporaryFolder();
 });
 
 const result = (chosen: string) => ({

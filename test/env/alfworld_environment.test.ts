@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 import { ArgumentError, ConfigError, DataError } from "../../src/core/errors.js";
 import { AlfworldWorld, type AlfworldWorldOptions, type GameEntry } from "../../src/env/alfworld/world.js";
-import { smallGameText, smallProblem } from "../support/alfworld_small_game.js";
+import { smallGameText, smallProblem, smallWalkthrough } from "../support/alfworld_small_game.js";
 
 let loads: string[] = [];
 
@@ -21,15 +21,6 @@ function smallWorld(options: AlfworldWorldOptions = {}) {
   return new AlfworldWorld([...entries, entry("valid_seen", 4)], options);
 }
 
-const winning = [
-  "go to shelf 2",
-  "take cup 2 from shelf 2",
-  "go to box 1",
-  "open box 1",
-  "drop cup 2 in box 1",
-  "close box 1",
-];
-
 test("a world lists its tasks by split and reads no file for that", () => {
   const world = smallWorld();
   expect(world.splits).toEqual(["train", "valid_seen"]);
@@ -46,12 +37,12 @@ test("a world lists its tasks by split and reads no file for that", () => {
 });
 
 test("an episode gives text, reward 1 at the win, and ends, also at the very last step", async () => {
-  const environment = smallWorld({ maxSteps: winning.length }).create();
+  const environment = smallWorld({ maxSteps: smallWalkthrough.length }).create();
   const first = await environment.reset();
   expect(first.obs).toContain("Your task is to: put two cup in box.");
   expect(first.info.won).toBe(false);
   const results = [];
-  for (const command of winning) results.push(await environment.step(command));
+  for (const command of smallWalkthrough) results.push(await environment.step(command));
   expect(results.map(({ reward, terminated, truncated }) => [reward, terminated, truncated])).toEqual([
     ...Array.from({ length: 5 }, () => [0, false, false]),
     [1, true, false],
@@ -91,13 +82,13 @@ test("a snapshot brings observation, state and step count back, in another envir
   const world = smallWorld({ maxSteps: 4 });
   const one = world.create();
   await one.reset();
-  await one.step(winning[0] as string);
-  const after = await one.step(winning[1] as string);
+  await one.step(smallWalkthrough[0] as string);
+  const after = await one.step(smallWalkthrough[1] as string);
   const snapshot = await one.snapshot();
-  const third = await one.step(winning[2] as string);
+  const third = await one.step(smallWalkthrough[2] as string);
   const two = world.create();
   expect(await two.restore(snapshot)).toEqual({ obs: after.obs, info: after.info });
-  expect(await two.step(winning[2] as string)).toEqual(third);
+  expect(await two.step(smallWalkthrough[2] as string)).toEqual(third);
   expect(await two.step("")).toMatchObject({ truncated: true });
   expect(await one.restore(snapshot)).toEqual({ obs: after.obs, info: after.info });
   expect(() => one.restore({ kind: "other" })).toThrow(ArgumentError);

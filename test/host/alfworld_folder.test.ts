@@ -1,18 +1,17 @@
 /** Folders of ALFWorld games: which games are taken, how they are called, what is said when something is missing. */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { beforeEach, expect, test } from "vitest";
 import { ConfigError, DataError } from "../../src/core/errors.js";
 import { openAlfworldFolder } from "../../src/host/alfworld_folder.js";
 import { dataFolder, hasDataFolder, newerRules } from "../support/alfworld_archive.js";
 import { smallDomain, smallGameText, smallGrammar } from "../support/alfworld_small_game.js";
+import { temporaryFolder } from "../support/folders.js";
 
 let root: string;
 beforeEach(() => {
-  root = mkdtempSync(join(tmpdir(), "uncouple-alfworld-"));
+  root = temporaryFolder();
 });
-afterEach(() => rmSync(root, { recursive: true }));
 
 function write(file: string, text: string): string {
   const path = join(root, file);

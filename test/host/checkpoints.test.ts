@@ -1,10 +1,9 @@
 /** Checkpoints survive a kill at any moment. */
 import { spawn } from "node:child_process";
-import { mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
 import { mkdir, rename, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, afterEach, beforeEach, expect, test } from "vitest";
+import { afterAll, beforeEach, expect, test } from "vitest";
 import type { Logger } from "../../src/core/logger.js";
 import type { Checkpoint } from "../../src/core/run_record.js";
 import {
@@ -14,15 +13,16 @@ import {
   writeCheckpoint,
 } from "../../src/host/checkpoints.js";
 import { buildForTest } from "../support/built.js";
+import { temporaryFolder } from "../support/folders.js";
 
 let root: string;
 let warnings: string[];
 const logger: Logger = { info() {}, warn: (message) => void warnings.push(message) };
 beforeEach(() => {
-  root = mkdtempSync(join(tmpdir(), "uncouple-checkpoints-"));
+  root = temporaryFolder();
   warnings = [];
 });
-afterEach(() => rmSync(root, { recursive: true }));
+
 const at = (...names: string[]) => join(root, ...names);
 
 const built = buildForTest("checkpoints");

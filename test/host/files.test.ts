@@ -1,9 +1,8 @@
 /** Files and folders appear whole or not at all. */
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { mkdir, rename, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { beforeEach, expect, test } from "vitest";
 import {
   pathExists,
   readRange,
@@ -11,12 +10,12 @@ import {
   replaceDirectoryAtomic,
   writeFileAtomic,
 } from "../../src/host/files.js";
+import { temporaryFolder } from "../support/folders.js";
 
 let root: string;
 beforeEach(() => {
-  root = mkdtempSync(join(tmpdir(), "uncouple-files-"));
+  root = temporaryFolder();
 });
-afterEach(() => rmSync(root, { recursive: true }));
 
 const at = (...names: string[]) => join(root, ...names);
 const text = (path: string) => readFileSync(path, "utf8");

@@ -1,7 +1,6 @@
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { afterAll, beforeEach, expect, test } from "vitest";
+import { beforeEach, expect, test } from "vitest";
 import type { MatmulPrecision } from "../../src/gpu/runtime.js";
 import type { OpenGpu } from "../../src/host/drivers.js";
 import {
@@ -12,15 +11,11 @@ import {
   runInChild,
 } from "../../src/host/matrix_check.js";
 import { buildForTest } from "../support/built.js";
+import { temporaryFolder } from "../support/folders.js";
 
-const folders: string[] = [];
 let cacheFolder: string;
 beforeEach(() => {
-  cacheFolder = mkdtempSync(join(tmpdir(), "uncouple-matrix-"));
-  folders.push(cacheFolder);
-});
-afterAll(() => {
-  for (const folder of folders) rmSync(folder, { recursive: true, force: true });
+  cacheFolder = temporaryFolder();
 });
 
 const MATRIX = { componentType: "f16", resultComponentType: "f32", M: 16, N: 16, K: 16 };

@@ -1,9 +1,8 @@
 /** Model folders: round trips in one file and in shards, tied outputs, and what is said about folders that do not fit. */
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { mkdir, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { beforeEach, expect, test } from "vitest";
 import { ConfigError, DataError } from "../../src/core/errors.js";
 import { Random } from "../../src/core/random.js";
 import { openTokenizer, readModelFolder, writeModelFolder } from "../../src/host/model_folder.js";
@@ -12,12 +11,12 @@ import { parseQwen2Config, type Qwen2Config } from "../../src/model/config.js";
 import { elementCount, parameterShapes } from "../../src/model/parameters.js";
 import { encodeSafetensors, type TensorValues } from "../../src/model/safetensors_write.js";
 import { buildWordTokenizer } from "../../src/model/word_tokenizer.js";
+import { temporaryFolder } from "../support/folders.js";
 
 let root: string;
 beforeEach(() => {
-  root = mkdtempSync(join(tmpdir(), "uncouple-model-"));
+  root = temporaryFolder();
 });
-afterEach(() => rmSync(root, { recursive: true }));
 
 const folder = () => join(root, "model");
 const json = (name: string) => JSON.parse(readFileSync(join(folder(), name), "utf8"));

@@ -1,9 +1,8 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { afterAll, beforeEach, expect, test } from "vitest";
+import { beforeEach, expect, test } from "vitest";
 import { silentLogger } from "../../src/core/logger.js";
 import {
   findSwiftShaderArchive,
@@ -11,21 +10,16 @@ import {
   unpackSwiftShader,
 } from "../../src/host/swiftshader.js";
 import { buildForTest } from "../support/built.js";
+import { temporaryFolder } from "../support/folders.js";
 
-const folders: string[] = [];
 let cache: string;
 let archive: SwiftShaderArchive;
 
 beforeEach(async () => {
-  cache = mkdtempSync(join(tmpdir(), "uncouple-cache-"));
-  folders.push(cache);
+  cache = temporaryFolder();
   const found = await findSwiftShaderArchive();
   if (found === undefined) throw new Error("the npm package with SwiftShader is not installed");
   archive = found;
-});
-
-afterAll(() => {
-  for (const folder of folders) rmSync(folder, { recursive: true, force: true });
 });
 
 const NAMES = ["libvk_swiftshader.so", "libvulkan.so.1", "sha256.json", "vk_swiftshader_icd.json"];

@@ -1,18 +1,13 @@
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { afterAll, beforeEach, expect, test } from "vitest";
+import { beforeEach, expect, test } from "vitest";
 import type { AdapterChoice } from "../../src/host/drivers.js";
 import { keepTuning, readTuning, tuningKey, tuningPath } from "../../src/host/tuning_record.js";
+import { temporaryFolder } from "../support/folders.js";
 
-const folders: string[] = [];
 let folder: string;
 beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), "uncouple-tuning-"));
-  folders.push(folder);
-});
-afterAll(() => {
-  for (const one of folders) rmSync(one, { recursive: true, force: true });
+  folder = temporaryFolder();
 });
 
 function fakeLogger() {

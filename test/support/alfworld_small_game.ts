@@ -115,6 +115,16 @@ action wait { template :: "wait"; feedback :: "Time passes."; }
 action unknown { template :: "never"; feedback :: "never"; }
 `;
 
+/** Commands that solve it. */
+export const smallWalkthrough: readonly string[] = [
+  "go to shelf 2",
+  "take cup 2 from shelf 2",
+  "go to box 1",
+  "open box 1",
+  "drop cup 2 in box 1",
+  "close box 1",
+];
+
 /** Content of its `game.tw-pddl`, with parts replaced. */
 export function smallGameText(changes: Record<string, unknown> = {}): string {
   return JSON.stringify({
@@ -122,14 +132,7 @@ export function smallGameText(changes: Record<string, unknown> = {}): string {
     grammar: smallGrammar,
     pddl_problem: smallProblem,
     solvable: true,
-    walkthrough: [
-      "go to shelf 2",
-      "take cup 2 from shelf 2",
-      "go to box 1",
-      "open box 1",
-      "drop cup 2 in box 1",
-      "close box 1",
-    ],
+    walkthrough: smallWalkthrough,
     ...changes,
   });
 }
