@@ -1,7 +1,7 @@
 """The PyTorch peer of `uncouple bench`: one JSON request a line on stdin, one JSON answer a line on stdout.
 
 Float32 is without TF32, as in the implementations it is compared with; products in f16 and training in mixed precision
-(autocast and a gradient scaler) are for those that do the same. Arrays come and go as raw little-endian files. The first
+(autocast to bfloat16, which needs no loss scaling) are for those that do the same. Arrays come and go as raw little-endian files. The first
 argument says `eager` or `compiled`.
 """
 
@@ -141,9 +141,6 @@ class Training:
         )
         self.loss = compiled(self.forward)
         self.mixed = request["precision"] == "mixed"
-        # only CUDA has both fast f16 and a scaler for it
-        self.half = torch.float16 if DEVICE.type == "cuda" else torch.bfloat16
-        self.scaler = torch.cuda.amp.GradScaler(enabled=self.mixed and DEVICE.type == "cuda")
 
     def norm(self, x, name):
         scale = torch.rsqrt(x.square().mean(-1, keepdim=True) + self.config["epsilon"])
@@ -178,11 +175,10 @@ class Training:
 
     def step(self):
         self.optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(DEVICE.type, dtype=self.half, enabled=self.mixed):
+        with torch.autocast(DEVICE.type, dtype=torch.bfloat16, enabled=self.mixed):
             loss = self.loss()
-        self.scaler.scale(loss).backward()
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
+        loss.backward()
+        self.optimizer.step()
         return loss.detach()
 
     def run(self, calls):
