@@ -134,13 +134,16 @@ ${body}
   }`;
   }
 
-  /** Fills a tile with elements `first` .. `first + count` of rows; `load` gives element `e` of a token. */
-  stage(tile: "rows" | "scanned", load: (token: string, e: string) => string): string {
+  /**
+   * Fills a tile with `span` elements of rows from `first` on, those below params.E; `load` gives element `e` of a token. Places
+   * are quotients and remainders by the span, which is therefore a constant.
+   */
+  stage(tile: "rows" | "scanned", span: number, load: (token: string, e: string) => string): string {
     const tokens = tile === "rows" ? this.layout.rows : this.layout.scanned;
-    return `    for (var i = lane; i < ${tokens}u * count; i += ${this.invocations}u) {
-      let token = min(${tile === "rows" ? "row_start" : "base"} + i / count, params.N - 1u);
-      let e = first + i % count;
-      tile_${tile}[i / count * ${this.stride}u + i % count] = ${load("token", "e")};
+    return `    for (var i = lane; i < ${tokens * span}u; i += ${this.invocations}u) {
+      let token = min(${tile === "rows" ? "row_start" : "base"} + i / ${span}u, params.N - 1u);
+      let e = first + i % ${span}u;
+      if (e < params.E) { tile_${tile}[i / ${span}u * ${this.stride}u + i % ${span}u] = ${load("token", "e")}; }
     }`;
   }
 
@@ -168,13 +171,13 @@ ${body}
     loadScanned: (token: string, e: string) => string,
   ): string {
     const dot = (r: number, k: number) => dotText(this.shape.headDim, `own_${r}`, `scanned_${k}`);
+    const span = Math.min(this.chunk, this.elements);
     return `${this.eachRow((r) => this.eachSlot((k) => `    var ${sum}_${r}_${k} = 0.0;`))}
-    for (var first = 0u; first < params.E; first += ${this.chunk}u) {
-    let end = min(first + ${this.chunk}u, params.E);
-    let count = end - first;
+    for (var first = 0u; first < params.E; first += ${span}u) {
+    let end = min(first + ${span}u, params.E);
     workgroupBarrier(); // earlier readers are done
-${this.stage("rows", loadRows)}
-${this.stage("scanned", loadScanned)}
+${this.stage("rows", span, loadRows)}
+${this.stage("scanned", span, loadScanned)}
     workgroupBarrier(); // the chunk is complete
     // counting from 0 to a minimum with a constant, it would be unrolled by Mesa
     for (var next = first; next < end; next++) {
@@ -230,9 +233,8 @@ ${this.eachRow((r) => `        ${sums}_${r}_${c}_${o} += ${weight(r)} * value;`)
       .map(
         ({ first, count }, c) => `    {
     let first = ${first}u;
-    let count = min(${count}u, params.E); // no constant, which drivers would unroll by
     workgroupBarrier(); // earlier readers of the scanned tokens are done, weights are complete
-${this.stage("scanned", load)}
+${this.stage("scanned", count, load)}
     workgroupBarrier(); // the chunk is complete
     ${steps(c)}
     }`,

@@ -61,7 +61,8 @@ test("sums that wait for a dispatch to join give the same training", async () =>
   for (const facts of [{}, { isSoftware: false }]) {
     const launcher = new Launcher(await testRuntime(facts));
     const trainer = new Trainer(launcher, workload, trainingProblem(workload), "f32");
-    trained.push(await trainer.losses(3));
+    // the second loss is that of updated weights
+    trained.push(await trainer.losses(2));
     trainer.release();
   }
   const [own, joined] = trained as [number[], number[]];
