@@ -111,20 +111,20 @@ export function backwardKeyValue(layout: SharedLayout, shape: HeadShape): string
   const output = (name: string) => (token: string, e: string) =>
     `read_${name}(${outputRow(shape, token, "query_head")} + ${e})`;
   const key = (token: string, e: string) => `${element("k", "head")(token, e)} * ${scoreScale(headDim)}`;
-  /** Invocations that add up r of one scanned query, `own` to an element of `tile_shared`. */
+  /** Invocations that add up r of one scanned query, `rowsEach` to an element of `tile_shared`. */
   const perToken = tile.invocations / layout.scanned;
-  const { own } = layout;
-  const elements = perToken / own;
+  const { rowsEach } = layout;
+  const elements = perToken / rowsEach;
   const dots = (k: number) =>
     Array.from(
       { length: elements },
       (_, i) => `tile_shared[(x + ${k * ACROSS}u) * ${elements}u + ${i}u]`,
     ).join(" + ");
   const joined = (k: number) =>
-    own === 1
+    rowsEach === 1
       ? `joined_${k}`
       : ["x", "y", "z", "w"]
-          .slice(0, own)
+          .slice(0, rowsEach)
           .map((part) => `joined_${k}.${part}`)
           .join(" + ");
   return wgsl`
@@ -145,7 +145,7 @@ ${tile.scan(
       for (var e = lane % ${perToken}u; e < params.E; e += ${perToken}u) {
         r += ${dotText(shape.headDim, output("d_y")("token", "e"), output("y")("token", "e"))};
       }
-      ${own === 1 ? "tile_shared[lane]" : `tile_shared[lane / ${own}u][lane % ${own}u]`} = r;
+      ${rowsEach === 1 ? "tile_shared[lane]" : `tile_shared[lane / ${rowsEach}u][lane % ${rowsEach}u]`} = r;
     }
 ${tile.scores("s", key, element("q", "query_head"))}
 ${tile.scores("p", element("v", "head"), output("d_y"))}

@@ -30,19 +30,19 @@ export interface SharedLayout {
   /** Tokens scanned at a time, a multiple of 32. */
   readonly scanned: number;
   /** Rows that one invocation owns: 1, 2 or 4. */
-  readonly own: 1 | 2 | 4;
+  readonly rowsEach: 1 | 2 | 4;
 }
 
 /** Invocations that share a row. */
 export const ACROSS = 8;
 
 /** Invocations of a workgroup. */
-export const sharedInvocations = ({ rows, own }: SharedLayout): number => (rows / own) * ACROSS;
+export const sharedInvocations = ({ rows, rowsEach }: SharedLayout): number => (rows / rowsEach) * ACROSS;
 
 /** Bytes of shared memory of a workgroup. */
 export function sharedBytes(layout: SharedLayout): number {
   const stride = layout.scanned + 4;
-  return 4 * (stride * (layout.rows + layout.scanned) + layout.own * sharedInvocations(layout));
+  return 4 * (stride * (layout.rows + layout.scanned) + layout.rowsEach * sharedInvocations(layout));
 }
 
 /** Workgroups of a kernel over `heads` heads. */
@@ -73,7 +73,7 @@ export class SharedTile {
     readonly shape: HeadShape,
   ) {
     this.invocations = sharedInvocations(layout);
-    this.down = layout.rows / layout.own;
+    this.down = layout.rows / layout.rowsEach;
     this.slots = layout.scanned / ACROSS;
     this.width = vectorWidth(shape.headDim);
     this.type = elementType(shape.headDim);
@@ -96,7 +96,7 @@ export class SharedTile {
   }
 
   eachRow(line: (row: number) => string): string {
-    return repeat(this.layout.own, line);
+    return repeat(this.layout.rowsEach, line);
   }
 
   eachSlot(line: (slot: number) => string): string {
@@ -204,7 +204,7 @@ ${this.eachRow((r) =>
 
   /** What one invocation tells the others: a value for each of its rows. */
   get sharedType(): string {
-    return this.layout.own === 1 ? "f32" : `vec${this.layout.own}<f32>`;
+    return this.layout.rowsEach === 1 ? "f32" : `vec${this.layout.rowsEach}<f32>`;
   }
 
   eachOwn(line: (chunk: number, own: number) => string): string {
@@ -246,10 +246,10 @@ ${this.stage("scanned", count, load)}
   acrossRow(name: string, combine: (a: string, b: string) => string): string {
     const all = Array.from({ length: ACROSS }, (_, i) => `tile_shared[y_row * ${ACROSS}u + ${i}u]`);
     return `    { workgroupBarrier(); // earlier readers are done
-    tile_shared[lane] = ${this.sharedType}(${Array.from({ length: this.layout.own }, (_, r) => `${name}_${r}`).join(", ")});
+    tile_shared[lane] = ${this.sharedType}(${Array.from({ length: this.layout.rowsEach }, (_, r) => `${name}_${r}`).join(", ")});
     workgroupBarrier(); // every invocation of the row has told
     let joined = ${all.reduce(combine)};
-${this.eachRow((r) => `    ${name}_${r} = joined${this.layout.own > 1 ? `[${r}]` : ""};`)} }`;
+${this.eachRow((r) => `    ${name}_${r} = joined${this.layout.rowsEach > 1 ? `[${r}]` : ""};`)} }`;
   }
 
   /** Text for the own elements of a row, those that rotation joins together: indices `at` and the values' names. */

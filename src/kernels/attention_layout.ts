@@ -19,15 +19,15 @@ const UNROLLED_ELEMENTS = 4;
 
 /** The first one is shipped. */
 const SHARED_LAYOUTS: readonly [SharedLayout, ...SharedLayout[]] = [
-  { rows: 64, scanned: 32, own: 2 },
-  { rows: 32, scanned: 32, own: 1 },
-  { rows: 32, scanned: 32, own: 2 },
-  { rows: 128, scanned: 32, own: 4 },
-  { rows: 32, scanned: 64, own: 1 },
-  { rows: 64, scanned: 64, own: 2 },
+  { rows: 64, scanned: 32, rowsEach: 2 },
+  { rows: 32, scanned: 32, rowsEach: 1 },
+  { rows: 32, scanned: 32, rowsEach: 2 },
+  { rows: 128, scanned: 32, rowsEach: 4 },
+  { rows: 32, scanned: 64, rowsEach: 1 },
+  { rows: 64, scanned: 64, rowsEach: 2 },
 ];
 
-const sharedName = ({ rows, scanned, own }: SharedLayout): string => `${rows}x${scanned} ${own}`;
+const sharedName = ({ rows, scanned, rowsEach }: SharedLayout): string => `${rows}x${scanned} ${rowsEach}`;
 
 /**
  * Name of the class of heads that share a choice, for example `attention forward 64`: widths up to 32, 64, and beyond.
