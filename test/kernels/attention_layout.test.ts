@@ -64,23 +64,17 @@ async function attend(D: number, variant: string): Promise<Float32Array[]> {
 }
 
 const shipped = "64x32 2";
-// heads of vec4, and of floats; how wide heads are cut into chunks does not depend on the layout's rows
+// every count of rows an invocation owns, heads of vec4 and of floats; 32x32 2 is what the tuner's own test runs
 const CASES: [number, string][] = [
-  ...attentionVariants(runtime.facts).flatMap((name): [number, string][] =>
-    name === shipped ? [] : [[40, name]],
-  ),
+  [40, "32x32 1"],
+  [40, "32x64 1"],
   [12, "128x32 4"],
 ];
 
-const shippedResults = new Map<number, Promise<Float32Array[]>>();
-const shippedOf = (D: number) => {
-  const known = shippedResults.get(D) ?? attend(D, shipped);
-  shippedResults.set(D, known);
-  return known;
-};
-
 test.each(CASES)("heads of %i by %s are what the shipped layout computes", async (D, variant) => {
-  const [expected, got] = [await shippedOf(D), await attend(D, variant)];
+  // an unknown name would run as shipped
+  expect(attentionVariants(runtime.facts)).toContain(variant);
+  const [expected, got] = [await attend(D, shipped), await attend(D, variant)];
   expected.forEach((values, part) => {
     values.forEach((value, i) => {
       if (!(Math.abs(got[part][i] - value) <= 2e-5 * (1 + Math.abs(value))))
