@@ -1,20 +1,8 @@
-/** Arrays of drawn numbers that take no time, however long they are. */
+/** Arrays of drawn numbers. */
+import { fillRepeated } from "../src/core/fill_repeated.js";
 import { Random } from "../src/core/random.js";
 
-/** Length of the drawn stretch that longer arrays repeat: a prime, so that no two rows are alike. */
-const STRETCH = 65_521;
-
-/** Fills an array with draws, the first of them again and again: drawing a hundred million would take longer than all else. */
-export function fillRepeated<A extends Float32Array | Float64Array>(values: A, draw: () => number): A {
-  const count = values.length;
-  const drawn = Math.min(count, STRETCH);
-  for (let i = 0; i < drawn; i++) values[i] = draw();
-  for (let filled = drawn; filled < count; filled += STRETCH)
-    values.set(values.subarray(0, Math.min(STRETCH, count - filled)), filled);
-  return values;
-}
-
-/** Standard normal numbers. */
+/** Standard normal numbers; long arrays repeat themselves. */
 export function normals(label: string, count: number): Float64Array {
   const random = Random.of(7, label);
   return fillRepeated(new Float64Array(count), () => random.normal());

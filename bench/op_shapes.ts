@@ -1,10 +1,11 @@
 /** Sizes at which each op is measured: those of one update of a small policy and of the published Qwen2.5 models. */
+
+import { fillRepeated } from "../src/core/fill_repeated.js";
 import type { Random } from "../src/core/random.js";
 import type { DeviceFacts } from "../src/gpu/runtime.js";
 import { embeddingSegments, ropeTable } from "../src/kernels/index.js";
 import type { Cost, OpDefinition, ReferenceArrays, Scalars } from "../src/kernels/op.js";
 import { presetConfig } from "../src/model/config.js";
-import { fillRepeated } from "./draws.js";
 
 export type BenchDraw = (random: Random, sizes: Scalars, drawn: ReferenceArrays) => ArrayLike<number>;
 

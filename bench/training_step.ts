@@ -18,6 +18,8 @@ export interface TrainingBench {
 
 /** Steps whose losses every implementation must agree on: the first tests forward, the others backward and AdamW. */
 const COMPARED_STEPS = 3;
+/** Milliseconds for which host time is sampled. */
+const HOST_MS = 2000;
 /** Nats per token by which first losses, and later ones, may differ between implementations. */
 const ALLOWED = { f32: { first: 1e-3, later: 1e-2 }, mixed: { first: 1e-2, later: 5e-2 } } as const;
 /** Rows of one workload: ours and every peer's. */
@@ -46,7 +48,7 @@ export async function benchTrainingStep(bench: TrainingBench, workload: Workload
       figures: async (timing) => ({
         firstLosses: [...ours],
         ...perSecond(timing),
-        ...(await trainer.figures()),
+        ...(await trainer.figures(HOST_MS)),
       }),
       release: () => trainer.release(),
     };

@@ -1,4 +1,6 @@
 /** The training workloads that all implementations share: model, weights, tokens and optimiser. */
+
+import { fillRepeated } from "../src/core/fill_repeated.js";
 import { Random } from "../src/core/random.js";
 import { presetConfig, type Qwen2Config } from "../src/model/config.js";
 import {
@@ -7,7 +9,6 @@ import {
   parameterCount,
   parameterShapes,
 } from "../src/model/parameters.js";
-import { fillRepeated } from "./draws.js";
 
 export interface Workload {
   readonly name: string;

@@ -115,8 +115,8 @@ fn half_bits(value: vec4<f32>) -> vec4<u32> {
 `;
 
 /**
- * `leave` writes the state, and the loss scale of the next step: half after a gradient that is not finite, but at least 1; double after `growth_interval` good
- * steps in a row, but at most `max_scale`; fixed when the interval is 0.
+ * `leave` writes the state, and the loss scale of the next step: half after a gradient that is not finite, but at least 1;
+ * double after `growth_interval` good steps in a row, but at most `max_scale`; fixed when the interval is 0.
  */
 const stepFunctions = `
 // 1 - exp(x) for x < 0, by its series near 0 where the difference would cancel

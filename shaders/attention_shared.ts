@@ -121,12 +121,7 @@ export function backwardKeyValue(layout: SharedLayout, shape: HeadShape): string
       (_, i) => `tile_shared[(x + ${k * ACROSS}u) * ${elements}u + ${i}u]`,
     ).join(" + ");
   const joined = (k: number) =>
-    rowsEach === 1
-      ? `joined_${k}`
-      : ["x", "y", "z", "w"]
-          .slice(0, rowsEach)
-          .map((part) => `joined_${k}.${part}`)
-          .join(" + ");
+    Array.from({ length: rowsEach }, (_, r) => tile.told(`joined_${k}`, r)).join(" + ");
   return wgsl`
 ${(["q", "k", "v"] as const).map((side) => tile.elementFunction(side)).join("\n")}
 ${tile.entry(kvHeads)}
@@ -145,7 +140,7 @@ ${tile.scan(
       for (var e = lane % ${perToken}u; e < params.E; e += ${perToken}u) {
         r += ${dotText(shape.headDim, output("d_y")("token", "e"), output("y")("token", "e"))};
       }
-      ${rowsEach === 1 ? "tile_shared[lane]" : `tile_shared[lane / ${rowsEach}u][lane % ${rowsEach}u]`} = r;
+      ${tile.told(`tile_shared[lane / ${rowsEach}u]`, `lane % ${rowsEach}u`)} = r;
     }
 ${tile.scores("s", key, element("q", "query_head"))}
 ${tile.scores("p", element("v", "head"), output("d_y"))}

@@ -202,9 +202,14 @@ ${this.eachRow((r) =>
 )}`;
   }
 
-  /** What one invocation tells the others: a value for each of its rows. */
+  /** Type of what one invocation tells the others: a value for each of its rows. */
   get sharedType(): string {
     return this.layout.rowsEach === 1 ? "f32" : `vec${this.layout.rowsEach}<f32>`;
+  }
+
+  /** The value of one row in what an invocation told. */
+  told(values: string, row: number | string): string {
+    return this.layout.rowsEach === 1 ? values : `${values}[${row}]`;
   }
 
   eachOwn(line: (chunk: number, own: number) => string): string {
@@ -249,7 +254,7 @@ ${this.stage("scanned", count, load)}
     tile_shared[lane] = ${this.sharedType}(${Array.from({ length: this.layout.rowsEach }, (_, r) => `${name}_${r}`).join(", ")});
     workgroupBarrier(); // every invocation of the row has told
     let joined = ${all.reduce(combine)};
-${this.eachRow((r) => `    ${name}_${r} = joined${this.layout.rowsEach > 1 ? `[${r}]` : ""};`)} }`;
+${this.eachRow((r) => `    ${name}_${r} = ${this.told("joined", r)};`)} }`;
   }
 
   /** Text for the own elements of a row, those that rotation joins together: indices `at` and the values' names. */

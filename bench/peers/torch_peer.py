@@ -1,8 +1,8 @@
 """The PyTorch peer of `uncouple bench`: one JSON request a line on stdin, one JSON answer a line on stdout.
 
 Float32 is without TF32, as in the implementations it is compared with; products in f16 and training in mixed precision
-(autocast to bfloat16, which needs no loss scaling) are for those that do the same. Arrays come and go as raw little-endian files. The first
-argument says `eager` or `compiled`.
+(autocast to bfloat16, which needs no loss scaling) are for those that do the same. Arrays come and go as raw
+little-endian files. The first argument says `eager` or `compiled`.
 """
 
 import json

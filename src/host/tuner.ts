@@ -54,12 +54,22 @@ export async function tuneKernels(runtime: Runtime, options: TunerOptions): Prom
   const results: TuningResult[] = [];
   const late: string[] = [];
   for (const piece of work) {
-    for (const problemOf of PROBLEMS) {
-      const facts: DeviceFacts = { ...runtime.facts, tuning: tuningOf(results) };
-      const problem = problemOf(piece, facts);
-      if (!problem || problem.variants.length < 2) continue;
-      if (now() < end) results.push(await settle(runtime, problem, facts, options));
-      else late.push(problem.choice);
+    let rig: Rig | undefined;
+    try {
+      for (const problemOf of PROBLEMS) {
+        const facts: DeviceFacts = { ...runtime.facts, tuning: tuningOf(results) };
+        const problem = problemOf(piece, facts);
+        if (!problem || problem.variants.length < 2) continue;
+        if (now() >= end) {
+          late.push(problem.choice);
+          continue;
+        }
+        rig ??= makeRig(runtime, piece);
+        const result = await settle(new Ring(runtime, rig, problem, facts), problem, options);
+        results.push({ ...result, shape: workName(piece) });
+      }
+    } finally {
+      rig?.release();
     }
   }
   if (late.length > 0) warn(`not measured for lack of time, and left as shipped: ${late.join(", ")}`);
@@ -67,26 +77,11 @@ export async function tuneKernels(runtime: Runtime, options: TunerOptions): Prom
 }
 
 async function settle(
-  runtime: Runtime,
-  problem: TuningProblem,
-  facts: DeviceFacts,
-  options: TunerOptions,
-): Promise<TuningResult> {
-  const rig = makeRig(runtime, problem.work);
-  try {
-    return await settleOn(new Ring(runtime, rig, problem, facts), problem, facts, options);
-  } finally {
-    rig.release();
-  }
-}
-
-async function settleOn(
   ring: Ring,
   problem: TuningProblem,
-  { isSoftware }: DeviceFacts,
-  { now, measure = interleaved(now, isSoftware ? SAMPLE_MS.software : SAMPLE_MS.gpu), warn }: TunerOptions,
-): Promise<TuningResult> {
-  const { choice, work, variants } = problem;
+  { now, measure = interleaved(now, ring.sampleMs), warn }: TunerOptions,
+): Promise<Omit<TuningResult, "shape">> {
+  const { choice, variants } = problem;
   await ring.compile();
   const contestants = variants.map((variant, index) => ring.contestant(variant, index));
   const dropped = await ring.findWrong(contestants);
@@ -102,12 +97,10 @@ async function settleOn(
     if (fastest(again) === 0) best = 0;
     [shippedMs, chosenMs] = best === 0 ? [again[0], again[0]] : again;
   }
-  const head = { choice, shape: workName(work), shipped: variants[0], shippedMs };
+  const head = { choice, shipped: variants[0], shippedMs };
   return { ...head, chosen: right[best].variant, chosenMs, dropped };
 }
 
-/** Milliseconds of one sample: long beside the wait for its end. */
-const SAMPLE_MS = { software: 10, gpu: 4 } as const;
 const ROUNDS = 7;
 const MOST_CALLS = 50;
 /** Variants that take longer than this many times the fastest one are not measured further. */
@@ -139,6 +132,9 @@ function interleaved(now: () => number, sampleMs: number): Measure {
   };
 }
 
+/** Milliseconds of one sample: long beside the wait for its end. */
+const SAMPLE_MS = { software: 10, gpu: 4 } as const;
+
 /** Contestants on one rig, each with a launcher that takes its variant. */
 class Ring {
   readonly #launchers: readonly Launcher[];
@@ -150,6 +146,10 @@ class Ring {
     facts: DeviceFacts,
   ) {
     this.#launchers = variants.map((variant) => new Launcher(runtime, withChoice(facts, choice, variant)));
+  }
+
+  get sampleMs(): number {
+    return this.runtime.facts.isSoftware ? SAMPLE_MS.software : SAMPLE_MS.gpu;
   }
 
   contestant(variant: string, index: number): Contestant {

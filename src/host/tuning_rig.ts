@@ -1,11 +1,13 @@
 /** Work for the autotuner to time: tensors of drawn numbers, and launches by a launcher of one's choice. */
 import { Tensor } from "../autograd/tensor.js";
+import { fillRepeated } from "../core/fill_repeated.js";
 import { Random } from "../core/random.js";
 import type { Runtime } from "../gpu/runtime.js";
-import { attention, Launcher, matmul, matmulInto, type OpDefinition } from "../kernels/index.js";
+import { attention, Launcher, matmul, matmulInto, type OpDefinition, ropeTable } from "../kernels/index.js";
 import type { MatmulShape } from "../kernels/matmul_plan.js";
-import { type ArrayView, bindScalars } from "../kernels/op.js";
+import { bindScalars } from "../kernels/op.js";
 import { type AttentionWork, partsAdded, type TunedWork } from "../kernels/tuning_search.js";
+import { packSequences } from "../model/packing.js";
 
 export interface Rig {
   /** Launches the work once; the launcher's facts decide by which variant. */
@@ -15,9 +17,6 @@ export interface Rig {
   release(): void;
 }
 
-/** Length of the drawn stretch that tensors repeat: a prime, so that no two rows are alike. */
-const STRETCH = 65_521;
-
 export function makeRig(runtime: Runtime, work: TunedWork): Rig {
   return "product" in work ? productRig(runtime, work.product) : attentionRig(runtime, work.attention);
 }
@@ -25,10 +24,11 @@ export function makeRig(runtime: Runtime, work: TunedWork): Rig {
 function drawn(runtime: Runtime, shape: readonly number[], scale: number): Tensor {
   const random = Random.of(7, "tuner");
   const values = new Float32Array(shape.reduce((product, size) => product * size, 1));
-  const stretch = values.subarray(0, STRETCH).map(() => scale * random.normal());
-  for (let start = 0; start < values.length; start += STRETCH)
-    values.set(stretch.subarray(0, Math.min(STRETCH, values.length - start)), start);
-  return Tensor.from(runtime, values, shape);
+  return Tensor.from(
+    runtime,
+    fillRepeated(values, () => scale * random.normal()),
+    shape,
+  );
 }
 
 function productRig(runtime: Runtime, shape: MatmulShape): Rig {
@@ -56,18 +56,14 @@ function productRig(runtime: Runtime, shape: MatmulShape): Rig {
 function attentionRig(runtime: Runtime, work: AttentionWork): Rig {
   const { direction, heads, kvHeads, headDim, sequences, length } = work;
   const N = sequences * length;
-  const perToken = (value: (n: number) => number) =>
-    Tensor.from(
-      runtime,
-      Uint32Array.from({ length: N }, (_, n) => value(n)),
-    );
+  const packed = packSequences(Array.from({ length: sequences }, () => new Uint32Array(length)));
   const width = (heads + 2 * kvHeads) * headDim;
   const inputs = {
     qkv: drawn(runtime, [N, width], 1),
-    position: perToken((n) => n % length),
-    table: drawn(runtime, [length, headDim], 0.7),
-    sequence_start: perToken((n) => n - (n % length)),
-    sequence_end: perToken((n) => n - (n % length) + length),
+    position: Tensor.from(runtime, packed.position),
+    table: Tensor.from(runtime, ropeTable(length, headDim, 10_000), [length, headDim]),
+    sequence_start: Tensor.from(runtime, packed.sequenceStart),
+    sequence_end: Tensor.from(runtime, packed.sequenceEnd),
   };
   const op = attention as unknown as OpDefinition;
   const scalars = bindScalars(op, inputs, { heads, kv_heads: kvHeads }, runtime.facts);
@@ -86,7 +82,7 @@ function attentionRig(runtime: Runtime, work: AttentionWork): Rig {
     result: direction === "forward" ? views.y : views.d_qkv,
     launch: (launcher) => launcher.runPlan(op, plan as OpDefinition["forward"], views, scalars),
     release: () => {
-      for (const tensor of Object.values<Tensor & ArrayView>(views)) tensor.release();
+      for (const tensor of Object.values(views)) tensor.release();
     },
   };
 }

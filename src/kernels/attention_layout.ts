@@ -1,7 +1,6 @@
 /** How attention shares work between invocations: a pure function of head shape and adapter, measured choices included. */
 import type { LaneLayout } from "../../shaders/attention_lane_tile.js";
-import type { SharedLayout } from "../../shaders/attention_shared_tile.js";
-import { sharedBytes, sharedInvocations } from "../../shaders/attention_shared_tile.js";
+import { type SharedLayout, sharedBytes, sharedInvocations } from "../../shaders/attention_shared_tile.js";
 import { type HeadShape, rowElements } from "../../shaders/attention_tiles.js";
 import type { DeviceFacts } from "../gpu/runtime.js";
 

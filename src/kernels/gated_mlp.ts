@@ -34,17 +34,14 @@ export const gatedMlp = defineOp({
     const { N, C, F2 } = context.scalars;
     const isOpen = d_x || d_gain || d_gate_up;
     const d_products = isOpen ? context.scratch("d_products", [N, F2], d_y.dtype) : undefined;
-    let d_norm: ReturnType<typeof matmulParts> | undefined;
+    let d_norm: ArrayView | undefined;
     context.together(() => closingGradients(context, d_products));
     context.together(() => {
       if (d_products && (d_x || d_gain))
         d_norm = matmulParts(context, { a: d_products, b: gate_up, M: N, N: C, K: F2 });
       if (d_products && d_gate_up) openingWeightGradient(context, d_products);
     });
-    if (d_norm) {
-      const { y: d_y, parts } = d_norm;
-      rmsNormBackward(context, { x, gain, rstd, d_y, parts, d_x, d_gain }, N, C);
-    }
+    if (d_norm) rmsNormBackward(context, { x, gain, rstd, d_y: d_norm, d_x, d_gain }, N, C);
   },
   reference,
   cost: ({ N, C, F }) => ({

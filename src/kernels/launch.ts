@@ -126,12 +126,14 @@ export class Launcher {
       held = this.#held;
       this.#held = undefined;
     }
-    const isLate = (launch: Launch, index: number) =>
-      launch.isLate && !held.slice(index + 1).some((later) => conflict(launch, later));
-    for (const level of levels(held.filter((launch, index) => !isLate(launch, index)))) {
+    // what the body goes on with cannot wait
+    const late = held.filter(
+      (launch, index) => launch.isLate && !held.slice(index + 1).some((later) => conflict(launch, later)),
+    );
+    for (const level of levels(held.filter((launch) => !late.includes(launch)))) {
       for (const group of this.#groups(level)) this.#launch(group);
     }
-    for (const launch of held.filter(isLate)) this.#postpone(launch);
+    for (const launch of late) this.#postpone(launch);
   }
 
   /**

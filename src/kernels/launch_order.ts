@@ -20,7 +20,7 @@ export function levels<L extends Touching>(launches: readonly L[]): L[][] {
   launches.forEach((launch, index) => {
     let own = 0;
     for (let earlier = 0; earlier < index; earlier++) {
-      if (mustFollow(launch, launches[earlier] as L)) own = Math.max(own, (level[earlier] as number) + 1);
+      if (conflict(launch, launches[earlier] as L, true)) own = Math.max(own, (level[earlier] as number) + 1);
     }
     level.push(own);
     result[own] ??= [];
@@ -29,33 +29,19 @@ export function levels<L extends Touching>(launches: readonly L[]): L[][] {
   return result;
 }
 
-/** A buffer may not be read and written in one dispatch, wherever in it, nor be written through overlapping bindings. */
-function mustFollow(later: Touching, earlier: Touching): boolean {
-  return someShared(later, earlier, (a, b, isOneType, writers) => {
-    if (writers === 1) return true;
-    return !isApart(a, b) && !(isSameRange(a, b) && isOneType);
-  });
-}
-
-/** Whether the order of two launches matters: they share a dispatch only in plans that know better. */
-export function conflict(one: Touching, other: Touching): boolean {
-  return someShared(one, other, (a, b, _, writers) => writers === 1 || !isApart(a, b));
-}
-
-/** Calls back for memory of one buffer that at least one of two launches writes; `writers`: how many do. */
-function someShared(
-  one: Touching,
-  other: Touching,
-  test: (a: BufferRange, b: BufferRange, isOneType: boolean, writers: number) => boolean,
-): boolean {
+/**
+ * Whether the order of two launches matters, or they may not share a dispatch: a buffer may not be read and written in one,
+ * wherever in it, nor be written through overlapping bindings.
+ * @param areApart launches that write one tensor write different parts of it, as plans promise
+ */
+export function conflict(one: Touching, other: Touching, areApart = false): boolean {
   return one.prepared.text.tensors.some((mine, i) =>
     other.prepared.text.tensors.some((theirs, j) => {
       const [a, b] = [one.ranges[i] as BufferRange, other.ranges[j] as BufferRange];
-      const writers = Number(mine.isWritten) + Number(theirs.isWritten);
-      return a.buffer === b.buffer && writers > 0 && test(a, b, mine.stored === theirs.stored, writers);
+      if (a.buffer !== b.buffer || (!mine.isWritten && !theirs.isWritten)) return false;
+      if (mine.isWritten !== theirs.isWritten) return true;
+      const isApart = !a.isWhole && !b.isWhole && (endOf(a) <= b.offset || endOf(b) <= a.offset);
+      return !isApart && !(areApart && isSameRange(a, b) && mine.stored === theirs.stored);
     }),
   );
 }
-
-const isApart = (a: BufferRange, b: BufferRange): boolean =>
-  !a.isWhole && !b.isWhole && (endOf(a) <= b.offset || endOf(b) <= a.offset);

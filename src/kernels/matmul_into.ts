@@ -123,19 +123,18 @@ export function matmulInto(runner: KernelRunner, product: Matmul, tile?: MatmulT
 
 /**
  * Launches one plain product for a kernel that adds the parts of a split K itself, in ascending order.
- * @returns y [P, M, N] in scratch memory, P parts
+ * @returns y [P, M, N] in scratch memory
  */
 export function matmulParts(
   runner: KernelRunner & Required<Pick<KernelRunner, "scratch">>,
   product: PlainProduct,
-  tile?: MatmulTile,
-): { readonly y: ArrayView; readonly parts: number } {
-  const { plan, product: unit } = plannedFor(runner, product, "joined", tile);
+): ArrayView {
+  const { plan, product: unit } = plannedFor(runner, product, "joined");
   const { parts: P, partK: R, tiles: T } = plan;
   const { a, b, M, N, K } = product;
   const y = runner.scratch("parts", [P, M, N]);
   runner.run(unit, { a, b, y, partial: y }, { B: 1, M, N, K, P, R, T, eps: 0 });
-  return { y, parts: P };
+  return y;
 }
 
 /** A product with nothing fused into it. */
@@ -149,7 +148,7 @@ function plannedFor(
   runner: KernelRunner,
   product: PlannedProduct,
   added: Exclude<PartsAdded, "never">,
-  tile: MatmulTile | undefined,
+  tile?: MatmulTile,
 ): Planned {
   const adding = runner.scratch ? added : "never";
   if (tile) return planFor(product, runner.facts, adding, tile);

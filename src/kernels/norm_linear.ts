@@ -1,6 +1,6 @@
 import { columnSumInto } from "./column_sum.js";
 import { matmulInto, matmulParts } from "./matmul_into.js";
-import { defineOp, f32, f32Param, optional, type PlanContext, real } from "./op.js";
+import { type ArrayView, defineOp, f32, f32Param, optional, type PlanContext, real } from "./op.js";
 import { rmsNormBackward, rmsNormReference } from "./rms_norm.js";
 
 /**
@@ -24,14 +24,13 @@ export const normLinear = defineOp({
     const { views, scalars, accumulate } = context;
     const { x, gain, weight, rstd, d_y, d_x, d_gain, d_bias } = views;
     const { N, I, O } = scalars;
-    let d_norm: ReturnType<typeof matmulParts> | undefined;
+    let d_norm: ArrayView | undefined;
     context.together(() => {
       if (d_x || d_gain) d_norm = matmulParts(context, { a: d_y, b: weight, M: N, N: I, K: O });
       if (views.d_weight) weightGradient(context);
     });
     if (d_bias && !views.d_weight) columnSumInto(context, d_y, d_bias, N, O, accumulate.has("d_bias"));
-    if (d_norm)
-      rmsNormBackward(context, { x, gain, rstd, d_y: d_norm.y, parts: d_norm.parts, d_x, d_gain }, N, I);
+    if (d_norm) rmsNormBackward(context, { x, gain, rstd, d_y: d_norm, d_x, d_gain }, N, I);
   },
   reference: ({ x, gain, weight, bias }, scalars) => {
     const { N, I, O } = scalars;

@@ -55,8 +55,6 @@ export interface RmsNormBackward {
   readonly rstd: ArrayView;
   /** Gradient of the normalised rows [N, C], or parts of it that are to be added, [P, N, C]. */
   readonly d_y: ArrayView;
-  /** P; default 1. */
-  readonly parts?: number;
   /** Gradients to be written, or added to where the plan accumulates them. */
   readonly d_x?: ArrayView;
   readonly d_gain?: ArrayView;
@@ -64,8 +62,9 @@ export interface RmsNormBackward {
 
 /** Gradients of x and gain of one norm; its d_x may not be the memory of d_y. */
 export function rmsNormBackward(context: PlanContext, norm: RmsNormBackward, N: number, C: number): void {
-  const { x, gain, rstd, d_y, parts: P = 1, d_x, d_gain } = norm;
+  const { x, gain, rstd, d_y, d_x, d_gain } = norm;
   const { run, accumulate } = context;
+  const P = d_y.shape.length === 3 ? d_y.shape[0] : 1;
   const scalars = { N, C, P, vector: widthOf(C), has_parts: Number(P > 1) };
   context.together(() => {
     if (d_x) run(backwardX, { x, gain, rstd, d_y, d_x }, scalars, accumulate);

@@ -22,7 +22,6 @@ export type TunedWork = { readonly product: MatmulShape } | { readonly attention
 export interface TuningProblem {
   /** As in a `Tuning`. */
   readonly choice: string;
-  readonly work: TunedWork;
   /** Variants, the shipped one first. */
   readonly variants: readonly string[];
 }
@@ -96,7 +95,7 @@ function attentionProblem(attention: AttentionWork, facts: DeviceFacts): TuningP
   const { direction, headDim } = attention;
   const choice = attentionChoice(direction, headDim, facts);
   if (choice === undefined) return undefined;
-  return { choice, work: { attention }, variants: attentionVariants(facts) };
+  return { choice, variants: attentionVariants(facts) };
 }
 
 /** Which tile. */
@@ -105,7 +104,7 @@ export function tileProblem(shape: MatmulShape, facts: DeviceFacts): TuningProbl
   if (className === undefined) return undefined;
   const shipped = shippedTile(shape, facts);
   const names = [shipped, ...tileVariants(shipped, className, facts)].map(tileName);
-  return { choice: `tile ${className}`, work: { product: shape }, variants: [...new Set(names)] };
+  return { choice: `tile ${className}`, variants: [...new Set(names)] };
 }
 
 /** As in training: gradients of weights wait for nobody. */
@@ -124,7 +123,7 @@ export function splitProblem(shape: MatmulShape, facts: DeviceFacts): TuningProb
     if (!seen.has(parts)) variants.push(factor);
     seen.add(parts);
   }
-  return { choice, work: { product: shape }, variants };
+  return { choice, variants };
 }
 
 /** Facts under which plans take a variant. */

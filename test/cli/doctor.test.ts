@@ -1,7 +1,6 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -10,6 +9,7 @@ import type { DoctorReport } from "../../src/cli/doctor_report.js";
 import { silentLogger } from "../../src/core/logger.js";
 import { DRIVER_VARIABLES, listAdapters } from "../../src/host/drivers.js";
 import { buildForTest } from "../support/built.js";
+import { temporaryFolder } from "../support/folders.js";
 
 const onLinux = process.platform === "linux" && process.arch === "x64";
 // Which drivers there are is what these tests choose; this process runs no other tests.
@@ -29,12 +29,11 @@ beforeAll(() => {
   const built = buildForTest("doctor");
   script = join(built.folder, "src/cli/main.js");
   remove = built.remove;
-  scratch = mkdtempSync(join(tmpdir(), "uncouple-doctor-"));
+  scratch = temporaryFolder();
 });
 
 afterAll(() => {
   remove();
-  rmSync(scratch, { recursive: true });
 });
 
 /** The command line under test, in a shell. */

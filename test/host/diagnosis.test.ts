@@ -1,8 +1,8 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { expect, test } from "vitest";
 import { debianVersion, findDriverTraces } from "../../src/host/diagnosis.js";
+import { temporaryFolder } from "../support/folders.js";
 
 const STATUS = `Package: mesa-va-drivers
 Status: install ok installed
@@ -19,7 +19,7 @@ Version: 1.3
 `;
 
 test("traces of drivers are found below any root", async () => {
-  const root = mkdtempSync(join(tmpdir(), "uncouple-root-"));
+  const root = temporaryFolder();
   const files = {
     "usr/share/vulkan/icd.d/lvp_icd.json": "{}",
     "usr/share/vulkan/icd.d/README": "",
@@ -33,7 +33,6 @@ test("traces of drivers are found below any root", async () => {
     writeFileSync(join(root, name), text);
   }
   const traces = await findDriverTraces(root, join(root, "home"));
-  rmSync(root, { recursive: true });
   expect(traces).toEqual({
     manifests: [
       join(root, "etc/vulkan/icd.d/nvidia_icd.json"),

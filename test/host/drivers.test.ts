@@ -1,12 +1,10 @@
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { afterEach, expect, test, vi } from "vitest";
 import { silentLogger } from "../../src/core/logger.js";
 import { clockResolution, selfTest } from "../../src/gpu/self_test.js";
 import { DRIVER_VARIABLES, listAdapters, type OpenGpu, openGpu } from "../../src/host/drivers.js";
 import { defaultCacheFolder } from "../../src/host/folders.js";
 import { captureStderr, withNativeEnvironment } from "../../src/host/native.js";
+import { temporaryFolder } from "../support/folders.js";
 
 // Which drivers there are is what these tests choose; this process runs no other tests.
 for (const variable of [...DRIVER_VARIABLES, "UNCOUPLE_ADAPTER"]) delete process.env[variable];
@@ -58,12 +56,11 @@ test.runIf(onLinux)("a user's driver variables decide alone", async () => {
 });
 
 test.runIf(hasSwiftShader)("the cache folder: argument, own variable, XDG", async () => {
-  const folder = mkdtempSync(join(tmpdir(), "uncouple-drivers-"));
+  const folder = temporaryFolder();
   const env = { ...process.env, UNCOUPLE_CACHE_DIR: "/dev/null/no" };
   const options = { adapter: "swiftshader", preset: "checked", logger: silentLogger } as const;
   await expect(openGpu({ ...options, env })).rejects.toThrow(/UNCOUPLE_CACHE_DIR/);
   expect((await openGpu({ ...options, env, cacheFolder: folder })).choice.kind).toBe("swiftshader");
-  rmSync(folder, { recursive: true });
   expect(defaultCacheFolder({ UNCOUPLE_CACHE_DIR: "/a", XDG_CACHE_HOME: "/b" })).toBe("/a");
   expect(defaultCacheFolder({ XDG_CACHE_HOME: "/b" })).toBe("/b/uncouple");
   expect(defaultCacheFolder({ XDG_CACHE_HOME: "relative" })).toMatch(/\.cache\/uncouple$/);

@@ -1,16 +1,8 @@
 /** Run folders: what is written, what a resumed run finds, and that nothing is ever overwritten. */
 import { execFileSync, spawnSync } from "node:child_process";
-import {
-  existsSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  writeFileSync,
-} from "node:fs";
+import { existsSync, readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { appendFile, mkdir } from "node:fs/promises";
-import { hostname, tmpdir } from "node:os";
+import { hostname } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import type { Logger } from "../../src/core/logger.js";
@@ -22,19 +14,19 @@ import { type NewRunOptions, RunFolder, type SessionFacts } from "../../src/host
 import { findLatestRun, readRunInfo } from "../../src/host/run_info.js";
 import { presetConfig } from "../../src/model/config.js";
 import { elementCount, parameterShapes } from "../../src/model/parameters.js";
+import { temporaryFolder } from "../support/folders.js";
 
 let root: string;
 let milliseconds: number;
 let warnings: string[];
 const logger: Logger = { info() {}, warn: (message) => void warnings.push(message) };
 beforeEach(() => {
-  root = mkdtempSync(join(tmpdir(), "uncouple-run-"));
+  root = temporaryFolder();
   milliseconds = Date.UTC(2026, 0, 2, 3, 4, 5);
   warnings = [];
 });
 afterEach(async () => {
   for (const folder of left.splice(0)) await folder.finish("failed");
-  rmSync(root, { recursive: true });
 });
 
 /** Folders of runs that a test does not end. */

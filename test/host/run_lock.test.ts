@@ -1,23 +1,23 @@
 /** The lock of a run folder: one process at a time, and none that is dead. */
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { hostname, tmpdir } from "node:os";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { hostname } from "node:os";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { ConfigError } from "../../src/core/errors.js";
 import { RunLock } from "../../src/host/run_lock.js";
 import { buildForTest } from "../support/built.js";
+import { temporaryFolder } from "../support/folders.js";
 
 let folder: string;
 const children: ChildProcess[] = [];
 beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), "uncouple-lock-"));
+  folder = temporaryFolder();
 });
 afterEach(() => {
   for (const child of children.splice(0)) child.kill("SIGKILL");
-  rmSync(folder, { recursive: true });
 });
 
 const here = encodeURIComponent(hostname());

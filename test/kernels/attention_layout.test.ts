@@ -9,6 +9,7 @@ import { openGpu } from "../../src/host/drivers.js";
 import { attentionChoice, attentionVariants, sharedLayout } from "../../src/kernels/attention_layout.js";
 import { attention, Launcher, ropeTable } from "../../src/kernels/index.js";
 import { withChoice } from "../../src/kernels/tuning_search.js";
+import { packSequences } from "../../src/model/packing.js";
 import { factsOf, LARGE_GPU as gpu } from "../support/facts.js";
 
 // Mesa compiles attention for GPUs for up to minutes, SwiftShader for a second
@@ -31,15 +32,11 @@ async function attend(D: number, variant: string): Promise<Float32Array[]> {
   let facts: DeviceFacts = runtime.facts;
   for (const direction of DIRECTIONS)
     facts = withChoice(facts, attentionChoice(direction, D, facts) as string, variant);
-  const starts = LENGTHS.flatMap((length, i) => {
-    const start = LENGTHS.slice(0, i).reduce((sum, one) => sum + one, 0);
-    return Array<number>(length).fill(start);
-  });
-  const N = starts.length;
+  const packed = packSequences(LENGTHS.map((length) => new Uint32Array(length)));
+  const N = packed.tokens.length;
   const random = Random.of(9, "layouts", D);
   const normals = (count: number) => Float32Array.from({ length: count }, () => random.normal());
   const tape = new Tape(new Launcher(runtime, facts));
-  const indices = (values: readonly number[]) => tape.input(Uint32Array.from(values));
   const qkv = Tensor.from(runtime, normals(N * (HEADS + 2 * KV_HEADS) * D), [N, (HEADS + 2 * KV_HEADS) * D], {
     requiresGrad: true,
   });
@@ -47,10 +44,10 @@ async function attend(D: number, variant: string): Promise<Float32Array[]> {
     attention,
     {
       qkv,
-      position: indices(starts.map((start, n) => n - start)),
+      position: tape.input(packed.position),
       table: tape.input(ropeTable(64, D, 100), [64, D]),
-      sequence_start: indices(starts),
-      sequence_end: indices(starts.map((start) => starts.lastIndexOf(start) + 1)),
+      sequence_start: tape.input(packed.sequenceStart),
+      sequence_end: tape.input(packed.sequenceEnd),
     },
     { heads: HEADS, kv_heads: KV_HEADS },
   );

@@ -1,13 +1,13 @@
 /** README.md against the project: everything it names exists, and what is cheap among its commands is run. */
 import { execFile } from "node:child_process";
-import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { cpSync, existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { afterAll, describe, expect, test } from "vitest";
 import { createProgram } from "../../src/cli/program.js";
 import { Terminal } from "../../src/cli/terminal.js";
+import { temporaryFolder } from "../support/folders.js";
 import { packageForTest } from "../support/package.js";
 import { writeTinyPolicy } from "../support/policy.js";
 import { findProblems, type ShellCommand, shellCommands, uncoupleArguments } from "../support/readme.js";
@@ -101,11 +101,10 @@ function linesToRun(): string[] {
 describe("cheap commands of README.md", () => {
   const lines = linesToRun();
   const built = packageForTest("readme");
-  const folder = mkdtempSync(join(tmpdir(), "uncouple-readme-"));
+  const folder = temporaryFolder();
   cpSync(join(root, "configs"), join(folder, "configs"), { recursive: true });
   afterAll(() => {
     built.remove();
-    rmSync(folder, { recursive: true });
   });
 
   test("are these at least", () => {
