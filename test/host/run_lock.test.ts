@@ -89,8 +89,8 @@ test("a process that was killed holds nobody up, a living one does", { timeout: 
 test.runIf(process.platform === "linux")(
   "a killed process that nobody has reaped holds nobody up",
   async () => {
-    // the shell becomes `sleep`, which never asks for the end of the shell's child
-    const { said } = await start("sh", "-c", "sleep 0 & echo $!; exec sleep 30");
+    // the shell becomes `sleep`, which never asks for the end of the shell's child; a child that ends before would be reaped
+    const { said } = await start("sh", "-c", "sleep 0.3 & echo $!; exec sleep 30");
     const pid = Number(said);
     await expect.poll(() => readFileSync(`/proc/${pid}/stat`, "utf8")).toMatch(/\) Z /);
     lockedBy(pid);
