@@ -1,5 +1,5 @@
 /** Entries of other libraries for the forward pass of the `attention` op. */
-import type { ReferenceArrays } from "../src/kernels/op.js";
+import type { ReferenceArrays } from "../src/kernels/engine/op.js";
 import type { OpShape } from "./op_shapes.js";
 import type { OpRivals } from "./ops.js";
 import { type AnyPeer, type AttentionProblem, peerEntries } from "./peers.js";

@@ -1,7 +1,7 @@
 /** The process whose first training step is timed, from its own start on. Started by first_step.ts. */
 import { silentLogger } from "../src/core/logger.js";
 import { Runtime } from "../src/gpu/runtime.js";
-import { openGpu } from "../src/host/drivers.js";
+import { openGpu } from "../src/host/gpu/drivers.js";
 import { Launcher } from "../src/kernels/index.js";
 import type { FirstStepAnswer, FirstStepJob } from "./first_step.js";
 import { Trainer } from "./trainer.js";

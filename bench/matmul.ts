@@ -1,26 +1,17 @@
 /** Benchmark of single matrix products, with peers. A product is checked against float64 at random elements first. */
 import { Random } from "../src/core/random.js";
-import type { Launcher } from "../src/kernels/launch.js";
-import { matmul } from "../src/kernels/matmul.js";
-import { chooseMatrixTile } from "../src/kernels/matrix_plan.js";
-import type { OpDefinition } from "../src/kernels/op.js";
+import type { Launcher } from "../src/kernels/engine/launch.js";
+import type { OpDefinition } from "../src/kernels/engine/op.js";
+import { matmul } from "../src/kernels/matmul/matmul.js";
+import { chooseMatrixTile } from "../src/kernels/matmul/matrix_plan.js";
 import type { BenchRow } from "../src/report/bench_rows.js";
 import { normals } from "./draws.js";
 import type { Effort } from "./measure.js";
 import { benchDimensions, type ShapeScale } from "./op_shapes.js";
 import { type OpenOp, openOp } from "./open_op.js";
 import { launchFigures } from "./ops.js";
-import { type AnyPeer, peerEntries } from "./peers.js";
+import { type AnyPeer, type ProductCase, peerEntries } from "./peers.js";
 import { type Contestant, race } from "./race.js";
-
-/** y [M, N] = op(a) op(b), K terms a sum. */
-export interface ProductCase {
-  readonly M: number;
-  readonly N: number;
-  readonly K: number;
-  readonly transposeA: boolean;
-  readonly transposeB: boolean;
-}
 
 const product = (M: number, N: number, K: number, layout: "nn" | "nt" | "tn" = "nn"): ProductCase => ({
   M,

@@ -1,7 +1,7 @@
 /** The decoder of a workload, opened and asked for log-probabilities. */
 import { FlatParameters } from "../src/autograd/flat_parameters.js";
 import { Tape } from "../src/autograd/tape.js";
-import type { Launcher } from "../src/kernels/launch.js";
+import type { Launcher } from "../src/kernels/engine/launch.js";
 import { packSequences } from "../src/model/packing.js";
 import { storedShapes } from "../src/model/parameters.js";
 import { Qwen2Model } from "../src/model/qwen2.js";

@@ -1,6 +1,6 @@
 /** Checks an op's results against its float64 reference: whole, or a few entries of the token axis where these stand alone. */
 import { Random } from "../src/core/random.js";
-import type { OpDefinition, ReferenceArrays, Scalars } from "../src/kernels/op.js";
+import type { OpDefinition, ReferenceArrays, Scalars } from "../src/kernels/engine/op.js";
 import { normals } from "./draws.js";
 import type { OpShape } from "./op_shapes.js";
 import { inputScalars, type OpenOp, type OpInputs } from "./open_op.js";

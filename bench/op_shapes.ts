@@ -3,8 +3,8 @@
 import { fillRepeated } from "../src/core/fill_repeated.js";
 import type { Random } from "../src/core/random.js";
 import type { DeviceFacts } from "../src/gpu/runtime.js";
+import type { Cost, OpDefinition, ReferenceArrays, Scalars } from "../src/kernels/engine/op.js";
 import { embeddingSegments, ropeTable } from "../src/kernels/index.js";
-import type { Cost, OpDefinition, ReferenceArrays, Scalars } from "../src/kernels/op.js";
 import { presetConfig } from "../src/model/config.js";
 
 export type BenchDraw = (random: Random, sizes: Scalars, drawn: ReferenceArrays) => ArrayLike<number>;

@@ -2,7 +2,7 @@
 import { Tensor } from "../src/autograd/tensor.js";
 import { Random } from "../src/core/random.js";
 import type { DeviceFacts } from "../src/gpu/runtime.js";
-import type { Launcher } from "../src/kernels/launch.js";
+import type { Launcher } from "../src/kernels/engine/launch.js";
 import {
   type ArrayView,
   bindScalars,
@@ -12,7 +12,7 @@ import {
   type ReferenceArrays,
   type Scalars,
   shapeOf,
-} from "../src/kernels/op.js";
+} from "../src/kernels/engine/op.js";
 import { normals } from "./draws.js";
 import { gpuTimes, type Work } from "./measure.js";
 import type { OpShape } from "./op_shapes.js";

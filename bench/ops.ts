@@ -1,6 +1,6 @@
 /** Measures one declared op at all its shapes, after its results were held against its float64 reference. */
-import type { Launcher } from "../src/kernels/launch.js";
-import type { OpDefinition, ReferenceArrays } from "../src/kernels/op.js";
+import type { Launcher } from "../src/kernels/engine/launch.js";
+import type { OpDefinition, ReferenceArrays } from "../src/kernels/engine/op.js";
 import type { BenchRow } from "../src/report/bench_rows.js";
 import type { Effort, Work } from "./measure.js";
 import { backwardMismatch, checkedPart, forwardMismatch } from "./op_check.js";

@@ -1,8 +1,8 @@
 /** What the adapter reaches at best: fused multiply-adds in registers, copying of memory, products of small matrices. */
 import { Tensor } from "../src/autograd/tensor.js";
 import type { DeviceFacts } from "../src/gpu/runtime.js";
-import type { Launcher } from "../src/kernels/launch.js";
-import type { Cost, Kernel, KernelUnit, ShaderInput } from "../src/kernels/op.js";
+import type { Launcher } from "../src/kernels/engine/launch.js";
+import type { Cost, Kernel, KernelUnit, ShaderInput } from "../src/kernels/engine/op.js";
 import type { BenchRow } from "../src/report/bench_rows.js";
 import { type Effort, gpuTimes, type Work } from "./measure.js";
 import { race } from "./race.js";

@@ -3,11 +3,19 @@ import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
-import type { ProductCase } from "./matmul.js";
 import type { Work } from "./measure.js";
 import type { Precision } from "./precision.js";
 import type { Contestant, Entry } from "./race.js";
 import type { TrainingProblem } from "./workloads.js";
+
+/** y [M, N] = op(a) op(b), K terms a sum. */
+export interface ProductCase {
+  readonly M: number;
+  readonly N: number;
+  readonly K: number;
+  readonly transposeA: boolean;
+  readonly transposeB: boolean;
+}
 
 /** Causal attention of B sequences of T tokens. q and y are [B T, H D], k and v [B T, Kv D]; heads share keys in order. */
 export interface AttentionProblem {

@@ -1,7 +1,7 @@
 /** One measurement with its contestants: each is opened and checked, those that are right are timed side by side. */
 
 import { DeviceError } from "../src/core/errors.js";
-import type { Cost } from "../src/kernels/op.js";
+import type { Cost } from "../src/kernels/engine/op.js";
 import type { BenchRow } from "../src/report/bench_rows.js";
 import { type Effort, measure, type Timing, type Work } from "./measure.js";
 

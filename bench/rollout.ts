@@ -1,7 +1,7 @@
 /** Generation: milliseconds of one decode step of a batch, prompts left out, by the difference of two lengths. */
 import { DeviceError } from "../src/core/errors.js";
 import type { Runtime } from "../src/gpu/runtime.js";
-import type { Launcher } from "../src/kernels/launch.js";
+import type { Launcher } from "../src/kernels/engine/launch.js";
 import { type Generation, type GenerationRequest, Generator } from "../src/model/generate.js";
 import type { Qwen2Model } from "../src/model/qwen2.js";
 import type { BenchRow } from "../src/report/bench_rows.js";

@@ -1,5 +1,5 @@
 /** Training steps of a base workload with one size varied at a time, and the memory of single ops over one size. */
-import type { Launcher } from "../src/kernels/launch.js";
+import type { Launcher } from "../src/kernels/engine/launch.js";
 import { presetConfig } from "../src/model/config.js";
 import type { BenchRow } from "../src/report/bench_rows.js";
 import type { Effort } from "./measure.js";

@@ -1,7 +1,7 @@
 /** Memory of attention over the length of a sequence, and of the vocabulary head over the vocabulary. */
 
+import type { Launcher } from "../src/kernels/engine/launch.js";
 import { attention, linearLogProb, type OpDefinition } from "../src/kernels/index.js";
-import type { Launcher } from "../src/kernels/launch.js";
 import type { BenchRow } from "../src/report/bench_rows.js";
 import { peaksDuring } from "./memory.js";
 import { backwardMismatch, checkedPart, forwardMismatch } from "./op_check.js";

@@ -1,8 +1,8 @@
 /** Our own training step: forward, backward and AdamW of the decoder, checked against the float64 reference. */
 import { Tape } from "../src/autograd/tape.js";
 import type { Tensor } from "../src/autograd/tensor.js";
+import type { Launcher } from "../src/kernels/engine/launch.js";
 import { crossEntropy } from "../src/kernels/index.js";
-import type { Launcher } from "../src/kernels/launch.js";
 import { packSequences } from "../src/model/packing.js";
 import { parameterCount } from "../src/model/parameters.js";
 import type { Qwen2Model } from "../src/model/qwen2.js";

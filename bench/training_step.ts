@@ -1,5 +1,5 @@
 /** A whole training step, forward, backward and AdamW, of ours and of every peer from the same weights and tokens. */
-import type { Launcher } from "../src/kernels/launch.js";
+import type { Launcher } from "../src/kernels/engine/launch.js";
 import type { BenchRow } from "../src/report/bench_rows.js";
 import type { Effort, Timing } from "./measure.js";
 import { type AnyPeer, peerEntries } from "./peers.js";

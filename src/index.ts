@@ -6,6 +6,8 @@
 export { FlatParameters } from "./autograd/flat_parameters.js";
 export { Tape } from "./autograd/tape.js";
 export { Tensor } from "./autograd/tensor.js";
+// training
+export { type TrainConfig, trainConfigSchema } from "./config/schema.js";
 export {
   AdapterError,
   ArgumentError,
@@ -32,14 +34,14 @@ export { householdWorld } from "./env/household/world.js";
 // worlds
 export type { Environment, Info, ResetResult, StepResult, Task, World } from "./env/world.js";
 export { type DeviceFacts, type MatmulPrecision, Runtime, type Tuning } from "./gpu/runtime.js";
-export { openAlfworldFolder } from "./host/alfworld_folder.js";
 // device
-export { type AdapterChoice, type OpenGpu, openGpu } from "./host/drivers.js";
-export { checkedPrecision, type MatrixCheckOptions } from "./host/matrix_check.js";
-export { readModelFolder, writeModelFolder } from "./host/model_folder.js";
-export { loadPolicy, policyTokenizer } from "./host/policy_folder.js";
-export { openPolicy, openTrainingWorld } from "./host/training_setup.js";
-export { tuneKernels } from "./host/tuner.js";
+export { type AdapterChoice, type OpenGpu, openGpu } from "./host/gpu/drivers.js";
+export { checkedPrecision, type MatrixCheckOptions } from "./host/gpu/matrix_check.js";
+export { readModelFolder, writeModelFolder } from "./host/model/model_folder.js";
+export { loadPolicy, policyTokenizer } from "./host/model/policy_folder.js";
+export { openPolicy, openTrainingWorld } from "./host/run/training_setup.js";
+export { tuneKernels } from "./host/tuning/tuner.js";
+export { openAlfworldFolder } from "./host/worlds/alfworld_folder.js";
 // ops, tensors, automatic differentiation
 export * from "./kernels/index.js";
 // policies
@@ -57,11 +59,9 @@ export { Tokenizer } from "./model/tokenizer.js";
 export { buildWordTokenizer } from "./model/word_tokenizer.js";
 export { AdamW } from "./optim/adamw.js";
 export { schedule } from "./optim/schedule.js";
-export { groupAdvantages } from "./rl/advantages.js";
-// training
-export { type TrainConfig, trainConfigSchema } from "./rl/config.js";
-export { Learner } from "./rl/learner.js";
-export { PromptBuilder } from "./rl/prompt.js";
-export { type Episode, RolloutWorker } from "./rl/rollout.js";
-export { type SequenceScore, scoreSequences } from "./rl/score.js";
-export { runTraining, type TrainingDeps, type TrainingResult } from "./rl/train.js";
+export { groupAdvantages } from "./rl/advantages/advantages.js";
+export { runTraining, type TrainingDeps, type TrainingResult } from "./rl/loop/train.js";
+export { PromptBuilder } from "./rl/play/prompt.js";
+export { type Episode, RolloutWorker } from "./rl/play/rollout.js";
+export { Learner } from "./rl/update/learner.js";
+export { type SequenceScore, scoreSequences } from "./rl/update/score.js";

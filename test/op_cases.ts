@@ -1,7 +1,7 @@
 /** One row per op: sizes to try, how inputs are drawn, tolerances. Op-completeness is checked against the registry. */
 import type { Random } from "../src/core/random.js";
+import type { OpDefinition, Scalars } from "../src/kernels/engine/op.js";
 import * as kernels from "../src/kernels/index.js";
-import type { OpDefinition, Scalars } from "../src/kernels/op.js";
 
 /** How one input is drawn: a named distribution, or values from the random stream, all sizes and the inputs drawn before. */
 export type Draw =

@@ -2,7 +2,7 @@
 import { ArgumentError } from "../core/errors.js";
 import { checkHalf } from "../gpu/device_facts.js";
 import type { BufferRange, Runtime } from "../gpu/runtime.js";
-import { byteLength } from "../kernels/op.js";
+import { byteLength } from "../kernels/engine/op.js";
 import { Tensor } from "./tensor.js";
 
 /** Slots begin at multiples of 256 bytes, the largest storage offset alignment WebGPU allows. */

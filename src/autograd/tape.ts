@@ -1,7 +1,6 @@
 /** Reverse-mode automatic differentiation: records op applications, replays them backwards, frees what is no longer needed. */
 import { ArgumentError } from "../core/errors.js";
-import { addInto } from "../kernels/add.js";
-import type { Launcher } from "../kernels/launch.js";
+import type { Launcher } from "../kernels/engine/launch.js";
 import {
   type ArrayView,
   bindScalars,
@@ -10,7 +9,8 @@ import {
   type Scalars,
   shapeOf,
   type TensorSpec,
-} from "../kernels/op.js";
+} from "../kernels/engine/op.js";
+import { addInto } from "../kernels/layers/add.js";
 import { Tensor } from "./tensor.js";
 
 type Specs = Readonly<Record<string, TensorSpec>>;

@@ -3,7 +3,7 @@ import { Float16Array } from "@petamoriken/float16";
 import { ArgumentError } from "../core/errors.js";
 import type { GpuBuffer } from "../gpu/buffers.js";
 import type { BufferRange, Runtime } from "../gpu/runtime.js";
-import { type ArrayView, byteLength, type DType } from "../kernels/op.js";
+import { type ArrayView, byteLength, type DType } from "../kernels/engine/op.js";
 
 /** Pooled memory shared by tensors that view it; returned to the pool when the last one is released. */
 export class Storage {

@@ -1,17 +1,17 @@
 /** The command line as a function: arguments in, exit code out. */
 import { Command, CommanderError } from "@commander-js/extra-typings";
 import { EXIT, UncoupleError } from "../core/errors.js";
-import { findOwnPackage } from "../host/packages.js";
-import { register as bench } from "./bench.js";
-import { register as doctor } from "./doctor.js";
-import { register as init } from "./init.js";
-import type { Register } from "./options.js";
-import { register as play } from "./play.js";
-import { register as quickstart } from "./quickstart.js";
+import { findOwnPackage } from "../host/files/packages.js";
+import { register as bench } from "./bench/bench.js";
+import { register as doctor } from "./doctor/doctor.js";
+import type { Register } from "./kit/options.js";
+import { StoppedError } from "./kit/stop_signal.js";
+import { Terminal, type TerminalOptions } from "./kit/terminal.js";
+import { register as play } from "./play/play.js";
 import { register as score } from "./score.js";
-import { StoppedError } from "./stop_signal.js";
-import { Terminal, type TerminalOptions } from "./terminal.js";
-import { register as train } from "./train.js";
+import { register as init } from "./train/init.js";
+import { register as quickstart } from "./train/quickstart.js";
+import { register as train } from "./train/train.js";
 
 /** Every command, in the order of the help text. */
 const COMMANDS: readonly Register[] = [quickstart, train, init, play, score, bench, doctor];

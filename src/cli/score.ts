@@ -1,13 +1,13 @@
 /** `uncouple score`: per-token log-probabilities and entropies of given token sequences. */
 import { z } from "zod";
 import { ConfigError } from "../core/errors.js";
-import { readJsonFile } from "../host/json_file.js";
-import { loadPolicy } from "../host/policy_folder.js";
+import { readJsonFile } from "../host/files/json_file.js";
+import { loadPolicy } from "../host/model/policy_folder.js";
 import { Launcher } from "../kernels/index.js";
-import { scoreSequences } from "../rl/score.js";
-import { gpuCommand, type Register } from "./options.js";
-import { withGpu } from "./session.js";
-import { noTuneOption } from "./tuning.js";
+import { scoreSequences } from "../rl/update/score.js";
+import { gpuCommand, type Register } from "./kit/options.js";
+import { withGpu } from "./kit/session.js";
+import { noTuneOption } from "./kit/tuning.js";
 
 const fileSchema = z.array(z.array(z.int().nonnegative()));
 

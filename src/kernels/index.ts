@@ -1,21 +1,27 @@
 /** Every op, by import: the registry in op.ts is complete once this module is loaded. */
-export { add, addInto } from "./add.js";
-export { advanceSequences, type SampledSequences } from "./advance.js";
-export { attention } from "./attention.js";
-export { appendKv, attentionDecode, type KvAppend } from "./attention_decode.js";
-export { crossEntropy } from "./cross_entropy.js";
-export { type EmbeddingSegments, embedding, embeddingSegments } from "./embedding.js";
-export { gatedMlp } from "./gated_mlp.js";
-export { gatherRows } from "./gather_rows.js";
-export { Launcher } from "./launch.js";
-export { linear } from "./linear.js";
-export { linearLogProb } from "./linear_log_prob.js";
-export { matmul } from "./matmul.js";
-export { type Matmul, matmulInto } from "./matmul_into.js";
-export { normLinear } from "./norm_linear.js";
-export * from "./op.js";
-export { joinPolicyStatistics, POLICY_STATISTICS, type PolicyStatistics, policyLoss } from "./policy_loss.js";
-export { rmsNorm } from "./rms_norm.js";
-export { rope, ropeTable } from "./rope.js";
-export { sample } from "./sample.js";
-export { swiglu } from "./swiglu.js";
+
+export { attention } from "./attention/attention.js";
+export { appendKv, attentionDecode, type KvAppend } from "./attention/attention_decode.js";
+export { rope, ropeTable } from "./attention/rope.js";
+export { Launcher } from "./engine/launch.js";
+export * from "./engine/op.js";
+export { add, addInto } from "./layers/add.js";
+export { type EmbeddingSegments, embedding, embeddingSegments } from "./layers/embedding.js";
+export { gatedMlp } from "./layers/gated_mlp.js";
+export { gatherRows } from "./layers/gather_rows.js";
+export { linear } from "./layers/linear.js";
+export { normLinear } from "./layers/norm_linear.js";
+export { rmsNorm } from "./layers/rms_norm.js";
+export { swiglu } from "./layers/swiglu.js";
+export { crossEntropy } from "./loss/cross_entropy.js";
+export { linearLogProb } from "./loss/linear_log_prob.js";
+export {
+  joinPolicyStatistics,
+  POLICY_STATISTICS,
+  type PolicyStatistics,
+  policyLoss,
+} from "./loss/policy_loss.js";
+export { matmul } from "./matmul/matmul.js";
+export { type Matmul, matmulInto } from "./matmul/matmul_into.js";
+export { advanceSequences, type SampledSequences } from "./steps/advance.js";
+export { sample } from "./steps/sample.js";

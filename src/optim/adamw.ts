@@ -2,8 +2,8 @@
 import type { FlatParameters, ParameterBucket } from "../autograd/flat_parameters.js";
 import { Tensor } from "../autograd/tensor.js";
 import { ArgumentError, DataError } from "../core/errors.js";
-import { ADAMW_STATE_WORDS, adamwInto, adamwSumWords } from "../kernels/adamw.js";
-import type { Launcher } from "../kernels/launch.js";
+import type { Launcher } from "../kernels/engine/launch.js";
+import { ADAMW_STATE_WORDS, adamwInto, adamwSumWords } from "../kernels/steps/adamw.js";
 import { LossScale, type LossScaleOptions } from "./loss_scale.js";
 
 export interface AdamWOptions {

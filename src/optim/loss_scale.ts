@@ -1,8 +1,8 @@
 /** The factor of the loss that keeps small f16 gradients from vanishing; it lives on the GPU and finds its size itself. */
 import { Tensor } from "../autograd/tensor.js";
 import { ArgumentError } from "../core/errors.js";
-import { LOSS_SCALE_FLOATS } from "../kernels/adamw.js";
-import type { Launcher } from "../kernels/launch.js";
+import type { Launcher } from "../kernels/engine/launch.js";
+import { LOSS_SCALE_FLOATS } from "../kernels/steps/adamw.js";
 
 export interface LossScaleOptions {
   /** First scale; a power of two from 1 to `largest`. Default 4096. */

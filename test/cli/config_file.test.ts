@@ -3,13 +3,14 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, expect, test } from "vitest";
 import { parse } from "yaml";
-import { type ConfigSources, loadConfig } from "../../src/cli/config_file.js";
-import { isOverride } from "../../src/cli/config_layers.js";
-import { configTemplate } from "../../src/cli/config_template.js";
-import { register as init } from "../../src/cli/init.js";
 import { runCli } from "../../src/cli/program.js";
+import { register as init } from "../../src/cli/train/init.js";
+import { isOverride } from "../../src/config/layers.js";
+import { type ConfigSources, loadConfig } from "../../src/config/load.js";
+import { trainConfigSchema } from "../../src/config/schema.js";
+import { configTemplate } from "../../src/config/template.js";
 import { ConfigError } from "../../src/core/errors.js";
-import { trainConfigSchema } from "../../src/rl/config.js";
+import { readConfigText } from "../../src/host/files/config_text.js";
 import { temporaryFolder } from "../support/folders.js";
 import { TextStream } from "../support/streams.js";
 
@@ -24,7 +25,7 @@ function file(name: string, text: string): string {
 }
 
 const load = (sources: Partial<ConfigSources>) =>
-  loadConfig({ files: [], env: {}, overrides: [], ...sources });
+  loadConfig({ files: [], readText: readConfigText, env: {}, overrides: [], ...sources });
 
 /** The message without the temporary folder. */
 async function failure(sources: Partial<ConfigSources>): Promise<string> {

@@ -4,10 +4,10 @@ import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { advise } from "../../src/cli/doctor_advice.js";
-import type { DoctorReport } from "../../src/cli/doctor_report.js";
+import { advise } from "../../src/cli/doctor/doctor_advice.js";
+import type { DoctorReport } from "../../src/cli/doctor/doctor_report.js";
 import { silentLogger } from "../../src/core/logger.js";
-import { DRIVER_VARIABLES, listAdapters } from "../../src/host/drivers.js";
+import { DRIVER_VARIABLES, listAdapters } from "../../src/host/gpu/drivers.js";
 import { buildForTest } from "../support/built.js";
 import { temporaryFolder } from "../support/folders.js";
 

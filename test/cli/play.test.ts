@@ -5,8 +5,8 @@ import { join } from "node:path";
 import { Readable } from "node:stream";
 import { promisify } from "node:util";
 import { expect, test } from "vitest";
-import { streamed, watched } from "../../src/cli/play_policy.js";
-import type { PlayStep } from "../../src/cli/play_steps.js";
+import { streamed, watched } from "../../src/cli/play/play_policy.js";
+import type { PlayStep } from "../../src/cli/play/play_steps.js";
 import { runCli } from "../../src/cli/program.js";
 import { householdWorld } from "../../src/env/household/world.js";
 import {

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { plainCommand, type Register } from "../../src/cli/options.js";
+import { plainCommand, type Register } from "../../src/cli/kit/options.js";
 import { runCli } from "../../src/cli/program.js";
 import { ConfigError } from "../../src/core/errors.js";
 import { TextStream } from "../support/streams.js";

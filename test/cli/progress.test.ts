@@ -1,6 +1,12 @@
 /** Progress on a terminal and elsewhere. */
 import { expect, test } from "vitest";
-import { bytesText, durationText, figures, Progress, type ProgressOptions } from "../../src/cli/progress.js";
+import {
+  bytesText,
+  durationText,
+  figures,
+  Progress,
+  type ProgressOptions,
+} from "../../src/cli/train/progress.js";
 import type { Metrics, RunSink } from "../../src/core/run_record.js";
 import { TextStream } from "../support/streams.js";
 

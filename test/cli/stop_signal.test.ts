@@ -2,7 +2,7 @@
 import { spawn } from "node:child_process";
 import { EventEmitter } from "node:events";
 import { afterAll, expect, test } from "vitest";
-import { StopListener } from "../../src/cli/stop_signal.js";
+import { StopListener } from "../../src/cli/kit/stop_signal.js";
 import { buildForTest } from "../support/built.js";
 
 const built = buildForTest("stop-signal");
@@ -59,7 +59,7 @@ test.runIf(process.platform !== "win32").each([
   // Node itself would start its debugger on this one
   ["SIGUSR1", 75],
 ] as const)("a process that gets %s saves and ends with %d", async (name, code) => {
-  const module = new URL(`file://${built.folder}/src/cli/stop_signal.js`).href;
+  const module = new URL(`file://${built.folder}/src/cli/kit/stop_signal.js`).href;
   const child = spawn(process.execPath, ["--input-type=module", "-e", LOOP, module]);
   let text = "";
   for (const stream of [child.stdout, child.stderr]) {

@@ -4,12 +4,12 @@ import { join } from "node:path";
 import { beforeEach, expect, test } from "vitest";
 import { parse } from "yaml";
 import { runCli } from "../../src/cli/program.js";
-import { checkResumable, findRun } from "../../src/cli/resume.js";
-import type { StartTraining } from "../../src/cli/start_training.js";
-import { trainWith } from "../../src/cli/train.js";
-import { readJsonLines } from "../../src/host/json_lines.js";
-import { readRunInfo } from "../../src/host/run_info.js";
-import { trainConfigSchema } from "../../src/rl/config.js";
+import { checkResumable, findRun } from "../../src/cli/train/resume.js";
+import type { StartTraining } from "../../src/cli/train/start_training.js";
+import { trainWith } from "../../src/cli/train/train.js";
+import { trainConfigSchema } from "../../src/config/schema.js";
+import { readJsonLines } from "../../src/host/files/json_lines.js";
+import { readRunInfo } from "../../src/host/run/run_info.js";
 import { temporaryFolder } from "../support/folders.js";
 import { TextStream } from "../support/streams.js";
 

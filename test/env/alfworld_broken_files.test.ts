@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { DataError } from "../../src/core/errors.js";
 import { Random } from "../../src/core/random.js";
 import { AlfworldGame } from "../../src/env/alfworld/game.js";
-import { parseDomain, parseProblem } from "../../src/env/alfworld/pddl.js";
+import { parseDomain, parseProblem } from "../../src/env/pddl/pddl.js";
 import { hasArchive, readArchive } from "../support/alfworld_archive.js";
 import { smallDomain, smallGameText, smallGrammar, smallProblem } from "../support/alfworld_small_game.js";
 

@@ -2,8 +2,8 @@
 import { expect, test } from "vitest";
 import { Random } from "../../src/core/random.js";
 import { mean, quantile } from "../../src/core/statistics.js";
-import { planFromStart } from "../../src/env/alfworld/expert.js";
 import { AlfworldWorld } from "../../src/env/alfworld/world.js";
+import { planFromStart } from "../../src/env/planner/expert.js";
 import { hasArchive, newerRules, readArchive } from "../support/alfworld_archive.js";
 
 const MIN_STEPS_PER_SECOND = 2000;

@@ -1,12 +1,12 @@
 /** The full-state expert: wins real and generated games, from their start and from anywhere, and wastes no step. */
 import { describe, expect, test } from "vitest";
 import { Random } from "../../src/core/random.js";
-import { planFromStart, planFromState } from "../../src/env/alfworld/expert.js";
-import { searchPlan } from "../../src/env/alfworld/expert_search.js";
 import { AlfworldGame } from "../../src/env/alfworld/game.js";
 import { ParseCache } from "../../src/env/alfworld/parse_cache.js";
 import type { AlfworldPlay } from "../../src/env/alfworld/play.js";
 import { householdWorld } from "../../src/env/household/world.js";
+import { planFromStart, planFromState } from "../../src/env/planner/expert.js";
+import { searchPlan } from "../../src/env/planner/search.js";
 import {
   type ArchivedGame,
   hasArchive,

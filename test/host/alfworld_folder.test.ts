@@ -3,7 +3,7 @@ import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { beforeEach, expect, test } from "vitest";
 import { ConfigError, DataError } from "../../src/core/errors.js";
-import { openAlfworldFolder } from "../../src/host/alfworld_folder.js";
+import { openAlfworldFolder } from "../../src/host/worlds/alfworld_folder.js";
 import { dataFolder, hasDataFolder, newerRules } from "../support/alfworld_archive.js";
 import { smallDomain, smallGameText, smallGrammar } from "../support/alfworld_small_game.js";
 import { temporaryFolder } from "../support/folders.js";

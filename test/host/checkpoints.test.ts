@@ -11,7 +11,7 @@ import {
   readCheckpoint,
   readNewestCheckpoint,
   writeCheckpoint,
-} from "../../src/host/checkpoints.js";
+} from "../../src/host/run/checkpoints.js";
 import { buildForTest } from "../support/built.js";
 import { temporaryFolder } from "../support/folders.js";
 
@@ -108,7 +108,7 @@ const WRITER = `
   }`;
 
 test("processes killed at random moments lose no checkpoint that was reported", async () => {
-  const module = new URL(`file://${built.folder}/src/host/checkpoints.js`).href;
+  const module = new URL(`file://${built.folder}/src/host/run/checkpoints.js`).href;
   for (let round = 0; round < 5; round++) {
     const folder = at(String(round));
     const child = spawn(process.execPath, ["--input-type=module", "-e", WRITER, module, folder], {

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
-import { describeAdapter } from "../../src/host/adapters.js";
-import { chooseAdapter, type Machine } from "../../src/host/choice.js";
-import { readMessages } from "../../src/host/dawn.js";
+import { describeAdapter } from "../../src/host/gpu/adapters.js";
+import { chooseAdapter, type Machine } from "../../src/host/gpu/choice.js";
+import { readMessages } from "../../src/host/gpu/dawn.js";
 
 const H200 = fakeInfo("nvidia", "hopper", "nvidia-h200", "NVIDIA: 580.95.05");
 const VIRTUAL = fakeInfo("mesa", "", "virtio-gpu-venus", "venus: Mesa 25.0.7");

@@ -1,7 +1,7 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { expect, test } from "vitest";
-import { debianVersion, findDriverTraces } from "../../src/host/diagnosis.js";
+import { debianVersion, findDriverTraces } from "../../src/host/gpu/diagnosis.js";
 import { temporaryFolder } from "../support/folders.js";
 
 const STATUS = `Package: mesa-va-drivers

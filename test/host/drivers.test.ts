@@ -1,9 +1,9 @@
 import { afterEach, expect, test, vi } from "vitest";
 import { silentLogger } from "../../src/core/logger.js";
 import { clockResolution, selfTest } from "../../src/gpu/self_test.js";
-import { DRIVER_VARIABLES, listAdapters, type OpenGpu, openGpu } from "../../src/host/drivers.js";
-import { defaultCacheFolder } from "../../src/host/folders.js";
-import { captureStderr, withNativeEnvironment } from "../../src/host/native.js";
+import { defaultCacheFolder } from "../../src/host/files/folders.js";
+import { DRIVER_VARIABLES, listAdapters, type OpenGpu, openGpu } from "../../src/host/gpu/drivers.js";
+import { captureStderr, withNativeEnvironment } from "../../src/host/gpu/native.js";
 import { temporaryFolder } from "../support/folders.js";
 
 // Which drivers there are is what these tests choose; this process runs no other tests.

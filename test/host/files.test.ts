@@ -9,7 +9,7 @@ import {
   recoverDirectory,
   replaceDirectoryAtomic,
   writeFileAtomic,
-} from "../../src/host/files.js";
+} from "../../src/host/files/files.js";
 import { temporaryFolder } from "../support/folders.js";
 
 let root: string;

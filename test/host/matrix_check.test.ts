@@ -2,14 +2,14 @@ import { readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeEach, expect, test } from "vitest";
 import type { MatmulPrecision } from "../../src/gpu/runtime.js";
-import type { OpenGpu } from "../../src/host/drivers.js";
+import type { OpenGpu } from "../../src/host/gpu/drivers.js";
 import {
   checkedPrecision,
   checkMatrixProducts,
   type MatrixAnswer,
   type MatrixJob,
   runInChild,
-} from "../../src/host/matrix_check.js";
+} from "../../src/host/gpu/matrix_check.js";
 import { buildForTest } from "../support/built.js";
 import { temporaryFolder } from "../support/folders.js";
 
@@ -143,7 +143,7 @@ test.runIf(process.platform === "linux" && process.arch === "x64")(
     const { folder, remove } = buildForTest("matrix");
     const env = { UNCOUPLE_ADAPTER: "swiftshader", UNCOUPLE_CACHE_DIR: process.env.UNCOUPLE_CACHE_DIR };
     const job: MatrixJob = { preset: "checked", env, matmulPrecision: "f16" };
-    const answer = await runInChild(job, join(folder, "src/host/matrix_child.js"), 60_000);
+    const answer = await runInChild(job, join(folder, "src/host/gpu/matrix_child.js"), 60_000);
     remove();
     expect(answer).toEqual({ mistake: "no matrix shape of the adapter fits the kernel" });
   },

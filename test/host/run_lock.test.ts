@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { ConfigError } from "../../src/core/errors.js";
-import { RunLock } from "../../src/host/run_lock.js";
+import { RunLock } from "../../src/host/run/run_lock.js";
 import { buildForTest } from "../support/built.js";
 import { temporaryFolder } from "../support/folders.js";
 
@@ -67,7 +67,7 @@ test("of many that want a dead process's lock at once, one gets it", async () =>
 test("a process that was killed holds nobody up, a living one does", { timeout: 60_000 }, async () => {
   const built = buildForTest("lock");
   try {
-    const module = pathToFileURL(join(built.folder, "src/host/run_lock.js")).href;
+    const module = pathToFileURL(join(built.folder, "src/host/run/run_lock.js")).href;
     const script = `
       import { RunLock } from ${JSON.stringify(module)};
       await RunLock.take(${JSON.stringify(folder)});

@@ -8,7 +8,7 @@ import {
   findSwiftShaderArchive,
   type SwiftShaderArchive,
   unpackSwiftShader,
-} from "../../src/host/swiftshader.js";
+} from "../../src/host/gpu/swiftshader.js";
 import { buildForTest } from "../support/built.js";
 import { temporaryFolder } from "../support/folders.js";
 
@@ -74,7 +74,7 @@ test("several processes at once, each loads what it was told", async () => {
   writeFileSync(
     script,
     `import koffi from "koffi";
-     import { findSwiftShaderArchive, unpackSwiftShader } from "./src/host/swiftshader.js";
+     import { findSwiftShaderArchive, unpackSwiftShader } from "./src/host/gpu/swiftshader.js";
      const logger = { info() {}, warn() {} };
      const { loader } = await unpackSwiftShader(await findSwiftShaderArchive(), process.argv[2], logger);
      koffi.load(loader);`,

@@ -3,10 +3,10 @@ import { expect, test, vi } from "vitest";
 import { DeviceError } from "../../src/core/errors.js";
 import { silentLogger } from "../../src/core/logger.js";
 import { type DeviceFacts, Runtime } from "../../src/gpu/runtime.js";
-import { openGpu } from "../../src/host/drivers.js";
-import { type Measure, type TunerOptions, tuneKernels } from "../../src/host/tuner.js";
-import type { MatmulShape } from "../../src/kernels/matmul_plan.js";
-import { tuningOf } from "../../src/kernels/tuning_search.js";
+import { openGpu } from "../../src/host/gpu/drivers.js";
+import { type Measure, type TunerOptions, tuneKernels } from "../../src/host/tuning/tuner.js";
+import type { MatmulShape } from "../../src/kernels/matmul/matmul_shape.js";
+import { tuningOf } from "../../src/kernels/tuning/tuning_search.js";
 import { testRuntime } from "../support/runtime.js";
 
 const small: MatmulShape = { M: 96, N: 72, K: 40, batch: 1, transposeA: false, transposeB: true };

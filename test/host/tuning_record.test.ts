@@ -1,8 +1,8 @@
 import { readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeEach, expect, test } from "vitest";
-import type { AdapterChoice } from "../../src/host/drivers.js";
-import { keepTuning, readTuning, tuningKey, tuningPath } from "../../src/host/tuning_record.js";
+import type { AdapterChoice } from "../../src/host/gpu/drivers.js";
+import { keepTuning, readTuning, tuningKey, tuningPath } from "../../src/host/tuning/tuning_record.js";
 import { temporaryFolder } from "../support/folders.js";
 
 let folder: string;

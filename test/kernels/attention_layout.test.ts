@@ -5,10 +5,14 @@ import { Tensor } from "../../src/autograd/tensor.js";
 import { silentLogger } from "../../src/core/logger.js";
 import { Random } from "../../src/core/random.js";
 import { type DeviceFacts, Runtime } from "../../src/gpu/runtime.js";
-import { openGpu } from "../../src/host/drivers.js";
-import { attentionChoice, attentionVariants, sharedLayout } from "../../src/kernels/attention_layout.js";
+import { openGpu } from "../../src/host/gpu/drivers.js";
+import {
+  attentionChoice,
+  attentionVariants,
+  sharedLayout,
+} from "../../src/kernels/attention/attention_layout.js";
 import { attention, Launcher, ropeTable } from "../../src/kernels/index.js";
-import { withChoice } from "../../src/kernels/tuning_search.js";
+import { withChoice } from "../../src/kernels/tuning/tuning_search.js";
 import { packSequences } from "../../src/model/packing.js";
 import { factsOf, LARGE_GPU as gpu } from "../support/facts.js";
 

@@ -3,7 +3,7 @@ import { Tape } from "../../src/autograd/tape.js";
 import { Tensor } from "../../src/autograd/tensor.js";
 import { Random } from "../../src/core/random.js";
 import { Launcher, linearLogProb, type Scalars } from "../../src/kernels/index.js";
-import { vocabularyTile } from "../../src/kernels/linear_log_prob.js";
+import { vocabularyTile } from "../../src/kernels/loss/linear_log_prob.js";
 import { testRuntime } from "../support/runtime.js";
 
 const runtime = await testRuntime();

@@ -1,6 +1,6 @@
 /** What is fused into matrix products, beyond what the ops that use it reach: parts of a split K, addition, tiles of GPUs. */
 import { describe, expect, test } from "vitest";
-import type { SharedTile } from "../../shaders/matmul_tiles.js";
+import type { SharedTile } from "../../shaders/matmul/matmul_tiles.js";
 import { Tensor } from "../../src/autograd/tensor.js";
 import { Launcher, matmulInto } from "../../src/kernels/index.js";
 import { type FusedProduct, fusedMistake } from "../support/fused_product.js";

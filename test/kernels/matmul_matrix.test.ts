@@ -1,16 +1,17 @@
 /** Products by matrix hardware, as far as they can be tested without: choice, compilation, the arithmetic of split f16. */
 import { f16round } from "@petamoriken/float16";
 import { afterAll, describe, expect, test, vi } from "vitest";
-import { LEAST_HIGH, SPLIT_SCALE } from "../../shaders/matmul_matrix.js";
+import { LEAST_HIGH, SPLIT_SCALE } from "../../shaders/matmul/matmul_matrix.js";
 import { Tape } from "../../src/autograd/tape.js";
 import { Tensor } from "../../src/autograd/tensor.js";
 import { Random } from "../../src/core/random.js";
 import type { MatrixConfig } from "../../src/gpu/device_facts.js";
 import type { DeviceFacts, MatmulPrecision } from "../../src/gpu/runtime.js";
-import { findMatrixMistake, matrixProducts } from "../../src/host/matrix_self_test.js";
+import { findMatrixMistake, matrixProducts } from "../../src/host/gpu/matrix_self_test.js";
 import { Launcher, matmul, matmulInto } from "../../src/kernels/index.js";
-import { isMatrixTile, planMatmul } from "../../src/kernels/matmul_plan.js";
-import { matrixTiles } from "../../src/kernels/matrix_plan.js";
+import { planMatmul } from "../../src/kernels/matmul/matmul_plan.js";
+import { isMatrixTile } from "../../src/kernels/matmul/matmul_shape.js";
+import { matrixTiles } from "../../src/kernels/matmul/matrix_plan.js";
 import { type FusedProduct, fusedMistake } from "../support/fused_product.js";
 import { withoutMatrixHardware } from "../support/matrix_shim.js";
 import { nullRuntime } from "../support/null_gpu.js";

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
+import type { OpDefinition } from "../../src/kernels/engine/op.js";
 import { allOps, isDifferentiable, Launcher } from "../../src/kernels/index.js";
-import type { OpDefinition } from "../../src/kernels/op.js";
 import { type OpCase, opCases } from "../op_cases.js";
 import { forwardMismatch, gradientMismatch, runOp, type Variation, variations } from "../support/op_check.js";
 import { testRuntime } from "../support/runtime.js";

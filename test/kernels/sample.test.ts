@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import { Tape } from "../../src/autograd/tape.js";
 import { Random } from "../../src/core/random.js";
 import { Launcher, linearLogProb, type Scalars, sample } from "../../src/kernels/index.js";
-import { keptTokens } from "../../src/kernels/sample.js";
+import { keptTokens } from "../../src/kernels/steps/sample.js";
 import { testRuntime } from "../support/runtime.js";
 
 const families = [

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { Tensor } from "../../src/autograd/tensor.js";
+import type { KernelUnit, OpDefinition } from "../../src/kernels/engine/op.js";
 import { add, Launcher } from "../../src/kernels/index.js";
-import type { KernelUnit, OpDefinition } from "../../src/kernels/op.js";
 import { testRuntime } from "../support/runtime.js";
 
 const runtime = await testRuntime();

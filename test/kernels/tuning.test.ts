@@ -4,8 +4,9 @@ import { Tensor } from "../../src/autograd/tensor.js";
 import { Random } from "../../src/core/random.js";
 import type { DeviceFacts, Tuning } from "../../src/gpu/runtime.js";
 import { Launcher, matmul, matmulInto, type OpDefinition } from "../../src/kernels/index.js";
-import { type MatmulShape, planMatmul, shippedTile } from "../../src/kernels/matmul_plan.js";
-import { productClass, splitFactor, tileName, tileVariants } from "../../src/kernels/tuning.js";
+import { planMatmul, shippedTile } from "../../src/kernels/matmul/matmul_plan.js";
+import type { MatmulShape } from "../../src/kernels/matmul/matmul_shape.js";
+import { productClass, splitFactor, tileName, tileVariants } from "../../src/kernels/tuning/tuning.js";
 import {
   fastest,
   partsAdded,
@@ -14,7 +15,7 @@ import {
   tunedWork,
   tuningOf,
   withChoice,
-} from "../../src/kernels/tuning_search.js";
+} from "../../src/kernels/tuning/tuning_search.js";
 import { factsOf, LARGE_GPU as gpu } from "../support/facts.js";
 import { nullRuntime } from "../support/null_gpu.js";
 import { testRuntime } from "../support/runtime.js";

@@ -8,7 +8,7 @@ import { presetConfig, type Qwen2Config } from "../../src/model/config.js";
 import { packSequences } from "../../src/model/packing.js";
 import { elementCount, parameterShapes, storedShapes } from "../../src/model/parameters.js";
 import { Qwen2Model } from "../../src/model/qwen2.js";
-import { scoreSequences } from "../../src/rl/score.js";
+import { scoreSequences } from "../../src/rl/update/score.js";
 import { referenceScore } from "../support/reference_qwen2.js";
 import { testRuntime } from "../support/runtime.js";
 

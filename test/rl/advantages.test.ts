@@ -1,7 +1,11 @@
 /** Advantages against worked numbers and against the rules that any group must keep. */
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { type AdvantageRow, type GroupAdvantageOptions, groupAdvantages } from "../../src/rl/advantages.js";
+import {
+  type AdvantageRow,
+  type GroupAdvantageOptions,
+  groupAdvantages,
+} from "../../src/rl/advantages/advantages.js";
 
 const options: GroupAdvantageOptions = { scaleRewards: "group", invalidActionPenalty: 0.1 };
 

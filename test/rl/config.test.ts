@@ -1,6 +1,6 @@
 /** The training configuration: defaults, rules between fields, names. */
 import { expect, test } from "vitest";
-import { runName, stagesOf, trainConfigJsonSchema, trainConfigSchema } from "../../src/rl/config.js";
+import { runName, stagesOf, trainConfigJsonSchema, trainConfigSchema } from "../../src/config/schema.js";
 
 test("everything has a default, and defaults are TRL's where it has the option", () => {
   const config = trainConfigSchema.parse({});

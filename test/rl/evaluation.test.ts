@@ -1,6 +1,6 @@
 /** Evaluation numbers on episodes small enough to count by hand. */
 import { expect, test } from "vitest";
-import { type EvaluatedEpisode, summariseByType, summariseEpisodes } from "../../src/rl/evaluation.js";
+import { type EvaluatedEpisode, summariseByType, summariseEpisodes } from "../../src/rl/play/evaluation.js";
 
 /** Rows from `observation>action` texts; `!` in front marks an invalid action. */
 function episode(taskType: string, won: boolean, ...steps: string[]): EvaluatedEpisode {

@@ -3,8 +3,8 @@ import { expect, test, vi } from "vitest";
 import { householdWorld } from "../../src/env/household/world.js";
 import { Tokenizer } from "../../src/model/tokenizer.js";
 import { buildWordTokenizer } from "../../src/model/word_tokenizer.js";
-import { type ExpertOptions, expertRows } from "../../src/rl/imitation.js";
-import { PromptBuilder } from "../../src/rl/prompt.js";
+import { type ExpertOptions, expertRows } from "../../src/rl/loop/imitation.js";
+import { PromptBuilder } from "../../src/rl/play/prompt.js";
 
 /** Actions played on a few tasks, and those of them that are to be imitated. */
 async function playExperts(options: Partial<ExpertOptions>) {

@@ -8,7 +8,8 @@ import { parameterShapes, storedShapes } from "../../src/model/parameters.js";
 import { Qwen2Model } from "../../src/model/qwen2.js";
 import { AdamW } from "../../src/optim/adamw.js";
 import type { LossScaleOptions } from "../../src/optim/loss_scale.js";
-import { Learner, type PolicyLossOptions, type PolicyRow } from "../../src/rl/learner.js";
+import type { PolicyRow } from "../../src/rl/rows.js";
+import { Learner, type PolicyLossOptions } from "../../src/rl/update/learner.js";
 import { testRuntime } from "../support/runtime.js";
 
 const launcher = new Launcher(await testRuntime());

@@ -1,9 +1,9 @@
 /** The memory estimate against numbers worked by hand. */
 import { expect, test } from "vitest";
+import { trainConfigSchema } from "../../src/config/schema.js";
 import { presetConfig } from "../../src/model/config.js";
 import { parameterCount } from "../../src/model/parameters.js";
-import { trainConfigSchema } from "../../src/rl/config.js";
-import { estimateMemory } from "../../src/rl/memory_estimate.js";
+import { estimateMemory } from "../../src/rl/loop/memory_estimate.js";
 
 const config = trainConfigSchema.parse({
   grpo: { max_steps: 1, tokens_per_micro_batch: 1000 },

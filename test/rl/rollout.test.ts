@@ -4,9 +4,9 @@ import { householdWorld } from "../../src/env/household/world.js";
 import type { World } from "../../src/env/world.js";
 import { Tokenizer } from "../../src/model/tokenizer.js";
 import { buildWordTokenizer } from "../../src/model/word_tokenizer.js";
-import { summariseEpisodes } from "../../src/rl/evaluation.js";
-import { PromptBuilder } from "../../src/rl/prompt.js";
-import { type Episode, RolloutWorker } from "../../src/rl/rollout.js";
+import { summariseEpisodes } from "../../src/rl/play/evaluation.js";
+import { PromptBuilder } from "../../src/rl/play/prompt.js";
+import { type Episode, RolloutWorker } from "../../src/rl/play/rollout.js";
 import { colourWorld } from "../support/colour_world.js";
 
 /** Episodes of one task, from one start, that play one script of commands each. */

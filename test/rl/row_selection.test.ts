@@ -7,8 +7,9 @@ import { presetConfig } from "../../src/model/config.js";
 import { storedShapes } from "../../src/model/parameters.js";
 import { Qwen2Model } from "../../src/model/qwen2.js";
 import { AdamW } from "../../src/optim/adamw.js";
-import { Learner, type PolicyLossOptions, type PolicyRow } from "../../src/rl/learner.js";
-import { gradientBound, selectRows } from "../../src/rl/row_selection.js";
+import { gradientBound, selectRows } from "../../src/rl/objective/row_selection.js";
+import type { PolicyRow } from "../../src/rl/rows.js";
+import { Learner, type PolicyLossOptions } from "../../src/rl/update/learner.js";
 import { testRuntime } from "../support/runtime.js";
 
 const row = (prompt: number[], answer: number[], advantage: number, logProb = -0.7): PolicyRow => ({

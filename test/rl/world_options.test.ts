@@ -1,8 +1,8 @@
 /** The configured household world is the one that the generator makes. */
 import { expect, test } from "vitest";
+import { trainConfigSchema } from "../../src/config/schema.js";
+import { householdOptions } from "../../src/config/world_options.js";
 import { householdWorld } from "../../src/env/household/world.js";
-import { trainConfigSchema } from "../../src/rl/config.js";
-import { householdOptions } from "../../src/rl/world_options.js";
 
 test("defaults, sizes, task types and single values of the difficulty arrive", () => {
   const world = (household: object) => trainConfigSchema.parse({ world: { household } }).world;

@@ -1,9 +1,9 @@
 /** Matrix products with something fused into them, against float64. */
 import { Tensor } from "../../src/autograd/tensor.js";
 import { Random } from "../../src/core/random.js";
-import type { Launcher } from "../../src/kernels/launch.js";
-import { type Matmul, matmulInto } from "../../src/kernels/matmul_into.js";
-import type { MatmulTile } from "../../src/kernels/matmul_plan.js";
+import type { Launcher } from "../../src/kernels/engine/launch.js";
+import { type Matmul, matmulInto } from "../../src/kernels/matmul/matmul_into.js";
+import type { MatmulTile } from "../../src/kernels/matmul/matmul_shape.js";
 
 export interface FusedProduct {
   readonly M: number;

@@ -1,7 +1,7 @@
 /** The adapter that tests run on. */
 import { silentLogger } from "../../src/core/logger.js";
 import { PRESETS } from "../../src/gpu/presets.js";
-import { type OpenGpu, openGpu } from "../../src/host/drivers.js";
+import { type OpenGpu, openGpu } from "../../src/host/gpu/drivers.js";
 
 /** Opens the adapter that UNCOUPLE_ADAPTER names (default: the best one) under UNCOUPLE_PRESET (default: `checked`).
  *  @returns a fresh adapter for one device; keep `gpu` as long as the device lives

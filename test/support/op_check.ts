@@ -3,14 +3,14 @@ import { f16round } from "@petamoriken/float16";
 import { Tape } from "../../src/autograd/tape.js";
 import { Tensor } from "../../src/autograd/tensor.js";
 import { Random } from "../../src/core/random.js";
-import type { Launcher } from "../../src/kernels/launch.js";
+import type { Launcher } from "../../src/kernels/engine/launch.js";
 import {
   bindScalars,
   isDifferentiable,
   type OpDefinition,
   type Scalars,
   shapeOf,
-} from "../../src/kernels/op.js";
+} from "../../src/kernels/engine/op.js";
 import type { Draw, OpCase } from "../op_cases.js";
 
 export interface Variation {

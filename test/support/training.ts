@@ -1,13 +1,13 @@
 /** Runs trainings with records in memory. */
 import type { z } from "zod";
+import { type TrainConfig, trainConfigSchema } from "../../src/config/schema.js";
 import { silentLogger } from "../../src/core/logger.js";
 import type { Checkpoint, Evaluation, Metrics, RolloutRow } from "../../src/core/run_record.js";
 import { householdWorld } from "../../src/env/household/world.js";
 import type { World } from "../../src/env/world.js";
-import { openPolicy } from "../../src/host/training_setup.js";
+import { openPolicy } from "../../src/host/run/training_setup.js";
 import type { Launcher } from "../../src/kernels/index.js";
-import { type TrainConfig, trainConfigSchema } from "../../src/rl/config.js";
-import { type ResumePoint, runTraining } from "../../src/rl/train.js";
+import { type ResumePoint, runTraining } from "../../src/rl/loop/train.js";
 
 /** A checkpoint with its values read. */
 export interface SavedCheckpoint {

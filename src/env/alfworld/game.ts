@@ -1,15 +1,15 @@
 /** An ALFWorld game: parsed, grounded, immutable, and shared by every play of it. */
 import { DataError } from "../../core/errors.js";
+import { type GroundModel, groundProblem } from "../pddl/grounding.js";
+import { type Domain, type Problem, parseProblem } from "../pddl/pddl.js";
+import type { Grammar } from "../textworld/grammar.js";
+import { Narrator } from "../textworld/narrator.js";
+import { QueryEngine } from "../textworld/query.js";
 import { readGameFile } from "./game_file.js";
-import type { Grammar } from "./grammar.js";
-import { type GroundModel, groundProblem } from "./grounding.js";
 import { type EntityNames, nameEntities } from "./naming.js";
-import { Narrator } from "./narrator.js";
 import { ParseCache, TASK_RULE, withTask } from "./parse_cache.js";
-import { type Domain, type Problem, parseProblem } from "./pddl.js";
 import { AlfworldPlay, CommandBook } from "./play.js";
 import { PlayState, Watchers } from "./play_state.js";
-import { QueryEngine } from "./query.js";
 
 /** The six task types of ALFWorld, in the order of their numbers 1 to 6. */
 export const TASK_TYPES = [

@@ -1,6 +1,6 @@
 /** Reads the JSON shell of a `game.tw-pddl` file. */
 import { DataError } from "../../core/errors.js";
-import { SourceText } from "./s_expression.js";
+import { SourceText } from "../pddl/s_expression.js";
 
 /** The parts of a game file as they stand in it. */
 export interface GameFile {

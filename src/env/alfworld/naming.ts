@@ -1,5 +1,5 @@
 /** Display names of objects (`cabinet_bar__minus_00_...` to `cabinet 6`), numbered as the original numbers them. */
-import type { Problem } from "./pddl.js";
+import type { Problem } from "../pddl/pddl.js";
 
 /** Names of a game's objects, both ways. */
 export class EntityNames {

@@ -1,9 +1,10 @@
 /** Parsed domains and grammars by text: thousands of games share a handful of them, up to the task sentence. */
-import type { Grammar } from "./grammar.js";
-import { parseGrammar } from "./grammar.js";
-import { checkGrammar } from "./narrator.js";
-import { type Domain, parseDomain } from "./pddl.js";
-import { parseTemplate } from "./text_template.js";
+
+import { type Domain, parseDomain } from "../pddl/pddl.js";
+import type { Grammar } from "../textworld/grammar.js";
+import { parseGrammar } from "../textworld/grammar.js";
+import { checkGrammar } from "../textworld/narrator.js";
+import { parseTemplate } from "../textworld/text_template.js";
 
 /** The rule that holds the task sentence. */
 export const TASK_RULE = "task";

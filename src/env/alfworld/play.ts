@@ -1,7 +1,7 @@
 /** One play of a game in texts: commands in, feedback and admissible commands out. */
-import type { GroundModel } from "./grounding.js";
-import type { Narrator } from "./narrator.js";
-import type { Atom } from "./pddl.js";
+import type { GroundModel } from "../pddl/grounding.js";
+import type { Atom } from "../pddl/pddl.js";
+import type { Narrator } from "../textworld/narrator.js";
 import { PlayState, type Watchers } from "./play_state.js";
 
 /** What the original answers to anything but an admissible command. */

@@ -3,10 +3,10 @@
  * apply and whether the goal holds) and the fact view (what texts are written from). They differ where an effect is
  * conditional: the view writes it down regardless.
  */
-import { holds } from "./ground_condition.js";
-import type { Alternative, GroundModel } from "./grounding.js";
-import { Lists } from "./lists.js";
-import type { Atom } from "./pddl.js";
+import { holds } from "../pddl/ground_condition.js";
+import type { Alternative, GroundModel } from "../pddl/grounding.js";
+import { Lists } from "../pddl/lists.js";
+import type { Atom } from "../pddl/pddl.js";
 import { atomCodes, StateKey } from "./state_key.js";
 
 /** Bits of an atom's entry in the state. */

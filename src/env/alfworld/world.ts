@@ -1,9 +1,9 @@
 /** A set of ALFWorld games with splits. Games are read and parsed when first played, and a bounded number is kept. */
 import { ConfigError } from "../../core/errors.js";
 import { Random } from "../../core/random.js";
+import { planFromStart, planFromState } from "../planner/expert.js";
 import type { Environment, Task, World } from "../world.js";
 import { AlfworldEnvironment, type GameSource, readSnapshot } from "./environment.js";
-import { planFromStart, planFromState } from "./expert.js";
 import { AlfworldGame } from "./game.js";
 import { ParseCache } from "./parse_cache.js";
 

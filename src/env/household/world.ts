@@ -1,10 +1,10 @@
 /** Our household games as a world: nothing to download, drawn from a seed. */
 import { ConfigError } from "../../core/errors.js";
-import { planFromStart } from "../alfworld/expert.js";
 import { AlfworldGame, TASK_TYPES } from "../alfworld/game.js";
 import { ParseCache } from "../alfworld/parse_cache.js";
 import { NOTHING_HAPPENS } from "../alfworld/play.js";
 import { AlfworldWorld } from "../alfworld/world.js";
+import { planFromStart } from "../planner/expert.js";
 import { generateHouseholdGame, householdTaskId } from "./generate.js";
 import {
   checkDifficulty,

@@ -1,0 +1,32 @@
+/** Saved benchmarks: one file for each adapter, in which a new measurement takes the place of an older one. */
+import { join } from "node:path";
+import { groupBy } from "../../core/group_by.js";
+import { writeFileAtomic } from "../../host/files/files.js";
+import { jsonText, readOptionalJsonFile } from "../../host/files/json_file.js";
+import { type BenchReport, mergeReports, parseBenchReport, withRows } from "../../report/bench_report.js";
+import type { BenchRow } from "../../report/bench_rows.js";
+
+/**
+ * Puts rows into files, those in place of which they come left out.
+ * @param save a path, or true for the adapters' own files in bench/results
+ * @returns paths of the files
+ * @throws DataError when a file is there that is no benchmark
+ */
+export async function saveReport(report: BenchReport, save: string | true): Promise<string[]> {
+  const groups = groupBy(report.rows, (row) => (save === true ? adapterFile(report, row) : save));
+  for (const [path, rows] of groups) {
+    const json = await readOptionalJsonFile(path);
+    const before = json === undefined ? [] : [parseBenchReport(json, path)];
+    await writeFileAtomic(path, jsonText(mergeReports([withRows(report, rows), ...before])));
+  }
+  return [...groups.keys()];
+}
+
+/** Software adapters by what they are, GPUs by their device's name. */
+function adapterFile({ passports }: BenchReport, { run, adapter }: BenchRow): string {
+  const { kind, adapter: device } = passports[run ?? ""] ?? {};
+  const isSoftware = kind === "lavapipe" || kind === "swiftshader";
+  const words = String(isSoftware ? kind : device || adapter).toLowerCase();
+  const name = words.replaceAll(/[^a-z0-9_.]+/g, "-").replaceAll(/^-+|-+$/g, "") || "adapter";
+  return join("bench", "results", `${name}.json`);
+}

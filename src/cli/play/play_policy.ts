@@ -1,0 +1,103 @@
+/** A policy at play: the model of a folder takes each step as it does in training. */
+import { PassThrough } from "node:stream";
+import { DataError } from "../../core/errors.js";
+import type { Environment, World } from "../../env/world.js";
+import { loadPolicy, policyTokenizer } from "../../host/model/policy_folder.js";
+import { Launcher } from "../../kernels/index.js";
+import { Generator } from "../../model/generate.js";
+import { PromptBuilder } from "../../rl/play/prompt.js";
+import { RolloutWorker } from "../../rl/play/rollout.js";
+import type { CliContext } from "../kit/options.js";
+import { type GpuOptions, type GpuSession, withGpu } from "../kit/session.js";
+import { firstStep, nextStep, type PlayStep, type PolicyOptions, type PolicyPlayer } from "./play_steps.js";
+
+/** @returns a player that opens the GPU for the length of each episode */
+export function policyPlayer(gpu: GpuOptions, context: CliContext): PolicyPlayer {
+  return (world, taskId, options) =>
+    streamed(async (show, signal) => {
+      const watchedWorld = watched(world, options.maxSteps, show);
+      await withGpu(gpu, context, (session) => playEpisode(session, watchedWorld, taskId, options, signal));
+    });
+}
+
+/** Runs `run` and yields what it shows, as it comes. Whoever stops reading early stops the run.
+ *  @throws what `run` throws */
+export async function* streamed(
+  run: (show: (step: PlayStep) => void, signal: AbortSignal) => Promise<void>,
+): AsyncGenerator<PlayStep> {
+  const steps = new PassThrough({ objectMode: true });
+  const stop = new AbortController();
+  const running = run((step) => steps.write(step), stop.signal).then(
+    () => void steps.end(),
+    (error) => {
+      if (!stop.signal.aborted) steps.destroy(error);
+    },
+  );
+  try {
+    // The stream stays whole when reading ends early: the run may still write to it.
+    yield* steps.iterator({ destroyOnReturn: false });
+  } finally {
+    stop.abort();
+    await running;
+  }
+}
+
+/** A world whose environments show every step that somebody makes in them. */
+export function watched(world: World, maxSteps: number, show: (step: PlayStep) => void): World {
+  const create = (): Environment => {
+    const environment = world.create();
+    let count = 0;
+    return {
+      async reset(options) {
+        const result = await environment.reset(options);
+        count = 0;
+        show(firstStep(result));
+        return result;
+      },
+      async step(command) {
+        const result = await environment.step(command);
+        count++;
+        show(nextStep(count, command, result, maxSteps));
+        return result;
+      },
+      snapshot: () => environment.snapshot(),
+      restore: (snapshot) => environment.restore(snapshot),
+      close: () => environment.close(),
+    };
+  };
+  return { id: world.id, splits: world.splits, tasks: (split) => world.tasks(split), create };
+}
+
+async function playEpisode(
+  { runtime }: GpuSession,
+  world: World,
+  taskId: string,
+  options: PolicyOptions,
+  signal: AbortSignal,
+): Promise<void> {
+  const { model: path, maxSteps, maxTokens, temperature, seed, prompt } = options;
+  const { model, folder } = await loadPolicy(new Launcher(runtime), path, { requiresGrad: false });
+  const generator = new Generator(model);
+  try {
+    const tokenizer = policyTokenizer(folder);
+    if (tokenizer.eosTokenId === null) {
+      throw new DataError(
+        `[${path}] tokenizer names no end token: got none, expected eos_token in tokenizer_config.json. Add it.`,
+      );
+    }
+    const prompts = new PromptBuilder(tokenizer, prompt);
+    const worker = new RolloutWorker(world, prompts, generator, tokenizer.eosTokenId);
+    await worker.play([{ taskId, taskType: "unknown", group: 0, episode: 0 }], {
+      maxSteps,
+      sampling: { temperature, maxNewTokens: maxTokens },
+      seed,
+      label: "play",
+      signal,
+    });
+    await worker.close();
+  } finally {
+    generator.release();
+    model.release();
+    model.parameters.release();
+  }
+}

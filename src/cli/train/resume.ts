@@ -1,0 +1,67 @@
+/** Finds the run that `--resume` means, and what of its configuration may still change. */
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { isDeepStrictEqual } from "node:util";
+import { isSection, type Layer, textLayer } from "../../config/layers.js";
+import type { TrainConfig } from "../../config/schema.js";
+import { ConfigError } from "../../core/errors.js";
+import { pathExists } from "../../host/files/files.js";
+import { findLatestRun, RUN_FILES } from "../../host/run/run_info.js";
+
+/**
+ * Folder of the run to go on with.
+ * @param resume folder, or `latest`: the run of the configured name, else the one in `out` that was active last
+ * @returns undefined when `latest` names a run that is not there yet: it is to be started, so that a scheduler can use one
+ *   command line for start and restart
+ * @throws ConfigError when a folder is named that holds no run, or there is no latest one
+ */
+export async function findRun(
+  resume: string,
+  { name, out }: Pick<TrainConfig, "name" | "out">,
+): Promise<string | undefined> {
+  if (resume === "latest" && name !== null) {
+    return (await pathExists(join(out, name, RUN_FILES.info))) ? join(out, name) : undefined;
+  }
+  const found = resume === "latest" ? await findLatestRun(out) : resume;
+  if (found !== undefined && (await pathExists(join(found, RUN_FILES.config)))) return found;
+  throw new ConfigError(
+    `[--resume] no run to go on with: got ${resume === "latest" ? `no run in ${out}` : resume}, expected a run folder. ` +
+      "Name the folder, or leave --resume out to start a new run.",
+  );
+}
+
+/** Settings of a run folder, as the layer above the defaults. */
+export async function runLayer(run: string): Promise<Layer> {
+  const file = join(run, RUN_FILES.config);
+  return textLayer(await readFile(file, "utf8"), file);
+}
+
+/** Sections and fields that may change when a run goes on: they do not reach into the updates that were done. */
+const CHANGEABLE = ["name", "out", "device", "eval", "checkpoint", "log", "grpo.max_steps", "world.path"];
+
+/** Names of the settings that differ, `a.b` deep down to fields. */
+function differences(before: unknown, after: unknown, prefix = ""): string[] {
+  if (!isSection(before) || !isSection(after)) return isDeepStrictEqual(before, after) ? [] : [prefix];
+  return Object.keys(after).flatMap((key) =>
+    differences(before[key], after[key], prefix === "" ? key : `${prefix}.${key}`),
+  );
+}
+
+/**
+ * Checks that a resumed run stays the run that it was.
+ * @returns names of the settings that changed and may
+ * @throws ConfigError naming those that may not
+ */
+export function checkResumable(before: TrainConfig, after: TrainConfig): string[] {
+  const changed = differences(before, after);
+  // with a GRPO stage behind it, a longer imitation stage would move updates that may be done already
+  const free = before.grpo.max_steps === 0 ? [...CHANGEABLE, "imitation.max_steps"] : CHANGEABLE;
+  const refused = changed.filter(
+    (path) => !free.some((name) => path === name || path.startsWith(`${name}.`)),
+  );
+  if (refused.length === 0) return changed;
+  throw new ConfigError(
+    `[--resume] settings of the run differ: got other values of ${refused.join(", ")}, expected those that the run was ` +
+      "started with. Leave them out, or start a new run.",
+  );
+}

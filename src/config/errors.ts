@@ -1,0 +1,109 @@
+/** Turns what the schema finds wrong into messages that name place, setting and cure. */
+import { distance } from "fastest-levenshtein";
+import type { z } from "zod";
+import { isSection, type Layer, type Path, pathText } from "./layers.js";
+import { trainConfigJsonSchema } from "./schema.js";
+
+type JsonSchema = z.core.JSONSchema.BaseSchema;
+type Issue = z.core.$ZodIssue;
+
+/** The schema of a section or field; undefined for a path that there is none of. */
+function schemaAt(path: Path): JsonSchema | undefined {
+  let node: unknown = trainConfigJsonSchema();
+  for (const key of path) {
+    if (!isSection(node) || !isSection(node.properties)) return undefined;
+    node = node.properties[String(key)];
+  }
+  return isSection(node) ? node : undefined;
+}
+
+function fieldsOf(schema: JsonSchema | undefined): string[] {
+  return Object.keys(schema?.properties ?? {});
+}
+
+/** Full names of all fields, at any depth. */
+function allFields(schema: JsonSchema, prefix: string): string[] {
+  return Object.entries(schema.properties ?? {}).flatMap(([name, inner]) => {
+    if (typeof inner === "boolean") return [];
+    const path = prefix ? `${prefix}.${name}` : name;
+    return inner.properties ? [path, ...allFields(inner, path)] : [path];
+  });
+}
+
+/** Edits up to which one name may be a misspelling of another. */
+function isNear(name: string, field: string): boolean {
+  return distance(field, name) <= Math.max(2, Math.floor(field.length / 3));
+}
+
+/** The names most like `name`: a field of the same section, else the most similar ones anywhere. */
+function nearest(section: Path, name: string): string[] {
+  const inSection = fieldsOf(schemaAt(section))
+    .filter((field) => isNear(name, field))
+    .sort((a, b) => distance(a, name) - distance(b, name))
+    .slice(0, 1);
+  if (inSection.length > 0) return inSection.map((field) => pathText([...section, field]));
+  const lastName = (path: string) => path.split(".").at(-1) ?? path;
+  const anywhere = allFields(trainConfigJsonSchema(), "").filter((path) => isNear(name, lastName(path)));
+  const edits = Math.min(...anywhere.map((path) => distance(lastName(path), name)));
+  return anywhere.filter((path) => distance(lastName(path), name) === edits);
+}
+
+function has(settings: unknown, path: Path): boolean {
+  let node: unknown = settings;
+  for (const key of path) {
+    if (typeof node !== "object" || node === null || !Object.hasOwn(node, key)) return false;
+    node = Reflect.get(node, key);
+  }
+  return true;
+}
+
+/** Where the setting came from: the last layer that gives it. Rules may fail over a setting that nobody gave. */
+function whereIs(layers: readonly Layer[], path: Path, part: "key" | "value"): string {
+  return layers.findLast(({ settings }) => has(settings, path))?.where(path, part) ?? "configuration";
+}
+
+function unknownKey(layers: readonly Layer[], section: Path, key: string): string {
+  const path = [...section, key];
+  const guesses = nearest(section, key);
+  const cure =
+    guesses.length > 0
+      ? `Did you mean ${guesses.join(" or ")}?`
+      : "`uncouple init` prints all settings with what they mean.";
+  return (
+    `[${whereIs(layers, path, "key")}] unknown setting ${pathText(path)}: got "${key}", expected ` +
+    `${fieldsOf(schemaAt(section)).join(", ")}. ${cure}`
+  );
+}
+
+/** Values as short JSON. */
+function shown(value: unknown): string {
+  const text = JSON.stringify(value) ?? String(value);
+  return text.length > 60 ? `${text.slice(0, 60)}...` : text;
+}
+
+function allowsNull(schema: JsonSchema | undefined): boolean {
+  if (!schema) return false;
+  const { type, anyOf } = schema;
+  return (
+    (Array.isArray(type) && type.includes("null")) ||
+    (anyOf ?? []).some((option) => typeof option === "object" && option.type === "null")
+  );
+}
+
+function wrongValue(layers: readonly Layer[], issue: Issue): string {
+  const { path, message, input } = issue;
+  const orNull = issue.code !== "custom" && allowsNull(schemaAt(path)) ? ", or null" : "";
+  return (
+    `[${whereIs(layers, path, "value")}] wrong value of ${pathText(path)}: got ${shown(input)}, expected ` +
+    `${message}${orNull}. Change it.`
+  );
+}
+
+/** One line for each thing that is wrong. @param issues with their inputs (`reportInput`) */
+export function describeIssues(issues: readonly Issue[], layers: readonly Layer[]): string[] {
+  return issues.flatMap((issue) =>
+    issue.code === "unrecognized_keys"
+      ? issue.keys.map((key) => unknownKey(layers, issue.path, key))
+      : [wrongValue(layers, issue)],
+  );
+}

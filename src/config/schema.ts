@@ -1,0 +1,117 @@
+/** What `uncouple train` can be told: one schema gives types, defaults, checks, documentation and the file of `init`. */
+import { z } from "zod";
+import { integerFrom, section, text } from "./fields.js";
+import {
+  checkpointSection,
+  deviceSection,
+  evaluationSection,
+  logSection,
+  modelSection,
+  promptSection,
+  worldSection,
+} from "./sections.js";
+import { grpoSection, imitationSection } from "./stages.js";
+
+const allFields = section({
+  seed: integerFrom(0).default(0).describe("seed of the whole run: the same seed gives the same weights"),
+  name: text()
+    .regex(/^[^/\\]+$/, "a name without a folder")
+    .nullable()
+    .default(null)
+    .describe("name of the run folder; null = <world>__<algorithm>__s<seed>__<yyyymmdd-hhmmss>"),
+  out: text().default("runs").describe("folder of the run folders"),
+  device: deviceSection.prefault({}).describe("where kernels run"),
+  world: worldSection.prefault({}).describe("the text world and its tasks"),
+  model: modelSection.prefault({}).describe("the policy"),
+  prompt: promptSection.prefault({}).describe("what the policy reads before each action"),
+  imitation: imitationSection
+    .prefault({})
+    .describe("first stage: imitate the expert of the world (supervised, cross entropy)"),
+  grpo: grpoSection
+    .prefault({})
+    .describe("second stage: reinforcement learning; names and defaults follow TRL's GRPOConfig"),
+  eval: evaluationSection.prefault({}).describe("measuring success on held-out tasks"),
+  checkpoint: checkpointSection.prefault({}).describe("saving the state of the run"),
+  log: logSection.prefault({}).describe("what is written beside metrics"),
+});
+
+/** Everything that decides the result of a run. */
+export type TrainConfig = z.output<typeof allFields>;
+
+/** One rule between fields. */
+interface Rule {
+  readonly path: readonly [string, string];
+  readonly expected: string;
+  readonly holds: (config: TrainConfig) => boolean;
+}
+
+const RULES: readonly Rule[] = [
+  {
+    path: ["grpo", "delta"],
+    expected: "a number above 1 + epsilon_high, or null",
+    holds: ({ grpo }) => grpo.delta === null || grpo.delta > 1 + (grpo.epsilon_high ?? grpo.epsilon),
+  },
+  {
+    path: ["grpo", "adam_beta1"],
+    expected: "a number from 0, below 1",
+    holds: ({ grpo }) => grpo.adam_beta1 < 1,
+  },
+  {
+    path: ["grpo", "adam_beta2"],
+    expected: "a number from 0, below 1",
+    holds: ({ grpo }) => grpo.adam_beta2 < 1,
+  },
+  {
+    path: ["eval", "temperature"],
+    expected: "a number above 0, or eval.modes: [greedy]",
+    holds: ({ eval: evaluation }) => !evaluation.modes.includes("sampled") || evaluation.temperature > 0,
+  },
+  {
+    path: ["imitation", "warmup_steps"],
+    expected: "at most imitation.max_steps",
+    holds: ({ imitation }) => imitation.warmup_steps <= imitation.max_steps,
+  },
+  {
+    path: ["grpo", "warmup_steps"],
+    expected: "at most grpo.max_steps",
+    holds: ({ grpo }) => grpo.max_steps === 0 || grpo.warmup_steps <= grpo.max_steps,
+  },
+];
+
+/**
+ * Schema of a training configuration. `trainConfigSchema.parse({})` gives all defaults; unknown keys are errors. The
+ * `message` of an issue says what was expected.
+ */
+export const trainConfigSchema = allFields.check(({ value, issues }) => {
+  for (const { path, expected, holds } of RULES) {
+    const [group, field] = path;
+    const input: unknown = Reflect.get(Reflect.get(value, group), field);
+    if (!holds(value)) issues.push({ code: "custom", path: [...path], message: expected, input });
+  }
+});
+
+/** A configuration as a JSON Schema (draft 2020-12), for editors, documentation and `uncouple init`. */
+export function trainConfigJsonSchema(): z.core.JSONSchema.BaseSchema {
+  return z.toJSONSchema(trainConfigSchema, { io: "input" });
+}
+
+/** The stages that a configuration asks for, in their order. */
+export function stagesOf(config: TrainConfig): ("imitation" | "grpo")[] {
+  const stages: ("imitation" | "grpo")[] = [];
+  if (config.imitation.episodes > 0) stages.push("imitation");
+  if (config.grpo.max_steps > 0) stages.push("grpo");
+  return stages;
+}
+
+/**
+ * Name of the run folder: the configured one, or `<world>__<algorithm>__s<seed>__<yyyymmdd-hhmmss>`.
+ * @param now local time is used
+ */
+export function runName(config: TrainConfig, now: Date): string {
+  if (config.name !== null) return config.name;
+  const two = (value: number) => String(value).padStart(2, "0");
+  const date = `${now.getFullYear()}${two(now.getMonth() + 1)}${two(now.getDate())}`;
+  const time = `${two(now.getHours())}${two(now.getMinutes())}${two(now.getSeconds())}`;
+  const algorithm = stagesOf(config).at(-1) ?? "none";
+  return `${config.world.id}__${algorithm}__s${config.seed}__${date}-${time}`;
+}

@@ -1,0 +1,174 @@
+/** The sections of a training configuration, apart from those of the two stages. Descriptions are the documentation. */
+import { z } from "zod";
+import { TASK_TYPES } from "../env/alfworld/game.js";
+import { difficulties } from "../env/household/house.js";
+import { MATMUL_PRECISIONS } from "../gpu/device_facts.js";
+import { PRESETS } from "../gpu/presets.js";
+import { PRESET_NAMES } from "../model/config.js";
+import {
+  choice,
+  flag,
+  fraction,
+  integerFrom,
+  integerRange,
+  listOfTexts,
+  numberFrom,
+  positiveFraction,
+  section,
+  text,
+} from "./fields.js";
+
+export const deviceSection = section({
+  adapter: text()
+    .nullable()
+    .default(null)
+    .describe("auto (also null), gpu, lavapipe, swiftshader or a part of an adapter's name"),
+  preset: choice(PRESETS as ["checked", "fast"])
+    .default("checked")
+    .describe("Dawn toggles: with its guards (checked) or without (fast)"),
+  matmul: choice(MATMUL_PRECISIONS as ["f32", "split_f16", "f16"])
+    .default("f32")
+    .describe(
+      "factors of matrix products: f32, or f16 (two of them: split_f16) where matrix hardware is right",
+    ),
+  tune: flag()
+    .default(true)
+    .describe("choose kernels by what was measured on this adapter; on a GPU, measure at its first use"),
+});
+
+const DIFFICULTIES = Object.keys(difficulties) as ["easy", "normal", "hard"];
+
+function taskTypes() {
+  return z
+    .array(choice(TASK_TYPES), "a list of task types")
+    .min(1, "a list of at least one task type")
+    .nullable()
+    .default(null);
+}
+
+const householdSection = section({
+  seed: integerFrom(0).default(0).describe("seed of the generator: other seeds, other games"),
+  difficulty: choice(DIFFICULTIES)
+    .default("normal")
+    .describe("sizes of the houses; the three fields at the end override single values"),
+  train: integerFrom(0).default(256).describe("games of the split train; 0 = no such split"),
+  in_domain: integerFrom(0)
+    .default(64)
+    .describe("games of the split in_domain: other houses, trained task types"),
+  out_of_domain: integerFrom(0)
+    .default(64)
+    .describe("games of the split out_of_domain: other houses, other task types"),
+  task_types: section({ train: taskTypes(), in_domain: taskTypes(), out_of_domain: taskTypes() })
+    .prefault({})
+    .describe(
+      "task types of the games of each split; null = the four of pick, look, clean and heat, out_of_domain the other two",
+    ),
+  receptacles: integerRange()
+    .nullable()
+    .default(null)
+    .describe("fewest and most receptacles of a house, 3 to 14"),
+  items: integerRange()
+    .nullable()
+    .default(null)
+    .describe("fewest and most movable items of a house, 3 to 14"),
+  doors: fraction()
+    .nullable()
+    .default(null)
+    .describe("chance that a game may keep items behind doors or want them there"),
+});
+
+export const worldSection = section({
+  id: choice(["household", "alfworld"]).default("household").describe("which text world"),
+  path: text()
+    .nullable()
+    .default(null)
+    .describe("folder with ALFWorld's data; null = the environment variable ALFWORLD_DATA"),
+  domain: text()
+    .nullable()
+    .default(null)
+    .describe("file of a PDDL domain to play the games by; null = each game's own"),
+  grammar: text()
+    .nullable()
+    .default(null)
+    .describe("file of a TextWorld grammar to print the games by; null = each game's own"),
+  train_split: text().default("train").describe("split whose tasks are trained on"),
+  task_types: listOfTexts()
+    .nullable()
+    .default(null)
+    .describe("task types to train on, for example [pick_and_place_simple]; null = all"),
+  max_tasks: integerFrom(1)
+    .nullable()
+    .default(null)
+    .describe("use only that many tasks of the training split, the first ones; null = all"),
+  max_steps: integerFrom(1).default(30).describe("actions after which an episode is cut off (truncated)"),
+  household: householdSection.prefault({}).describe("generator of the household world"),
+});
+
+/** How a policy is stored while it trains: all of it as f32, or matrices and activations as f16 beside f32 masters. */
+export const PRECISIONS = ["f32", "mixed"] as const;
+
+export const modelSection = section({
+  path: text()
+    .nullable()
+    .default(null)
+    .describe("folder of a Qwen2 checkpoint in Hugging Face's layout; null = fresh weights of `preset`"),
+  preset: choice(PRESET_NAMES as [string, ...string[]])
+    .default("nano")
+    .describe("shape of the policy when `path` is null"),
+  seed: integerFrom(0).default(0).describe("seed of fresh weights"),
+  precision: choice(PRECISIONS)
+    .default("f32")
+    .describe(
+      "storage while training: f32, or mixed = f16 matrices and activations, f32 master weights and sums, dynamic loss scaling",
+    ),
+  tokenizer: choice(["word"])
+    .default("word")
+    .describe("tokenizer of a fresh policy: word = one token for each word of the world"),
+});
+
+export const promptSection = section({
+  format: choice(["plain", "chat"])
+    .default("plain")
+    .describe("plain = text as it is; chat = one user message in the tokenizer's chat template"),
+  history: integerFrom(0).default(2).describe("how many of the last (action, observation) pairs are shown"),
+  admissible: flag().default(false).describe("list the admissible actions"),
+});
+
+export const evaluationSection = section({
+  at_start: flag().default(true).describe("evaluate before the first update, too"),
+  every: integerFrom(0)
+    .default(0)
+    .describe("evaluate after every so many GRPO updates; 0 = only before and after each stage"),
+  episodes: integerFrom(1).default(64).describe("episodes for each split, one for each task in turn"),
+  splits: z
+    .array(text(), "a list of split names")
+    .nullable()
+    .default(null)
+    .describe("splits to evaluate on; null = every split of the world but the training split, [] = none"),
+  task_types: listOfTexts()
+    .nullable()
+    .default(null)
+    .describe("task types to evaluate on; null = all, also where training is limited to some"),
+  modes: z
+    .array(choice(["greedy", "sampled"]), "a list of modes")
+    .min(1)
+    .default(["greedy", "sampled"])
+    .describe("greedy = the likeliest token always; sampled = with the two fields below"),
+  temperature: numberFrom(0).default(0.4).describe("of sampled evaluation"),
+  top_p: positiveFraction().default(1).describe("of sampled evaluation"),
+  seed: integerFrom(0).default(1000).describe("seed of evaluation: the same episodes every time"),
+});
+
+export const checkpointSection = section({
+  save_steps: integerFrom(0)
+    .default(25)
+    .describe("updates between checkpoints; 0 = only at the end of a stage and when stopped"),
+  save_total_limit: integerFrom(1)
+    .nullable()
+    .default(2)
+    .describe("how many checkpoints stay, the newest ones; null = all"),
+});
+
+export const logSection = section({
+  rollouts: flag().default(false).describe("write every step of every rollout to rollouts/step_*.jsonl"),
+});

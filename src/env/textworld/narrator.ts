@@ -1,0 +1,227 @@
+/** Writes texts from a grammar: picks rule alternatives, fills in names and lists from what the fact view shows. */
+import { DataError } from "../../core/errors.js";
+import type { EntityNames } from "../alfworld/naming.js";
+import type { ObjectTable } from "../pddl/atom_table.js";
+import type { Action, Domain } from "../pddl/pddl.js";
+import type { ActionTexts, Grammar, RuleAlternative } from "./grammar.js";
+import type { Bound, FactView, Query, QueryEngine } from "./query.js";
+import type { Content, Expression, Piece, Template } from "./text_template.js";
+
+/** The rule of a game's first text. */
+const INTRO_RULE = "intro";
+
+/** Rules that lists are put together with. */
+const LIST_EMPTY = "list_empty";
+const LIST_SEPARATOR = "list_separator";
+const LIST_LAST_SEPARATOR = "list_last_separator";
+
+/** Writes the texts of one game. */
+export class Narrator {
+  readonly #grammar: Grammar;
+  readonly #queries: QueryEngine;
+  readonly #objects: ObjectTable;
+  readonly #names: readonly string[];
+
+  constructor(grammar: Grammar, queries: QueryEngine, objects: ObjectTable, names: EntityNames) {
+    this.#grammar = grammar;
+    this.#queries = queries;
+    this.#objects = objects;
+    this.#names = objects.ids.map((id) => names.nameOf(id));
+  }
+
+  /** The game's first text. */
+  intro(view: FactView): string {
+    return this.#rule(INTRO_RULE, view, []);
+  }
+
+  /** An action's command. @param args object numbers in the order of its parameters */
+  command(action: Action, args: readonly number[], view: FactView): string {
+    return this.#write(this.#textsOf(action).template, view, bind(action, args));
+  }
+
+  /** What the game says after an action; `view` is the state after it. */
+  feedback(action: Action, args: readonly number[], view: FactView): string {
+    return this.#write(this.#textsOf(action).feedback, view, bind(action, args));
+  }
+
+  /** Whether an action's command text is the same in every state. */
+  hasFixedCommand(action: Action): boolean {
+    return !this.#mentionsFluents(this.#textsOf(action).template);
+  }
+
+  #textsOf(action: Action): ActionTexts {
+    // `checkGrammar` has seen to it that every action has its texts.
+    return this.#grammar.actions.get(action.name) as ActionTexts;
+  }
+
+  #mentionsFluents(template: Template): boolean {
+    return template.some((piece) => {
+      if (piece.kind === "text") return false;
+      if (piece.kind !== "rule" && piece.query !== undefined && this.#queries.isFluent(piece.query))
+        return true;
+      const rule = ruleOf(piece);
+      if (rule === undefined) return false;
+      return this.#alternatives(rule).some(
+        ({ condition, text }) =>
+          (condition !== undefined && this.#queries.isFluent(condition)) || this.#mentionsFluents(text),
+      );
+    });
+  }
+
+  #alternatives(rule: string): readonly RuleAlternative[] {
+    return this.#grammar.rules.get(rule) ?? [];
+  }
+
+  #rule(rule: string, view: FactView, bound: readonly Bound[]): string {
+    for (const { condition, text } of this.#alternatives(rule)) {
+      if (condition === undefined || this.#queries.matches(view, condition, bound)) {
+        return this.#write(text, view, bound);
+      }
+    }
+    return "";
+  }
+
+  #write(template: Template, view: FactView, bound: readonly Bound[]): string {
+    let result = "";
+    for (const piece of template) {
+      if (piece.kind === "text") result += piece.text;
+      else if (piece.kind === "rule") result += this.#rule(piece.rule, view, bound);
+      else if (piece.query === undefined) result += this.#content(piece.content, view, bound);
+      else result += this.#fill(piece.content, piece.query, piece.kind === "list", view, bound);
+    }
+    return result;
+  }
+
+  /** One text for each match joined as a list, or the text of the first match alone. */
+  #fill(content: Content, query: Query, list: boolean, view: FactView, bound: readonly Bound[]): string {
+    const items: string[] = [];
+    this.#queries.match(view, query, bound, (match) => {
+      items.push(this.#content(content, view, match));
+      return list;
+    });
+    if (!list || items.length === 1) return items[0] ?? "";
+    const last = items.pop();
+    if (last === undefined) return this.#rule(LIST_EMPTY, view, bound);
+    const separator = this.#rule(LIST_SEPARATOR, view, bound);
+    return items.join(separator) + this.#rule(LIST_LAST_SEPARATOR, view, bound) + last;
+  }
+
+  #content(content: Content, view: FactView, bound: readonly Bound[]): string {
+    return content.kind === "rule" ? this.#rule(content.rule, view, bound) : this.#value(content, bound);
+  }
+
+  #value(expression: Expression, bound: readonly Bound[]): string {
+    switch (expression.kind) {
+      case "text":
+        return expression.text;
+      case "concatenation":
+        return expression.parts.map((part) => this.#value(part, bound)).join("");
+      case "firstNonEmpty": {
+        const values = expression.parts.map((part) => this.#value(part, bound));
+        return values.find((value) => value !== "") ?? (values.at(-1) as string);
+      }
+      case "variable": {
+        const object = bound.findLast(({ name }) => name === expression.name)?.object as number;
+        if (expression.attribute === "name") return this.#names[object];
+        if (expression.attribute === "id") return this.#objects.ids[object];
+        if (expression.attribute === "type") return this.#objects.types[object];
+        return expression.attribute === "indefinite" ? "a" : "the";
+      }
+    }
+  }
+}
+
+function bind(action: Action, args: readonly number[]): Bound[] {
+  return action.parameters.map(({ name, type }, i) => ({
+    name: name.slice(1),
+    type,
+    object: args[i],
+  }));
+}
+
+function ruleOf(piece: Piece): string | undefined {
+  if (piece.kind === "rule") return piece.rule;
+  return piece.kind !== "text" && piece.content.kind === "rule" ? piece.content.rule : undefined;
+}
+
+/**
+ * Makes sure that no text a game can reach fails while playing.
+ * @throws DataError when an action has no texts, a rule is missing or refers to itself, or a text uses an unbound variable
+ */
+export function checkGrammar(grammar: Grammar, domain: Domain, file: string): void {
+  const checker = new GrammarChecker(grammar, file);
+  checker.rule(INTRO_RULE, [], []);
+  for (const action of domain.actions.values()) {
+    const texts = grammar.actions.get(action.name);
+    if (texts === undefined) {
+      throw new DataError(
+        `[${file}] action \`${action.name}\` of the domain has no texts: expected \`action ${action.name} {...}\`. Pair the \
+domain with its own grammar.`,
+      );
+    }
+    const scope = action.parameters.map(({ name }) => name.slice(1));
+    checker.template(texts.template, scope, []);
+    checker.template(texts.feedback, scope, []);
+  }
+}
+
+class GrammarChecker {
+  readonly #grammar: Grammar;
+  readonly #file: string;
+  readonly #seen = new Set<string>();
+
+  constructor(grammar: Grammar, file: string) {
+    this.#grammar = grammar;
+    this.#file = file;
+  }
+
+  rule(rule: string, scope: readonly string[], path: readonly string[]): void {
+    const alternatives = this.#grammar.rules.get(rule);
+    const within = path.length === 0 ? "" : ` (in ${path.join(" > ")})`;
+    if (alternatives === undefined) {
+      throw new DataError(
+        `[${this.#file}] no rule: got "#${rule}#"${within}, expected a rule of that name. Add it.`,
+      );
+    }
+    if (path.includes(rule)) {
+      throw new DataError(
+        `[${this.#file}] rule "${rule}" refers to itself${within}: expected no circle. Break it.`,
+      );
+    }
+    const key = `${rule}\n${[...new Set(scope)].sort().join(" ")}`;
+    if (this.#seen.has(key)) return;
+    this.#seen.add(key);
+    for (const { text } of alternatives) this.template(text, scope, [...path, rule]);
+  }
+
+  template(template: Template, scope: readonly string[], path: readonly string[]): void {
+    for (const piece of template) {
+      if (piece.kind === "text") continue;
+      if (piece.kind === "rule") {
+        this.rule(piece.rule, scope, path);
+        continue;
+      }
+      const found = (piece.query ?? []).flatMap(({ args }) => args.map(({ name }) => name));
+      const inner = [...scope, ...found];
+      if (piece.content.kind === "rule") this.rule(piece.content.rule, inner, path);
+      else this.#expression(piece.content, inner, path);
+      if (piece.kind === "list") {
+        for (const rule of [LIST_EMPTY, LIST_SEPARATOR, LIST_LAST_SEPARATOR]) this.rule(rule, scope, path);
+      }
+    }
+  }
+
+  #expression(expression: Expression, scope: readonly string[], path: readonly string[]): void {
+    if (expression.kind === "text") return;
+    if (expression.kind !== "variable") {
+      for (const part of expression.parts) this.#expression(part, scope, path);
+      return;
+    }
+    if (scope.includes(expression.name)) return;
+    const within = path.length === 0 ? "" : ` in rule "${path.at(-1)}"`;
+    throw new DataError(
+      `[${this.#file}] unbound variable${within}: got \`${expression.name}\`, expected one of: \
+${scope.join(", ") || "none"}. Correct the grammar.`,
+    );
+  }
+}

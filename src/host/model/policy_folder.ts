@@ -1,0 +1,48 @@
+/** A model folder as a policy ready to run: weights on the GPU, tokenizer beside them. */
+import { FlatParameters, type FlatParametersOptions } from "../../autograd/flat_parameters.js";
+import { DataError } from "../../core/errors.js";
+import type { Launcher } from "../../kernels/index.js";
+import { elementCount, parameterShapes, storedShapes } from "../../model/parameters.js";
+import { Qwen2Model } from "../../model/qwen2.js";
+import { Tokenizer } from "../../model/tokenizer.js";
+import { type ModelFolder, readModelFolder } from "./model_folder.js";
+
+export interface LoadedPolicy {
+  readonly model: Qwen2Model;
+  readonly folder: ModelFolder;
+}
+
+/**
+ * Uploads the weights of a model folder.
+ * @param options `requiresGrad` false: no gradient memory (scoring, playing); `half`: mixed precision
+ * @throws DataError when files are missing or malformed, or hold values that are not finite
+ */
+export async function loadPolicy(
+  launcher: Launcher,
+  path: string,
+  options: FlatParametersOptions,
+): Promise<LoadedPolicy> {
+  const folder = await readModelFolder(path);
+  const shapes = parameterShapes(folder.config);
+  const parameters = new FlatParameters(launcher.runtime, storedShapes(folder.config), options);
+  for (const { name, shape } of shapes) {
+    const values = await folder.tensors.read(name);
+    if (values.length !== elementCount(shape) || !values.every(Number.isFinite)) {
+      throw new DataError(
+        `[${path}] tensor ${name} holds values that are not finite, expected numbers. Use another checkpoint.`,
+      );
+    }
+    parameters.load(name, values);
+  }
+  return { model: new Qwen2Model(launcher, folder.config, parameters), folder };
+}
+
+/** The tokenizer of a policy. @throws DataError when the folder has none */
+export function policyTokenizer(folder: ModelFolder): Tokenizer {
+  if (!folder.tokenizer) {
+    throw new DataError(
+      `[${folder.path}] no tokenizer.json: expected it beside the weights. Copy it from the model.`,
+    );
+  }
+  return new Tokenizer(folder.tokenizer, folder.path);
+}

@@ -1,0 +1,51 @@
+/** What version control knows about a folder. */
+import { execFile } from "node:child_process";
+import { promisify } from "node:util";
+import type { Environment } from "../../core/environment.js";
+import type { GitState } from "../../core/run_record.js";
+import { hasCode } from "../files/error_codes.js";
+
+const run = promisify(execFile);
+
+/** Bytes of changes above which they are not recorded. */
+const MAX_DIFF_BYTES = 64 << 20;
+
+/** State of a checkout. */
+export interface GitSnapshot extends GitState {
+  /** Difference of the tracked files from the commit; empty when there is none. */
+  readonly diff: string;
+}
+
+/**
+ * Reads commit and changes of the checkout that a folder lies in; nothing is written, no lock is taken.
+ * @returns null when the folder is in no checkout, has no commit yet, or git is not installed
+ */
+export async function readGitState(folder: string, env: Environment): Promise<GitSnapshot | null> {
+  const options = {
+    cwd: folder,
+    env: { ...env, GIT_OPTIONAL_LOCKS: "0" },
+    maxBuffer: MAX_DIFF_BYTES,
+    encoding: "utf8" as const,
+  };
+  try {
+    const { stdout: commit } = await run("git", ["rev-parse", "--verify", "HEAD"], options);
+    // from the top of the checkout, without external tools and colours that the user may have configured
+    const diffArguments = ["diff", "HEAD", "--no-ext-diff", "--no-color", "--no-textconv", "--binary"];
+    const diff = await run("git", diffArguments, options).then(({ stdout }) => stdout, noteIfTooLong);
+    return { commit: commit.trim(), dirty: diff.length > 0, diff };
+  } catch (error) {
+    if (isAbsence(error)) return null;
+    throw error;
+  }
+}
+
+/** Stands in for a difference that is too long to keep. @throws every other error */
+function noteIfTooLong(error: unknown): string {
+  if (!hasCode(error, "ERR_CHILD_PROCESS_STDIO_MAXBUFFER")) throw error;
+  return `The difference is longer than ${MAX_DIFF_BYTES} bytes and was not recorded.\n`;
+}
+
+/** git is not there (ENOENT), or says that there is no checkout or commit (exit code 128). */
+function isAbsence(error: unknown): boolean {
+  return hasCode(error, "ENOENT", 128);
+}

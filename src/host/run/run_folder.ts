@@ -1,0 +1,285 @@
+/** The folder of one run: made once, written while training goes on, gone on with after a stop or a kill. */
+import { mkdir, readdir, rm } from "node:fs/promises";
+import { dirname, join, resolve } from "node:path";
+import { ConfigError } from "../../core/errors.js";
+import type { Logger } from "../../core/logger.js";
+import {
+  type Checkpoint,
+  type Evaluation,
+  type Metrics,
+  RECORD_VERSION,
+  type RolloutRow,
+  type RunInfo,
+  type RunSession,
+  type RunSink,
+  type RunStatus,
+} from "../../core/run_record.js";
+import { hasCode } from "../files/error_codes.js";
+import { pathExists, writeFileAtomic } from "../files/files.js";
+import { jsonText } from "../files/json_file.js";
+import { AppendFile, dropRowsAfter, jsonLine } from "../files/json_lines.js";
+import { type ModelFolderContent, writeModelFolder } from "../model/model_folder.js";
+import {
+  dropCheckpointsAfter,
+  type LoadedCheckpoint,
+  readNewestCheckpoint,
+  stepName,
+  stepOfName,
+  writeCheckpoint,
+} from "./checkpoints.js";
+import type { GitSnapshot } from "./git.js";
+import { RUN_FILES, readRunInfo } from "./run_info.js";
+import { RunLock } from "./run_lock.js";
+
+/** What a process tells about itself. */
+export type SessionFacts = Omit<RunSession, "started" | "fromStep" | "git"> & {
+  readonly git: GitSnapshot | null;
+};
+
+/** What both ways to open a run folder need. */
+export interface RunFolderOptions {
+  /** YAML of the resolved configuration. */
+  readonly config: string;
+  /** YAML as the user gave it: files and overrides. */
+  readonly input: string;
+  readonly session: SessionFacts;
+  /** How many checkpoints stay; null = all. */
+  readonly keepCheckpoints: number | null;
+  readonly clock: () => Date;
+  readonly logger: Logger;
+}
+
+export interface NewRunOptions extends RunFolderOptions {
+  /** Folder of the run folders. */
+  readonly out: string;
+  readonly name: string;
+  readonly seed: number;
+  /** What to do when the name is taken: choose `<name>-2` and so on, or refuse. */
+  readonly taken: "suffix" | "refuse";
+}
+
+/** A run that goes on. */
+export interface ResumedRun {
+  readonly folder: RunFolder;
+  /** Undefined when the run never came to its first checkpoint: it starts again. */
+  readonly checkpoint: LoadedCheckpoint | undefined;
+}
+
+/** An open run folder, which no other process can open meanwhile. Close it with `finish`. */
+export class RunFolder implements RunSink {
+  #info: RunInfo;
+
+  private constructor(
+    /** Absolute. */
+    readonly path: string,
+    info: RunInfo,
+    private readonly files: {
+      readonly metrics: AppendFile;
+      readonly evaluations: AppendFile;
+      readonly log: AppendFile;
+    },
+    private readonly options: RunFolderOptions,
+    private readonly lock: RunLock,
+  ) {
+    this.#info = info;
+  }
+
+  /**
+   * Makes the folder of a new run.
+   * @throws ConfigError when the name is taken and `taken` is `refuse`
+   */
+  static async create(options: NewRunOptions): Promise<RunFolder> {
+    const path = await claimFolder(options);
+    const lock = await RunLock.take(path);
+    return releasedOnError(lock, async () => {
+      const now = options.clock().toISOString();
+      await writeFileAtomic(join(path, RUN_FILES.config), options.config);
+      await writeFileAtomic(join(path, RUN_FILES.input), options.input);
+      return RunFolder.#open(path, options, lock, {
+        recordVersion: RECORD_VERSION,
+        name: path.slice(dirname(path).length + 1),
+        seed: options.seed,
+        status: "running",
+        started: now,
+        updated: now,
+        step: 0,
+        sessions: [],
+      });
+    });
+  }
+
+  /**
+   * Goes on with a run: loads its newest complete checkpoint and drops every record of later updates, so that its files
+   * become what they had been without the interruption.
+   * @throws DataError when the folder holds no run
+   * @throws ConfigError when another process trains in it
+   */
+  static async resume(path: string, options: RunFolderOptions): Promise<ResumedRun> {
+    const folder = resolve(path);
+    await readRunInfo(folder);
+    const lock = await RunLock.take(folder);
+    return releasedOnError(lock, () => RunFolder.#goOn(folder, options, lock));
+  }
+
+  static async #goOn(folder: string, options: RunFolderOptions, lock: RunLock): Promise<ResumedRun> {
+    const info = await readRunInfo(folder);
+    const checkpoints = join(folder, RUN_FILES.checkpoints);
+    const checkpoint = await readNewestCheckpoint(checkpoints, options.logger);
+    // without a checkpoint everything is made again, what was recorded before the first update too
+    const step = checkpoint?.step ?? -1;
+    await dropRowsAfter(join(folder, RUN_FILES.metrics), step);
+    await dropRowsAfter(join(folder, RUN_FILES.evaluations), step);
+    await dropRolloutsAfter(join(folder, RUN_FILES.rollouts), step);
+    await dropCheckpointsAfter(checkpoints, step);
+    await writeFileAtomic(join(folder, RUN_FILES.config), options.config);
+    const { reason: _old, ...kept } = info;
+    const opened = await RunFolder.#open(folder, options, lock, {
+      ...kept,
+      status: "running",
+      step: Math.max(0, step),
+    });
+    return { folder: opened, checkpoint };
+  }
+
+  static async #open(
+    path: string,
+    options: RunFolderOptions,
+    lock: RunLock,
+    info: RunInfo,
+  ): Promise<RunFolder> {
+    const { git, ...facts } = options.session;
+    const session: RunSession = {
+      ...facts,
+      started: options.clock().toISOString(),
+      fromStep: info.step,
+      git: git && { commit: git.commit, dirty: git.dirty },
+    };
+    const number = info.sessions.length + 1;
+    const diffFile = number === 1 ? RUN_FILES.diff : `code.${number}.diff`;
+    if (git?.dirty) await writeFileAtomic(join(path, diffFile), git.diff);
+    const files = {
+      metrics: await AppendFile.open(join(path, RUN_FILES.metrics)),
+      evaluations: await AppendFile.open(join(path, RUN_FILES.evaluations)),
+      log: await AppendFile.open(join(path, RUN_FILES.log)),
+    };
+    const sessions = [...info.sessions, session];
+    const folder = new RunFolder(path, { ...info, sessions }, files, options, lock);
+    await folder.#writeInfo({});
+    return folder;
+  }
+
+  /** As in `run.json`. */
+  get info(): RunInfo {
+    return this.#info;
+  }
+
+  async metrics(row: Metrics): Promise<void> {
+    await this.files.metrics.append(jsonLine(this.#stamped(row)));
+  }
+
+  async evaluation(row: Evaluation): Promise<void> {
+    await this.files.evaluations.append(jsonLine(this.#stamped(row)));
+  }
+
+  async rollouts(step: number, rows: Iterable<RolloutRow>): Promise<void> {
+    await writeFileAtomic(join(this.path, RUN_FILES.rollouts, `${stepName(step)}.jsonl`), encodeRows(rows));
+  }
+
+  /** Saves a checkpoint. All records written before it are on the disk before it exists. */
+  async checkpoint(checkpoint: Checkpoint): Promise<void> {
+    await this.files.metrics.flush();
+    await this.files.evaluations.flush();
+    const folder = join(this.path, RUN_FILES.checkpoints);
+    await writeCheckpoint(folder, checkpoint, this.options.keepCheckpoints);
+    await this.#writeInfo({ step: checkpoint.step });
+  }
+
+  /** Adds a line to `run.log`. */
+  log(message: string): void {
+    // a failed write is thrown by `finish`, and must not go unheard when nobody waits for this one
+    this.files.log.append(`${this.options.clock().toISOString()} ${message}\n`).catch(() => {});
+  }
+
+  /** A logger that writes to `run.log` beside another one. */
+  logger(beside: Logger): Logger {
+    const tee = (level: "info" | "warn") => (message: string) => {
+      this.log(level === "warn" ? `warning: ${message}` : message);
+      beside[level](message);
+    };
+    return { info: tee("info"), warn: tee("warn") };
+  }
+
+  /** Writes the trained policy to `export/` in Hugging Face's layout, in place of an older export. */
+  async exportModel(content: ModelFolderContent): Promise<string> {
+    const path = join(this.path, RUN_FILES.export);
+    await writeModelFolder(path, content, { replace: true });
+    return path;
+  }
+
+  /**
+   * Records how the run ended, closes its files and lets other processes in.
+   * @param step updates done; default: those of the last checkpoint
+   * @param reason why it stopped or failed
+   */
+  async finish(status: RunStatus, step = this.#info.step, reason?: string): Promise<void> {
+    try {
+      for (const file of Object.values(this.files)) await file.close();
+    } finally {
+      await this.#writeInfo({ status, step, ...(reason !== undefined && { reason }) }).finally(() =>
+        this.lock.release(),
+      );
+    }
+  }
+
+  #stamped<T extends object>(row: T): T & { time: number } {
+    return { ...row, time: this.options.clock().getTime() / 1000 };
+  }
+
+  async #writeInfo(changes: Partial<RunInfo>): Promise<void> {
+    this.#info = { ...this.#info, ...changes, updated: this.options.clock().toISOString() };
+    await writeFileAtomic(join(this.path, RUN_FILES.info), jsonText(this.#info));
+  }
+}
+
+/** Makes a folder that nobody else has. */
+async function claimFolder({ out, name, taken }: NewRunOptions): Promise<string> {
+  await mkdir(out, { recursive: true });
+  for (let attempt = 1; ; attempt++) {
+    const path = resolve(out, attempt === 1 ? name : `${name}-${attempt}`);
+    try {
+      await mkdir(path);
+      return path;
+    } catch (error) {
+      if (!hasCode(error, "EEXIST")) throw error;
+      if (taken === "suffix") continue;
+      throw new ConfigError(
+        `[${path}] run folder cannot be made: got a folder that is there already, expected a new name. Choose another ` +
+          "--name, or go on with that run with --resume.",
+        { cause: error },
+      );
+    }
+  }
+}
+
+/** What `action` gives; when it fails, the lock is given back. */
+async function releasedOnError<T>(lock: RunLock, action: () => Promise<T>): Promise<T> {
+  try {
+    return await action();
+  } catch (error) {
+    await lock.release();
+    throw error;
+  }
+}
+
+async function dropRolloutsAfter(folder: string, step: number): Promise<void> {
+  if (!(await pathExists(folder))) return;
+  for (const file of await readdir(folder)) {
+    const of = stepOfName(file.replace(/\.jsonl$/, ""));
+    if (file.endsWith(".partial") || (of !== undefined && of > step)) await rm(join(folder, file));
+  }
+}
+
+function* encodeRows(rows: Iterable<RolloutRow>): Generator<Uint8Array> {
+  const encoder = new TextEncoder();
+  for (const row of rows) yield encoder.encode(jsonLine(row));
+}

@@ -1,0 +1,74 @@
+/** From a training configuration to the world, tokenizer and policy that it names. */
+import { FlatParameters } from "../../autograd/flat_parameters.js";
+import type { TrainConfig } from "../../config/schema.js";
+import { householdOptions } from "../../config/world_options.js";
+import { ConfigError } from "../../core/errors.js";
+import { Random } from "../../core/random.js";
+import { householdWorld } from "../../env/household/world.js";
+import type { World } from "../../env/world.js";
+import type { Launcher } from "../../kernels/index.js";
+import { type PresetName, presetConfig } from "../../model/config.js";
+import { storedShapes } from "../../model/parameters.js";
+import { Qwen2Model } from "../../model/qwen2.js";
+import { Tokenizer } from "../../model/tokenizer.js";
+import { buildWordTokenizer } from "../../model/word_tokenizer.js";
+import { loadPolicy, policyTokenizer } from "../model/policy_folder.js";
+import { openAlfworldFolder } from "../worlds/alfworld_folder.js";
+
+/** Numbers that a word tokenizer always knows, so that unseen games with more receptacles can be read. */
+const NUMBERS_UP_TO = 30;
+
+/** Opens the world of a configuration. @throws ConfigError when data is missing */
+export async function openTrainingWorld({ world }: TrainConfig): Promise<World> {
+  if (world.id === "household") {
+    return householdWorld(householdOptions(world));
+  }
+  if (world.path === null) {
+    throw new ConfigError(
+      "[train] world.path is missing: expected the folder of ALFWorld's data. Set it, or the environment variable ALFWORLD_DATA.",
+    );
+  }
+  return openAlfworldFolder(world.path, {
+    domainFile: world.domain ?? undefined,
+    grammarFile: world.grammar ?? undefined,
+  });
+}
+
+/**
+ * The policy, stored as `model.precision` says, and its tokenizer: of its model folder, or one token a word of the world for
+ * fresh weights.
+ * @throws AdapterError for mixed precision on an adapter without f16
+ */
+export async function openPolicy(
+  config: TrainConfig,
+  world: World,
+  launcher: Launcher,
+): Promise<{ readonly model: Qwen2Model; readonly tokenizer: Tokenizer }> {
+  const half = config.model.precision === "mixed";
+  if (config.model.path !== null) {
+    const { model, folder } = await loadPolicy(launcher, config.model.path, { half });
+    return { model, tokenizer: policyTokenizer(folder) };
+  }
+  const tokenizer = await wordTokenizer(world);
+  const modelConfig = {
+    ...presetConfig(config.model.preset as PresetName, tokenizer.vocabularySize),
+    eos_token_id: tokenizer.eosTokenId,
+    pad_token_id: tokenizer.padTokenId,
+  };
+  const parameters = new FlatParameters(launcher.runtime, storedShapes(modelConfig), { half });
+  const model = new Qwen2Model(launcher, modelConfig, parameters);
+  model.initialise(Random.of(config.model.seed, "weights", config.seed));
+  return { model, tokenizer };
+}
+
+async function wordTokenizer(world: World): Promise<Tokenizer> {
+  if (!world.sampleTexts) {
+    throw new ConfigError(
+      `[train] world ${world.id} shows no sample texts to build a tokenizer from. Set model.path.`,
+    );
+  }
+  const texts = [...(await world.sampleTexts()), "> ; :"];
+  return new Tokenizer(
+    buildWordTokenizer(texts, { numbersUpTo: NUMBERS_UP_TO, roles: ["user", "assistant"] }),
+  );
+}

@@ -1,0 +1,171 @@
+/** ALFWorld games on disk, in folders laid out like `$ALFWORLD_DATA`, as `alfworld-download` makes them. */
+import { readFileSync } from "node:fs";
+import { readdir, readFile, stat } from "node:fs/promises";
+import { basename, dirname, join, sep } from "node:path";
+import { ConfigError, DataError } from "../../core/errors.js";
+import { TASK_TYPES, taskTypeOfPath } from "../../env/alfworld/game.js";
+import { readGameFile } from "../../env/alfworld/game_file.js";
+import { AlfworldWorld, type GameEntry } from "../../env/alfworld/world.js";
+import { hasCode } from "../files/error_codes.js";
+
+export interface AlfworldFolderOptions {
+  /** Subfolders to read, in this order; default: those of train, valid_seen and valid_unseen that are there. */
+  readonly splits?: readonly string[];
+  /** Task types to keep; default: all six. */
+  readonly taskTypes?: readonly string[];
+  /** PDDL domain file for all games in place of their own, to play old files by newer rules. */
+  readonly domainFile?: string;
+  /** TWL2 grammar file for all games in place of their own. */
+  readonly grammarFile?: string;
+  /** Steps after which an unwon episode is truncated; default: never. */
+  readonly maxSteps?: number;
+}
+
+const SPLITS = ["train", "valid_seen", "valid_unseen"] as const;
+const DATA_FOLDER = "json_2.1.1";
+const GAME_FILE = "game.tw-pddl";
+const TRAJECTORY_FILE = "traj_data.json";
+const DOWNLOAD = "Run `alfworld-download`, or give the folder that $ALFWORLD_DATA names";
+
+/** Files read at the same time while looking through a split. */
+const PARALLEL_READS = 32;
+
+/**
+ * Opens the games that the official loader plays: those marked solvable, without movable receptacles or slices. Task ids
+ * are `<split>/<task folder>/<trial folder>/game.tw-pddl`, sorted within a split.
+ * @param path the folder that contains `json_2.1.1`, or that folder itself
+ * @throws ConfigError when the folder or a split is missing or has no such game
+ * @throws DataError when a game file is no game
+ */
+export async function openAlfworldFolder(
+  path: string,
+  options: AlfworldFolderOptions = {},
+): Promise<AlfworldWorld> {
+  const types = options.taskTypes ?? TASK_TYPES;
+  const unknown = types.find((type) => !(TASK_TYPES as readonly string[]).includes(type));
+  if (unknown !== undefined) {
+    throw new ConfigError(
+      `[alfworld] unknown task type: got \`${unknown}\`, expected one of ${TASK_TYPES.join(", ")}. Correct it.`,
+    );
+  }
+  const root = await dataFolder(path);
+  const splits = await splitsOf(root, options.splits);
+  const entries: GameEntry[] = [];
+  for (const split of splits) {
+    const found = await gamesOf(root, split, types);
+    if (found.length === 0) {
+      throw new ConfigError(
+        `[alfworld] no playable game: got 0 in ${join(root, split)}, expected at least 1 marked solvable of type \
+${types.join(", ")}. ${DOWNLOAD}, or choose other task types.`,
+      );
+    }
+    entries.push(...found);
+  }
+  const { domainFile, grammarFile, maxSteps } = options;
+  return new AlfworldWorld(entries, {
+    maxSteps,
+    domain: domainFile === undefined ? undefined : readText(domainFile),
+    domainFile,
+    grammar: grammarFile === undefined ? undefined : readText(grammarFile),
+    grammarFile,
+  });
+}
+
+/** `json_2.1.1` in or at the path. */
+async function dataFolder(path: string): Promise<string> {
+  if (!(await isFolder(path))) {
+    throw new ConfigError(
+      `[alfworld] no such folder: got \`${path}\`, expected the ALFWorld data. ${DOWNLOAD}.`,
+    );
+  }
+  const inside = join(path, DATA_FOLDER);
+  return (await isFolder(inside)) ? inside : path;
+}
+
+async function splitsOf(root: string, wanted: readonly string[] | undefined): Promise<readonly string[]> {
+  const present: string[] = [];
+  for (const split of wanted ?? SPLITS) if (await isFolder(join(root, split))) present.push(split);
+  const missing = wanted?.find((split) => !present.includes(split));
+  if (missing !== undefined || present.length === 0) {
+    throw new ConfigError(
+      `[alfworld] no such split: got ${missing === undefined ? "none" : `\`${missing}\``} in \`${root}\`, expected \
+${(wanted ?? SPLITS).join(", ")}. ${DOWNLOAD}.`,
+    );
+  }
+  return present;
+}
+
+/** The games of a split that pass the official loader's filter, sorted by id. */
+async function gamesOf(root: string, split: string, types: readonly string[]): Promise<GameEntry[]> {
+  const files = (await readdir(join(root, split), { recursive: true }))
+    .filter((file) => basename(file) === GAME_FILE && !file.includes("movable") && !file.includes("Sliced"))
+    .map((file) => ({ file: join(root, split, file), taskId: `${split}/${file.split(sep).join("/")}` }))
+    .sort((a, b) => (a.taskId < b.taskId ? -1 : 1));
+  const entries: (GameEntry | undefined)[] = [];
+  for (let start = 0; start < files.length; start += PARALLEL_READS) {
+    const batch = files.slice(start, start + PARALLEL_READS);
+    entries.push(
+      ...(await Promise.all(batch.map(({ file, taskId }) => entryOf(file, taskId, split, types)))),
+    );
+  }
+  return entries.filter((entry) => entry !== undefined);
+}
+
+async function entryOf(
+  file: string,
+  taskId: string,
+  split: string,
+  types: readonly string[],
+): Promise<GameEntry | undefined> {
+  const type = (await recordedTaskType(file)) ?? taskTypeOfPath(taskId);
+  if (!types.includes(type) || !(await isSolvable(file))) return undefined;
+  return { taskId, split, type, file, load: () => readText(file) };
+}
+
+/** `task_type` of the trajectory beside a game. The whole file is large and nothing else of it is needed. */
+async function recordedTaskType(gameFile: string): Promise<string | undefined> {
+  try {
+    const text = await readFile(join(dirname(gameFile), TRAJECTORY_FILE), "utf8");
+    return /(?<!\\)"task_type"\s*:\s*"(\w+)"/.exec(text)?.[1];
+  } catch (error) {
+    if (hasCode(error, "ENOENT")) return undefined;
+    throw unreadable(join(dirname(gameFile), TRAJECTORY_FILE), error);
+  }
+}
+
+/** Whether the file says so. Inside JSON texts quotes have a backslash, so the bare key is the game's own. */
+async function isSolvable(gameFile: string): Promise<boolean> {
+  let text: string;
+  try {
+    text = await readFile(gameFile, "utf8");
+  } catch (error) {
+    throw unreadable(gameFile, error);
+  }
+  const mark = /(?<!\\)"solvable"\s*:\s*(true|false|null)\s*[,}]/.exec(text)?.[1];
+  // Without the key a file is either whole and unchecked, or broken, which is said.
+  return mark === undefined ? readGameFile(text, gameFile).solvable === true : mark === "true";
+}
+
+function readText(file: string): string {
+  try {
+    return readFileSync(file, "utf8");
+  } catch (error) {
+    throw unreadable(file, error);
+  }
+}
+
+function unreadable(file: string, cause: unknown): DataError {
+  const code = (cause as NodeJS.ErrnoException).code ?? String(cause);
+  return new DataError(`[${file}] cannot be read: got ${code}, expected a readable file. Check the path.`, {
+    cause,
+  });
+}
+
+async function isFolder(path: string): Promise<boolean> {
+  try {
+    return (await stat(path)).isDirectory();
+  } catch (error) {
+    if (hasCode(error, "ENOENT", "ENOTDIR")) return false;
+    throw error;
+  }
+}

@@ -1,0 +1,48 @@
+import * as shader from "../../../shaders/layers/add.js";
+import { type ArrayView, defineOp, type KernelUnit, type PlanContext, real } from "../engine/op.js";
+
+/** Elements one workgroup adds. */
+const ELEMENTS = 256;
+
+/** Residual addition y = a + b. Both gradients are the upstream gradient itself, shared without a copy. */
+export const add = defineOp({
+  name: "add",
+  inputs: { a: real("N C"), b: real("N C") },
+  outputs: { y: real("N C") },
+  derived: ["E"],
+  derive: ({ N, C }) => ({ E: N * C }),
+  forward: [
+    {
+      entry: "forward",
+      shader: shader.forward,
+      reads: ["a", "b"],
+      writes: ["y"],
+      workgroups: ({ E }) => Math.ceil(E / ELEMENTS),
+    },
+  ],
+  backward: [],
+  passes: { a: "y", b: "y" },
+  reference: ({ a, b }) => ({ y: a.map((value, index) => value + b[index]) }),
+  cost: ({ E }) => ({ forward: { flops: E, bytes: 12 * E }, backward: { flops: 0, bytes: 0 } }),
+});
+
+const accumulateUnit: KernelUnit = {
+  op: "add_into",
+  scalars: { E: "u32" },
+  kernel: {
+    entry: "accumulate",
+    shader: shader.accumulate,
+    reads: ["source"],
+    writes: ["sum"],
+    workgroups: ({ E }) => Math.ceil(E / ELEMENTS),
+  },
+};
+
+/** sum += source, elementwise over tensors of the same size. */
+export function addInto(launcher: Pick<PlanContext, "run">, sum: ArrayView, source: ArrayView): void {
+  launcher.run(
+    accumulateUnit,
+    { sum, source },
+    { E: sum.shape.reduce((product, size) => product * size, 1) },
+  );
+}

@@ -1,0 +1,114 @@
+import * as shader from "../../../shaders/layers/embedding.js";
+import { ArgumentError } from "../../core/errors.js";
+import {
+  defineOp,
+  type Kernel,
+  type KernelUnit,
+  optional,
+  real,
+  type ShaderInput,
+  u32,
+} from "../engine/op.js";
+
+/** Floats of one element. */
+const vectorWidth = (C: number): 1 | 4 => (C % 4 === 0 ? 4 : 1);
+const columns = (C: number): number => C / vectorWidth(C);
+const element = ({ constants }: ShaderInput): string =>
+  vectorWidth(constants.C as number) === 4 ? "vec4<f32>" : "f32";
+
+const forward: Kernel = {
+  entry: "forward",
+  shader: ({ constants }) => shader.forward(columns(constants.C as number)),
+  constants: ["C"],
+  reads: ["token", "weight"],
+  writes: ["y"],
+  elements: (input) => ({ weight: element(input), y: element(input) }),
+  workgroups: ({ N, C }) => Math.ceil((N * columns(C)) / shader.WORKGROUP),
+};
+
+const backwardUnit: KernelUnit = {
+  op: "embedding",
+  scalars: { C: "u32", U: "u32" },
+  kernel: {
+    entry: "backward",
+    shader: (input) => shader.backward(element(input), columns(input.constants.C as number)),
+    constants: ["C"],
+    reads: ["d_y", "order", "id", "segment_start"],
+    writes: ["d_weight"],
+    elements: (input) => ({ d_y: element(input), d_weight: element(input) }),
+    workgroups: ({ U, C }) => Math.ceil((U * columns(C)) / shader.WORKGROUP),
+  },
+};
+
+/**
+ * Row lookup y[n] = weight[token[n]]. The gradient of a row is summed over its tokens in ascending order, without
+ * atomics, along the segments that `embeddingSegments` makes on the host: `order`, `id` and `segment_start` are needed
+ * for backward only. When the gradient accumulates, rows of absent tokens are not touched.
+ * The caller keeps `token` below V.
+ */
+export const embedding = defineOp({
+  name: "embedding",
+  inputs: {
+    token: u32("N"),
+    weight: real("V C"),
+    order: optional(u32("N")),
+    id: optional(u32("U")),
+    segment_start: optional(u32("U1")),
+  },
+  outputs: { y: real("N C") },
+  derive: ({ U, U1 }) => {
+    if (U !== undefined && U1 !== U + 1) {
+      throw new ArgumentError(
+        `[embedding] segment_start does not fit: got ${U1} values for ${U} ids, expected one more than ids. Take both from embeddingSegments.`,
+      );
+    }
+    return {};
+  },
+  forward: [forward],
+  backward: ({ run, views, accumulate, clear, scalars: { C, U } }) => {
+    const { d_weight, d_y, order, id, segment_start } = views;
+    if (!d_weight) return;
+    if (!order || !id || !segment_start) {
+      throw new ArgumentError(
+        "[embedding] the gradient of weight needs order, id and segment_start. Pass what embeddingSegments(tokens) returns.",
+      );
+    }
+    if (!accumulate.has("d_weight")) clear(d_weight);
+    run(backwardUnit, { d_y, order, id, segment_start, d_weight }, { C, U }, new Set(["d_weight"]));
+  },
+  reference: ({ token, weight }, { N, C }) => {
+    const y = new Float64Array(N * C);
+    for (let n = 0; n < N; n++) y.set(weight.subarray(token[n] * C, (token[n] + 1) * C), n * C);
+    return { y };
+  },
+  cost: ({ N, C }) => ({
+    forward: { flops: 0, bytes: 4 * (2 * N * C + N) },
+    backward: { flops: N * C, bytes: 4 * (2 * N * C + 2 * N) },
+  }),
+});
+
+/** Token positions grouped by token id, for the gradient of `embedding`. */
+export interface EmbeddingSegments {
+  /** Positions 0..N-1, stably sorted by token id. */
+  readonly order: Uint32Array;
+  /** The distinct ids, ascending: input `id`. */
+  readonly ids: Uint32Array;
+  /** `order[starts[u]] .. order[starts[u + 1] - 1]` are the positions of `ids[u]`: input `segment_start`. */
+  readonly starts: Uint32Array;
+}
+
+/** Groups the positions of `tokens` by token id. */
+export function embeddingSegments(tokens: ArrayLike<number>): EmbeddingSegments {
+  // one number for token and position: sorting numbers is several times faster than sorting by a comparison of one's own
+  const keys = Float64Array.from(tokens, (token, position) => token * tokens.length + position).sort();
+  const order = Uint32Array.from(keys, (key) => key % tokens.length);
+  const ids: number[] = [];
+  const starts: number[] = [];
+  order.forEach((position, at) => {
+    const id = tokens[position] as number;
+    if (ids.at(-1) === id) return;
+    ids.push(id);
+    starts.push(at);
+  });
+  return { order, ids: Uint32Array.from(ids), starts: Uint32Array.from([...starts, tokens.length]) };
+}

@@ -1,0 +1,24 @@
+/** Sizes of a matrix product, and the tiles that can compute it. */
+import type { LaneTile } from "../../../shaders/matmul/matmul_lanes.js";
+import type { MatrixTile } from "../../../shaders/matmul/matmul_matrix.js";
+import type { SharedTile } from "../../../shaders/matmul/matmul_tiles.js";
+
+export interface MatmulShape {
+  readonly M: number;
+  readonly N: number;
+  readonly K: number;
+  readonly batch: number;
+  readonly transposeA: boolean;
+  readonly transposeB: boolean;
+  /** Sums over the rows of op(a) are fused. */
+  readonly rowSums?: boolean;
+}
+
+/** A LaneTile on CPU adapters, a SharedTile on GPUs, a MatrixTile on GPUs where matrix hardware is asked for. */
+export type MatmulTile = LaneTile | SharedTile | MatrixTile;
+
+export const isLaneTile = (tile: MatmulTile): tile is LaneTile => "lanes" in tile;
+export const isMatrixTile = (tile: MatmulTile): tile is MatrixTile => "matrix" in tile;
+
+/** Products with so few rows are those of decoding; tiles of their own. */
+export const SKINNY = 16;

@@ -1,0 +1,156 @@
+/** Launches of the AdamW step over flat buckets. The optimiser class is in src/optim/adamw.ts. */
+import * as shader from "../../../shaders/steps/adamw.js";
+import type { DeviceFacts } from "../../gpu/runtime.js";
+import type { ArrayView, KernelUnit, PlanContext } from "../engine/op.js";
+
+/** Words of the optimiser's state buffer, see shaders/adamw.ts. */
+export const ADAMW_STATE_WORDS = 8;
+/** Floats of the loss scale's buffer, see there. */
+export const LOSS_SCALE_FLOATS = 3;
+
+const sumSquaresUnit: KernelUnit = {
+  op: "adamw",
+  scalars: { E: "u32", L: "u32", first: "u32" },
+  kernel: {
+    entry: "sum_squares",
+    shader: ({ facts }) => shader.sumSquares(facts.isSoftware),
+    reads: ["gradient", "state", "loss_scale"],
+    writes: ["sums"],
+    elements: () => ({ gradient: "vec4<u32>" }),
+    workgroups: ({ E, L }) => Math.ceil(E / L),
+  },
+};
+const updateUnit: KernelUnit = {
+  op: "adamw",
+  scalars: {
+    E: "u32",
+    L: "u32",
+    P: "u32",
+    leads: "u32",
+    lr: "f32",
+    keep: "f32",
+    beta1: "f32",
+    rest1: "f32",
+    log_beta1: "f32",
+    beta2: "f32",
+    rest2: "f32",
+    log_beta2: "f32",
+    eps: "f32",
+    max_norm: "f32",
+    growth_interval: "f32",
+    max_scale: "f32",
+  },
+  kernel: {
+    entry: "update",
+    shader: ({ facts, has }) => shader.update(facts.isSoftware, has("half")),
+    reads: ["sums", "gradient"],
+    writes: ["value", "first_moment", "second_moment", "half", "state", "loss_scale"],
+    elements: () => ({
+      sums: "vec4<u32>",
+      gradient: "vec4<f32>",
+      value: "vec4<f32>",
+      first_moment: "vec4<f32>",
+      second_moment: "vec4<f32>",
+      half: "vec2<u32>",
+    }),
+    workgroups: ({ E, L }) => Math.ceil(E / L),
+  },
+};
+
+/** Words of `AdamwStep.sums` for gradients of buckets with these element counts, a multiple of 4. */
+export function adamwSumWords(elements: readonly number[], { isSoftware }: DeviceFacts): number {
+  const words = elements.reduce((sum, count) => sum + bucketSums(count / 4, isSoftware), shader.SUMS_START);
+  return 4 * Math.ceil(words / 4);
+}
+
+/** Sums of a bucket of `E` vec4s: one a workgroup, or one a lane. */
+function bucketSums(E: number, isSoftware: boolean): number {
+  const layout = shader.sumLayout(isSoftware);
+  return Math.ceil(E / shader.partLength(layout, E)) * (isSoftware ? layout.lanes : 1);
+}
+
+/** One bucket of a step. All views hold the same number of values, a multiple of 4. */
+export interface AdamwBucket {
+  readonly value: ArrayView;
+  /** f16 copy of the values, written with them. */
+  readonly half?: ArrayView;
+  readonly gradient: ArrayView;
+  readonly firstMoment: ArrayView;
+  readonly secondMoment: ArrayView;
+  /** lr * weight decay; 0 where parameters are not decayed. */
+  readonly decay: number;
+}
+
+export interface AdamwStep {
+  readonly buckets: readonly AdamwBucket[];
+  /** u32 [ADAMW_STATE_WORDS], kept from step to step; starts as zeros. */
+  readonly state: ArrayView;
+  /** f32 [LOSS_SCALE_FLOATS], kept from step to step: scale, its inverse, 0. Gradients are multiples of the scale. */
+  readonly lossScale: ArrayView;
+  /** Good steps in a row before the loss scale doubles; 0 = it never changes. */
+  readonly growthInterval: number;
+  readonly maxScale: number;
+  /** u32 [adamwSumWords(...)], working memory; starts as zeros. */
+  readonly sums: ArrayView;
+  readonly lr: number;
+  readonly beta1: number;
+  readonly beta2: number;
+  readonly eps: number;
+  /** Largest global gradient norm; 0 turns clipping off. */
+  readonly maxNorm: number;
+}
+
+/**
+ * Appends one AdamW step with decoupled weight decay over all buckets: two dispatches for the usual two buckets.
+ * When any gradient or their norm is not finite, nothing but the skip flag, the skip count and the loss scale changes.
+ * @source Loshchilov & Hutter 2019, algorithm 2
+ */
+export function adamwInto(
+  runner: Pick<PlanContext, "run" | "together">,
+  { isSoftware }: DeviceFacts,
+  step: AdamwStep,
+): void {
+  const { buckets, state, lossScale: loss_scale, sums, lr, beta1, beta2, eps } = step;
+  runner.together(() => {
+    let first = shader.SUMS_START;
+    for (const { gradient } of buckets) {
+      const E = gradient.range.bytes / 16;
+      const L = shader.partLength(shader.sumLayout(isSoftware), E);
+      runner.run(sumSquaresUnit, { gradient, state, loss_scale, sums }, { E, L, first });
+      first += bucketSums(E, isSoftware);
+    }
+  });
+  const scalars = {
+    P: sums.range.bytes / 16,
+    lr,
+    beta1,
+    rest1: 1 - beta1,
+    log_beta1: finiteLog(beta1),
+    beta2,
+    rest2: 1 - beta2,
+    log_beta2: finiteLog(beta2),
+    eps,
+    max_norm: step.maxNorm,
+    growth_interval: step.growthInterval,
+    max_scale: step.maxScale,
+  };
+  runner.together(() => {
+    for (const [index, bucket] of buckets.entries()) {
+      const { value, half, gradient, firstMoment: first_moment, secondMoment: second_moment } = bucket;
+      // the shader packs pairs of halves into words itself
+      const words: ArrayView | undefined = half && { range: half.range, shape: half.shape, dtype: "u32" };
+      const E = gradient.range.bytes / 16;
+      const L = shader.partLength(shader.updateLayout(isSoftware), E);
+      runner.run(
+        updateUnit,
+        { sums, gradient, value, first_moment, second_moment, half: words, state, loss_scale },
+        { ...scalars, E, L, leads: index === 0 ? 1 : 0, keep: 1 - bucket.decay },
+      );
+    }
+  });
+}
+
+/** exp(-100) is far below float32's resolution of 1 - beta^t, so a beta of 0 needs no infinity. */
+function finiteLog(beta: number): number {
+  return Math.max(Math.log(beta), -100);
+}

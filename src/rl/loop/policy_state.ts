@@ -1,0 +1,83 @@
+/** Weights, optimiser and reference policy of a run, as checkpoint tensors and back. */
+import { FlatParameters } from "../../autograd/flat_parameters.js";
+import { DataError } from "../../core/errors.js";
+import type { RecordedTensor } from "../../core/run_record.js";
+import { parameterShapes, storedShapes } from "../../model/parameters.js";
+import { Qwen2Model } from "../../model/qwen2.js";
+import type { AdamW } from "../../optim/adamw.js";
+
+/** Where checkpoint tensors are read from. */
+export interface TensorReader {
+  readonly tensors: ReadonlyMap<string, unknown>;
+  read(name: string): Promise<Float32Array>;
+}
+
+const REFERENCE = "reference.";
+
+/** Model tensors of a checkpoint: the policy, and the reference policy under a prefix. Read back when their turn comes. */
+export function modelTensors(model: Qwen2Model, reference: Qwen2Model | undefined): RecordedTensor[] {
+  const shapes = parameterShapes(model.config);
+  const tensors = shapes.map(({ name, shape }) => ({ name, shape, data: () => model.parameters.read(name) }));
+  if (!reference) return tensors;
+  return [
+    ...tensors,
+    ...shapes.map(({ name, shape }) => ({
+      name: REFERENCE + name,
+      shape,
+      data: () => reference.parameters.read(name),
+    })),
+  ];
+}
+
+/** Optimiser tensors of a checkpoint; the integer counter travels as the bits of float32 values. */
+export function optimizerTensors(optimizer: AdamW): RecordedTensor[] {
+  return [...optimizer.state()].map(([name, tensor]) => ({
+    name,
+    shape: tensor.shape,
+    data: async () => {
+      const values = await tensor.read();
+      tensor.release();
+      return values instanceof Float32Array ? values : new Float32Array(values.buffer);
+    },
+  }));
+}
+
+/** Loads weights in place. */
+export async function restoreModel(model: Qwen2Model, from: TensorReader, prefix = ""): Promise<void> {
+  for (const { name } of parameterShapes(model.config))
+    model.parameters.load(name, await from.read(prefix + name));
+}
+
+/** Loads the optimiser in place. */
+export async function restoreOptimizer(optimizer: AdamW, from: TensorReader): Promise<void> {
+  const saved = new Map<string, Float32Array | Uint32Array>();
+  for (const [name, tensor] of optimizer.state()) {
+    if (!from.tensors.has(name)) {
+      throw new DataError(
+        `[resume] optimiser tensor ${name} is missing from the checkpoint. Resume from one of the same model.`,
+      );
+    }
+    const values = await from.read(name);
+    saved.set(name, tensor.dtype === "u32" ? new Uint32Array(values.slice().buffer) : values);
+    tensor.release();
+  }
+  optimizer.load(saved);
+}
+
+/**
+ * A frozen copy of a model (of what its ops read: f16 matrices in mixed precision), from its present weights or from a
+ * checkpoint that holds one.
+ */
+export async function referenceModel(model: Qwen2Model, from: TensorReader | undefined): Promise<Qwen2Model> {
+  const shapes = storedShapes(model.config);
+  const { half } = model.parameters;
+  const parameters = new FlatParameters(model.launcher.runtime, shapes, { requiresGrad: false, half });
+  const copy = new Qwen2Model(model.launcher, model.config, parameters);
+  if (from) {
+    await restoreModel(copy, from, REFERENCE);
+  } else {
+    for (const { name } of shapes)
+      model.launcher.runtime.copy(model.parameters.get(name).range, parameters.get(name).range);
+  }
+  return copy;
+}

@@ -1,0 +1,47 @@
+/** Log-probabilities and entropies of given token sequences. */
+import { Tape } from "../../autograd/tape.js";
+import type { Qwen2Model } from "../../model/qwen2.js";
+import { microBatches } from "./micro_batches.js";
+
+/** Scores of one sequence of T tokens: T - 1 values, the first one for token 1 given token 0. */
+export interface SequenceScore {
+  readonly logProbs: readonly number[];
+  readonly entropy: readonly number[];
+}
+
+/**
+ * Natural log-probability of every token given those before it, and the entropy of each of these distributions.
+ * @param sequences token ids; sequences of fewer than two tokens have empty scores
+ * @param tokensPerBatch packed tokens computed at once
+ */
+export async function scoreSequences(
+  model: Qwen2Model,
+  sequences: readonly (readonly number[])[],
+  tokensPerBatch = 4096,
+): Promise<SequenceScore[]> {
+  const scored = sequences.filter((sequence) => sequence.length > 1);
+  const rows = scored.map((sequence) => ({ prompt: sequence.slice(0, 1), answer: sequence.slice(1) }));
+  const results: SequenceScore[] = [];
+  for (const { first, end, packed, index, target } of microBatches(rows, tokensPerBatch)) {
+    const tape = new Tape(model.launcher, { record: false, activations: model.activations });
+    const hidden = model.hidden(tape, model.batch(tape, packed));
+    const { log_prob, entropy } = model.score(tape, hidden, index, target);
+    const [logProbBytes, entropyBytes] = await model.launcher.runtime.read([log_prob.range, entropy.range]);
+    tape.release();
+    const logProbs = new Float32Array(logProbBytes);
+    const entropies = new Float32Array(entropyBytes);
+    let at = 0;
+    for (let row = first; row < end; row++) {
+      const count = rows[row].answer.length;
+      results.push({
+        logProbs: [...logProbs.subarray(at, at + count)],
+        entropy: [...entropies.subarray(at, at + count)],
+      });
+      at += count;
+    }
+  }
+  const iterator = results.values();
+  return sequences.map((sequence) =>
+    sequence.length > 1 ? (iterator.next().value as SequenceScore) : { logProbs: [], entropy: [] },
+  );
+}
