@@ -12,10 +12,16 @@ export interface Info {
   readonly taskId: string;
   /** Equal in equal states of one task, different in different ones; absent where the world does not tell states apart. */
   readonly stateKey?: string;
+  /** How much of the task is done now, from 0 to 1; absent where the world knows won or not won only. */
+  readonly score?: number;
+  /** What the agent carries now, in the world's words; absent where the world does not tell. */
+  readonly inventory?: string;
 }
 
 export interface ResetResult {
   readonly obs: string;
+  /** The task in the world's words, without anything around it: `put a knife in sidetable.` */
+  readonly task: string;
   readonly info: Info;
 }
 
@@ -23,9 +29,9 @@ export interface StepResult {
   readonly obs: string;
   /** Reward of this step alone. */
   readonly reward: number;
-  /** The world ended the episode (the goal was reached). */
+  /** The world ended the episode, won or lost: `info.won` tells which. */
   readonly terminated: boolean;
-  /** A step limit ended the episode. */
+  /** A step limit of the world ended the episode. */
   readonly truncated: boolean;
   readonly info: Info;
 }
@@ -41,9 +47,12 @@ export interface Environment {
   reset(options?: ResetOptions): Awaitable<ResetResult>;
   /** Plays one command. Bad commands are answered by the world, they never throw. */
   step(command: string): Awaitable<StepResult>;
-  /** Opaque state; `restore` puts any environment of the same world back there. */
-  snapshot(): Awaitable<unknown>;
-  restore(snapshot: unknown): Awaitable<ResetResult>;
+  /**
+   * Opaque state; `restore` puts any environment of the same world back there. Both or neither: without them callers reset
+   * with the same seed and task, and play the same commands again.
+   */
+  snapshot?(): Awaitable<unknown>;
+  restore?(snapshot: unknown): Awaitable<ResetResult>;
   close(): Awaitable<void>;
 }
 
@@ -59,6 +68,8 @@ export interface Task {
 export interface World {
   readonly id: string;
   readonly splits: readonly string[];
+  /** Most environments that may be open at once, for example one for each process; absent: any number. */
+  readonly maxEnvironments?: number;
   /** Tasks of a split, in a fixed order. @throws ConfigError when the split does not exist */
   tasks(split: string): readonly Task[];
   create(): Environment;

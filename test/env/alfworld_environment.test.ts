@@ -81,16 +81,17 @@ test("a seed picks the task, within the split asked for", async () => {
 test("a snapshot brings observation, state and step count back, in another environment too", async () => {
   const world = smallWorld({ maxSteps: 4 });
   const one = world.create();
-  await one.reset();
+  const { task } = await one.reset();
+  expect(task).toBe("put two cup in box.");
   await one.step(smallWalkthrough[0] as string);
   const after = await one.step(smallWalkthrough[1] as string);
   const snapshot = await one.snapshot();
   const third = await one.step(smallWalkthrough[2] as string);
   const two = world.create();
-  expect(await two.restore(snapshot)).toEqual({ obs: after.obs, info: after.info });
+  expect(await two.restore(snapshot)).toEqual({ obs: after.obs, task, info: after.info });
   expect(await two.step(smallWalkthrough[2] as string)).toEqual(third);
   expect(await two.step("")).toMatchObject({ truncated: true });
-  expect(await one.restore(snapshot)).toEqual({ obs: after.obs, info: after.info });
+  expect(await one.restore(snapshot)).toEqual({ obs: after.obs, task, info: after.info });
   expect(() => one.restore({ kind: "other" })).toThrow(ArgumentError);
   expect(() => one.restore(undefined)).toThrow(ArgumentError);
 });

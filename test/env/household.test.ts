@@ -27,6 +27,23 @@ function draw(split: HouseholdSplit, index: number, difficulty: Difficulty = dif
   return generateHouseholdGame({ seed: 7, split, index, type, difficulty });
 }
 
+test("an environment tells the task, and what is carried without an action for it", async () => {
+  const environment = world.create();
+  for (const { id } of world.tasks("train").slice(0, 8)) {
+    const { obs, task, info } = await environment.reset({ options: { taskId: id } });
+    expect(obs.endsWith(`Your task is to: ${task}`)).toBe(true);
+    expect(info.inventory).toBe("You hold nothing.");
+    for (const command of world.game(id).walkthrough ?? []) {
+      const { info: told } = await environment.step(command);
+      const state = environment.snapshot();
+      const asked = await environment.step("inventory");
+      expect(told.inventory).toBe(asked.obs);
+      environment.restore(state);
+      if (command.startsWith("take ")) expect(told.inventory).toMatch(/^You hold .* \d+\.$/);
+    }
+  }
+});
+
 describe.each(householdSplits)("games of %s", (split) => {
   test("their walkthroughs are admissible and win", async () => {
     const environment = world.create();

@@ -41,6 +41,7 @@ class ColourEnvironment implements Environment {
   #shown(): ResetResult {
     return {
       obs: `Your task is to: say ${this.#colour}`,
+      task: `say ${this.#colour}`,
       info: { admissibleCommands: COLOURS, won: false, taskId: this.#colour },
     };
   }

@@ -60,8 +60,8 @@ export function watched(world: World, maxSteps: number, show: (step: PlayStep) =
         show(nextStep(count, command, result, maxSteps));
         return result;
       },
-      snapshot: () => environment.snapshot(),
-      restore: (snapshot) => environment.restore(snapshot),
+      snapshot: environment.snapshot?.bind(environment),
+      restore: environment.restore?.bind(environment),
       close: () => environment.close(),
     };
   };

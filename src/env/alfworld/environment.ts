@@ -52,7 +52,7 @@ export class AlfworldEnvironment implements Environment {
     this.#play = this.#game.start();
     this.#steps = 0;
     this.#obs = this.#play.intro();
-    return { obs: this.#obs, info: this.#info() };
+    return this.#shown();
   }
 
   /**
@@ -97,7 +97,7 @@ export class AlfworldEnvironment implements Environment {
     this.#play.restore(state);
     this.#steps = steps;
     this.#obs = obs;
-    return { obs: this.#obs, info: this.#info() };
+    return this.#shown();
   }
 
   close(): void {
@@ -116,10 +116,14 @@ export class AlfworldEnvironment implements Environment {
     return { game: this.#game, play: this.#play };
   }
 
+  #shown(): ResetResult {
+    return { obs: this.#obs, task: this.#current().game.task.trim(), info: this.#info() };
+  }
+
   #info(): Info {
     const { game, play } = this.#current();
-    const { admissibleCommands, won, stateKey } = play;
-    return { admissibleCommands, won, taskId: game.taskId, stateKey };
+    const { admissibleCommands, won, stateKey, inventory } = play;
+    return { admissibleCommands, won, taskId: game.taskId, stateKey, inventory };
   }
 }
 

@@ -34,6 +34,9 @@ export class CommandBook {
   }
 }
 
+/** The command that both ALFWorld and the household world answer with what the agent carries. */
+const INVENTORY_COMMAND = "inventory";
+
 /** A play from the game's start, or from wherever `restore` puts it. */
 export class AlfworldPlay {
   readonly #model: GroundModel;
@@ -73,6 +76,12 @@ export class AlfworldPlay {
     return this.#state.key;
   }
 
+  /** What the game would answer to `inventory`, without playing it; undefined where that is no command now. */
+  get inventory(): string | undefined {
+    const actionNumber = this.#list().actions.get(INVENTORY_COMMAND);
+    return actionNumber === undefined ? undefined : this.#feedback(actionNumber);
+  }
+
   /** Truth of an atom, by its number in the model. */
   isTrue(atom: number): boolean {
     return this.#state.isTrue(atom);
@@ -97,8 +106,7 @@ export class AlfworldPlay {
     if (actionNumber === undefined) return NOTHING_HAPPENS;
     this.#state.apply(actionNumber);
     this.#listed = undefined;
-    const { action, args } = this.#model.actions[actionNumber];
-    return this.#narrator.feedback(action, args, this.#state);
+    return this.#feedback(actionNumber);
   }
 
   /** The state, for `restore` on any play of the same game. */
@@ -109,6 +117,12 @@ export class AlfworldPlay {
   restore(snapshot: Uint8Array): void {
     this.#state.restore(snapshot);
     this.#listed = undefined;
+  }
+
+  /** What the game says of an action in the state after it. */
+  #feedback(actionNumber: number): string {
+    const { action, args } = this.#model.actions[actionNumber];
+    return this.#narrator.feedback(action, args, this.#state);
   }
 
   #list() {

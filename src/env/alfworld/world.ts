@@ -2,7 +2,7 @@
 import { ConfigError } from "../../core/errors.js";
 import { Random } from "../../core/random.js";
 import { planFromStart, planFromState } from "../planner/expert.js";
-import type { Environment, Task, World } from "../world.js";
+import type { Task, World } from "../world.js";
 import { AlfworldEnvironment, type GameSource, readSnapshot } from "./environment.js";
 import { AlfworldGame } from "./game.js";
 import { ParseCache } from "./parse_cache.js";
@@ -88,7 +88,7 @@ export class AlfworldWorld implements World, GameSource {
     );
   }
 
-  create(): Environment {
+  create(): AlfworldEnvironment {
     return new AlfworldEnvironment(this, this.#options.maxSteps);
   }
 

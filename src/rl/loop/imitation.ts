@@ -43,6 +43,12 @@ export async function expertRows(
     );
   }
   const environment = world.create();
+  if (options.detours > 0 && !environment.snapshot) {
+    await environment.close();
+    throw new ConfigError(
+      `[imitation] world ${world.id} takes no snapshots: got detours ${options.detours}, expected 0, since the expert plans anew from a snapshot. Set imitation.detours to 0.`,
+    );
+  }
   const rows: ExpertRow[] = [];
   for (const task of tasks)
     rows.push(...(await playExpert(world, environment, task, prompts, endToken, options)));
@@ -75,7 +81,13 @@ async function playExpert(
     const isDetour = random.uniform() < detours && away.length > 0;
     const action = isDetour ? random.pick(away) : plan[0];
     if (!isDetour) {
-      const prompt = prompts.build({ opening: first.obs, turns, observation, admissibleCommands });
+      const prompt = prompts.build({
+        task: first.task,
+        opening: first.obs,
+        turns,
+        observation,
+        admissibleCommands,
+      });
       const answer = [...prompts.tokenizer.encode(action), endToken];
       rows.push({ taskId: task.id, action, prompt: prompt.tokens, answer });
     }
@@ -83,7 +95,7 @@ async function playExpert(
     const result = await environment.step(action);
     observation = result.obs;
     admissibleCommands = result.info.admissibleCommands;
-    plan = isDetour ? await world.expert?.(task.id, await environment.snapshot()) : plan.slice(1);
+    plan = isDetour ? await world.expert?.(task.id, await environment.snapshot?.()) : plan.slice(1);
   }
   return rows;
 }

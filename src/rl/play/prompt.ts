@@ -2,9 +2,6 @@
 import { hashText } from "../../core/hash.js";
 import type { ChatMessage, Tokenizer } from "../../model/tokenizer.js";
 
-/** The marker before the task sentence in a first observation. @source ALFWorld's grammar */
-const TASK_MARKER = "Your task is to:";
-
 export interface PromptOptions {
   /** `plain`: bare blocks, for policies trained from scratch. `chat`: worded instructions, for pretrained chat models. */
   readonly format: "plain" | "chat";
@@ -22,7 +19,9 @@ export interface Turn {
 
 /** All that a prompt may be made of. */
 export interface PromptState {
-  /** First observation, which holds the task sentence. */
+  /** The task in the world's words. */
+  readonly task: string;
+  /** First observation, which may hold the task too. */
   readonly opening: string;
   readonly turns: readonly Turn[];
   readonly observation: string;
@@ -42,17 +41,14 @@ export interface Prompt {
   readonly hash: number;
 }
 
-/** Task sentence of a first observation, without the marker; the whole text when there is no marker. */
-function taskOf(opening: string): string {
-  const at = opening.indexOf(TASK_MARKER);
-  return (at < 0 ? opening : opening.slice(at + TASK_MARKER.length)).trim();
-}
-
-/** The first observation without banner and task sentence. */
-function roomOf(opening: string): string {
-  const at = opening.indexOf(TASK_MARKER);
-  const text = at < 0 ? "" : opening.slice(0, at);
-  return text.replace(/^-=.*=-\s*/, "").trim();
+/** The first observation without banner and without the task, which has a block of its own. */
+function roomOf({ opening, task }: PromptState): string {
+  const at = task === "" ? -1 : opening.lastIndexOf(task);
+  const text = at < 0 ? opening : opening.slice(0, at) + opening.slice(at + task.length);
+  return text
+    .replace(/^-=.*=-\s*/, "")
+    .replace("Your task is to:", "")
+    .trim();
 }
 
 /** Builds prompts for one tokenizer. The policy's answer is the bare command followed by the end token. */
@@ -75,9 +71,9 @@ export class PromptBuilder {
   }
 
   #plainBlocks(state: PromptState): Block[] {
-    const blocks: Block[] = [{ name: "task", text: taskOf(state.opening) }];
+    const blocks: Block[] = [{ name: "task", text: state.task }];
     const shown = this.#shown(state);
-    const room = roomOf(state.opening);
+    const room = roomOf(state);
     // the opening may still be among the shown turns or be the observation itself
     if (shown.length < state.turns.length) blocks.push({ name: "room", text: room });
     const textOf = (observation: string) => (observation === state.opening ? room : observation);
@@ -90,20 +86,18 @@ export class PromptBuilder {
   }
 
   #chatBlocks(state: PromptState): Block[] {
-    const blocks: Block[] = [
-      { name: "task", text: `You act in a text world. Your task: ${taskOf(state.opening)}` },
-    ];
+    const blocks: Block[] = [{ name: "task", text: `You act in a text world. Your task: ${state.task}` }];
     const shown = this.#shown(state);
     const hidden = state.turns.length - shown.length;
-    if (hidden > 0) blocks.push({ name: "room", text: `The world at the start: ${roomOf(state.opening)}` });
+    if (hidden > 0) blocks.push({ name: "room", text: `The world at the start: ${roomOf(state)}` });
     if (shown.length > 0) {
       const lines = shown.map(
         ({ observation, action }, index) =>
-          `Step ${hidden + index + 1}. You saw: ${observation === state.opening ? roomOf(observation) : observation}\nYou did: ${action}`,
+          `Step ${hidden + index + 1}. You saw: ${observation === state.opening ? roomOf(state) : observation}\nYou did: ${action}`,
       );
       blocks.push({ name: "history", text: lines.join("\n") });
     }
-    const now = state.observation === state.opening ? roomOf(state.observation) : state.observation;
+    const now = state.observation === state.opening ? roomOf(state) : state.observation;
     blocks.push({ name: "observation", text: `Step ${state.turns.length + 1}. You see: ${now}` });
     if (this.options.admissible) {
       blocks.push({

@@ -63,6 +63,7 @@ export interface RolloutOptions {
 interface Playing {
   readonly request: EpisodeRequest;
   readonly environment: Environment;
+  readonly task: string;
   readonly opening: string;
   readonly turns: Turn[];
   readonly rows: StepRow[];
@@ -108,16 +109,17 @@ export class RolloutWorker {
       const environment = this.#idle.pop() ?? this.world.create();
       const known = starts.get(request.group);
       let first: ResetResult;
-      if (known) {
+      if (known && environment.restore) {
         await environment.restore(known.snapshot);
         first = known.first;
       } else {
         first = await environment.reset({ seed, options: { taskId: request.taskId } });
-        starts.set(request.group, { snapshot: await environment.snapshot(), first });
+        starts.set(request.group, { snapshot: await environment.snapshot?.(), first });
       }
       all.push({
         request,
         environment,
+        task: first.task,
         opening: first.obs,
         turns: [],
         rows: [],
@@ -132,8 +134,8 @@ export class RolloutWorker {
   }
 
   async #step(active: readonly Playing[], step: number, options: RolloutOptions): Promise<void> {
-    const prompts = active.map(({ opening, turns, observation, admissible }) =>
-      this.prompts.build({ opening, turns, observation, admissibleCommands: admissible }),
+    const prompts = active.map(({ task, opening, turns, observation, admissible }) =>
+      this.prompts.build({ task, opening, turns, observation, admissibleCommands: admissible }),
     );
     const generations = await this.sampler.generate(
       active.map(({ request }, index) => ({
