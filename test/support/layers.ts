@@ -14,6 +14,7 @@ export const LAYERS: Readonly<Record<string, { readonly rank: number; readonly a
   autograd: { rank: 3, about: "tensor, tape, flat parameters" },
   model: { rank: 4, about: "Qwen2 decoder, generation, tokenizer, checkpoint formats" },
   optim: { rank: 4, about: "AdamW, schedules" },
+  coupling: { rank: 5, about: "gradient coupling: which samples push which, and what that means" },
   config: { rank: 5, about: "settings of a run: schema, sources, messages" },
   rl: { rank: 6, about: "rows, play, advantages, objective, update, the training loop" },
   host: { rank: 7, about: "Node: files, drivers, model and run folders, worlds on disk" },
@@ -32,6 +33,7 @@ const PORTABLE = [
   "autograd",
   "model",
   "optim",
+  "coupling",
   "config",
   "rl",
 ];
