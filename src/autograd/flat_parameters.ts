@@ -162,6 +162,41 @@ export class FlatParameters {
     return this.#readRows(grad, part);
   }
 
+  /** Every parameter by the name that checkpoints use: the parts of a tensor that is put together of some. */
+  get named(): NamedShape[] {
+    const wholes = new Set([...this.#parts.values()].map(({ whole }) => whole));
+    return [
+      ...[...this.slots.values()].filter(({ name }) => !wholes.has(name)),
+      ...[...this.#parts.values()].map(({ part }) => part),
+    ].map(({ name, shape }) => ({ name, shape }));
+  }
+
+  /**
+   * What belongs to one parameter, or one part, of values that lie as the parameters do.
+   * @param flat one array a bucket, as long as the bucket (moments of an optimiser, for example)
+   */
+  async readLike(flat: readonly Tensor[], name: string): Promise<Float32Array> {
+    const { whole, part } = this.#within(flat, name);
+    const values = await this.#readRows(whole, part);
+    whole.release();
+    return values;
+  }
+
+  /** Overwrites what belongs to one parameter, or one part. */
+  loadLike(flat: readonly Tensor[], name: string, values: Float32Array): void {
+    const { whole, part } = this.#within(flat, name);
+    this.#writeRows(whole, part, values);
+    whole.release();
+  }
+
+  #within(flat: readonly Tensor[], name: string): { whole: Tensor; part: ParameterPart | undefined } {
+    const found = this.#parts.get(name);
+    const slot = this.slots.get(found?.whole ?? name);
+    if (!slot) throw new ArgumentError(`[parameters] no parameter of this name: got "${name}".`);
+    const whole = (flat[slot.bucket] as Tensor).view(slot.shape, slot.offset, false);
+    return { whole, part: found?.part };
+  }
+
   /** `kept`: where the values are exact. */
   #find(name: string): {
     leaf: Tensor;

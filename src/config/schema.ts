@@ -51,16 +51,15 @@ const RULES: readonly Rule[] = [
     expected: "a number above 1 + epsilon_high, or null",
     holds: ({ grpo }) => grpo.delta === null || grpo.delta > 1 + (grpo.epsilon_high ?? grpo.epsilon),
   },
-  {
-    path: ["grpo", "adam_beta1"],
-    expected: "a number from 0, below 1",
-    holds: ({ grpo }) => grpo.adam_beta1 < 1,
-  },
-  {
-    path: ["grpo", "adam_beta2"],
-    expected: "a number from 0, below 1",
-    holds: ({ grpo }) => grpo.adam_beta2 < 1,
-  },
+  ...(["imitation", "grpo"] as const).flatMap((stage) =>
+    (["adam_beta1", "adam_beta2"] as const).map(
+      (field): Rule => ({
+        path: [stage, field],
+        expected: "a number from 0, below 1",
+        holds: (config) => config[stage][field] < 1,
+      }),
+    ),
+  ),
   {
     path: ["eval", "temperature"],
     expected: "a number above 0, or eval.modes: [greedy]",

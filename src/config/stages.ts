@@ -4,6 +4,7 @@ import {
   flag,
   fraction,
   integerFrom,
+  listOfTexts,
   numberAbove,
   numberFrom,
   positiveFraction,
@@ -13,8 +14,36 @@ import {
 
 const SCHEDULERS = ["constant", "linear", "cosine"] as const;
 
+/** Fields of the optimiser and of the batching, in every stage. */
+const optimiserFields = {
+  lr_scheduler_type: choice(SCHEDULERS)
+    .default("constant")
+    .describe("course of the learning rate over max_steps after the warm-up; linear and cosine end at 0"),
+  warmup_steps: integerFrom(0)
+    .default(0)
+    .describe("updates in which the learning rate rises linearly from 0"),
+  max_grad_norm: numberAbove(0).default(1).describe("gradients are scaled down to this norm"),
+  weight_decay: numberFrom(0).default(0).describe("decoupled (AdamW)"),
+  adam_beta1: fraction().default(0.9).describe("decay of the first moment"),
+  adam_beta2: fraction().default(0.999).describe("decay of the second moment"),
+  adam_epsilon: numberAbove(0).default(1e-8).describe("added to the root of the second moment"),
+  tokens_per_micro_batch: integerFrom(1)
+    .default(4096)
+    .describe(
+      "packed tokens of one forward and backward pass; bounds memory, changes no result but rounding",
+    ),
+};
+
+/** The task types of a stage. */
+const stageTaskTypes = () =>
+  listOfTexts()
+    .nullable()
+    .default(null)
+    .describe("task types of this stage, out of world.task_types; null = all of them");
+
 export const imitationSection = section({
   episodes: integerFrom(0).default(64).describe("expert episodes to learn from; 0 = no imitation stage"),
+  task_types: stageTaskTypes(),
   max_steps: integerFrom(1).default(200).describe("updates of the imitation stage"),
   batch_size: integerFrom(1).default(32).describe("rows (environment steps of the expert) for each update"),
   detours: fraction()
@@ -32,14 +61,7 @@ export const imitationSection = section({
       "weight of predicting the prompt's own tokens; above 0 a fresh policy learns the world's language with it",
     ),
   learning_rate: numberFrom(0).default(1e-3).describe("highest learning rate of AdamW"),
-  lr_scheduler_type: choice(SCHEDULERS)
-    .default("constant")
-    .describe("course of the learning rate after the warm-up; linear and cosine end at 0"),
-  warmup_steps: integerFrom(0)
-    .default(0)
-    .describe("updates in which the learning rate rises linearly from 0"),
-  max_grad_norm: numberAbove(0).default(1).describe("gradients are scaled down to this norm"),
-  weight_decay: numberFrom(0).default(0).describe("decoupled (AdamW)"),
+  ...optimiserFields,
 });
 
 /** Fields that decide what a GRPO update is made from. */
@@ -47,6 +69,7 @@ const grpoSampling = {
   max_steps: integerFrom(0)
     .default(0)
     .describe("GRPO iterations: rollout, advantages, updates; 0 = no GRPO stage"),
+  task_types: stageTaskTypes(),
   num_generations: integerFrom(2)
     .default(8)
     .describe("G, episodes of one task that form a group (verl: rollout.n)"),
@@ -131,25 +154,10 @@ const grpoLoss = {
     ),
 };
 
-/** Fields of the optimiser. */
-const grpoOptimiser = {
+export const grpoSection = section({
+  ...grpoSampling,
+  ...grpoAdvantages,
+  ...grpoLoss,
   learning_rate: numberFrom(0).default(1e-6).describe("highest learning rate of AdamW"),
-  lr_scheduler_type: choice(SCHEDULERS)
-    .default("constant")
-    .describe("course of the learning rate over max_steps after the warm-up; linear and cosine end at 0"),
-  warmup_steps: integerFrom(0)
-    .default(0)
-    .describe("iterations in which the learning rate rises linearly from 0"),
-  max_grad_norm: numberAbove(0).default(1).describe("gradients are scaled down to this norm"),
-  weight_decay: numberFrom(0).default(0).describe("decoupled (AdamW)"),
-  adam_beta1: fraction().default(0.9).describe("also of the imitation stage"),
-  adam_beta2: fraction().default(0.999).describe("also of the imitation stage"),
-  adam_epsilon: numberAbove(0).default(1e-8).describe("also of the imitation stage"),
-  tokens_per_micro_batch: integerFrom(1)
-    .default(4096)
-    .describe(
-      "packed tokens of one forward and backward pass; bounds memory, changes no result but rounding. Also of the imitation stage",
-    ),
-};
-
-export const grpoSection = section({ ...grpoSampling, ...grpoAdvantages, ...grpoLoss, ...grpoOptimiser });
+  ...optimiserFields,
+});

@@ -8,8 +8,13 @@
  *     checkpoints/step_*   Checkpoint
  */
 
-/** Version of the records; readers refuse newer ones. */
-export const RECORD_VERSION = 1;
+/**
+ * Version of the records. A reader refuses newer ones, since it cannot know what they mean. Older ones are read, and a run is
+ * gone on with where its version is at least `OLDEST_RESUMABLE`: before it, checkpoints had another layout.
+ * 1: optimiser moments in the layout of storage, prompt hashes of 32 bits. 2: moments by Hugging Face names, rows of all streams.
+ */
+export const RECORD_VERSION = 2;
+export const OLDEST_RESUMABLE = 2;
 
 /** `running` also stays behind when a process is killed. */
 export type RunStatus = "running" | "finished" | "stopped" | "failed";
@@ -88,37 +93,50 @@ export interface Evaluation {
 /** An evaluation as written. */
 export type EvaluationRow = Evaluation & { /** Unix time in seconds */ readonly time: number };
 
-/** One environment step of a rollout: the row that was trained on. */
+/** One row that was trained on: an environment step of a rollout, or a verdict on an action. */
 export interface RolloutRow {
-  /** Update that the rollout was made for, from 1 on. */
+  /** Update that the row was made for, from 1 on. */
   readonly step: number;
-  /** What the row trains. */
-  readonly kind: "policy";
+  /** The stream that it trains. */
+  readonly kind: "policy" | "classification" | "imitation";
   readonly group: number;
   readonly episode: number;
   /** 0-based environment step within the episode. */
   readonly env_step: number;
   readonly task_id: string;
   readonly task_type: string;
+  /** What was read: the text, and its parts by name (`instructions` is the block of prompt-based correction). */
   readonly prompt: string;
+  readonly prompt_blocks: readonly { readonly name: string; readonly text: string }[];
   readonly prompt_tokens: readonly number[];
-  /** Identity of the text that the policy read. */
-  readonly prompt_hash: number;
+  /** Identity of the text that was read: 16 hexadecimal digits. */
+  readonly prompt_hash: string;
+  /** What the world showed before acting. */
+  readonly observation: string | null;
+  /** The command as sent to the world, or judged. */
   readonly action: string;
   readonly action_tokens: readonly number[];
   /** Log-probabilities of `action_tokens` under the policy that chose them, at the sampling temperature. */
   readonly log_probs: readonly number[];
   /** 1 where an action token counts in the loss. */
   readonly mask: readonly number[];
+  /** Factor of each action token's term in the loss, beside the normaliser. */
+  readonly weight: readonly number[];
+  readonly tag: string | null;
   readonly valid: boolean;
+  /** The answer hit the token limit before it ended. */
+  readonly truncated: boolean;
+  /** States with the same key are compared step by step. */
+  readonly anchor_key: string | null;
+  /** Identity of the world's state before acting. */
+  readonly state_key: string | null;
   /** The world's reward for this step. */
   readonly reward: number;
   /** Reward of the whole episode. */
   readonly return: number;
-  /** The two parts of the advantage, and their sum. */
-  readonly outcome_advantage: number;
-  readonly penalty_advantage: number;
   readonly advantage: number;
+  /** Parts of the advantage by name (outcome, penalty, step, ...). */
+  readonly advantage_parts: Readonly<Record<string, number>>;
 }
 
 /** A tensor to save. `data` may be a function, called once when its turn comes (a readback, for example). */

@@ -40,6 +40,15 @@ export interface AdamWStats {
   readonly lossScale: number;
 }
 
+/** One tensor of the optimiser's state, live: reading and loading it go to the GPU. */
+export interface OptimizerTensor {
+  readonly name: string;
+  readonly shape: readonly number[];
+  readonly dtype: "f32" | "u32";
+  read(): Promise<Float32Array | Uint32Array>;
+  load(values: Float32Array | Uint32Array): void;
+}
+
 interface Moments {
   readonly first: Tensor;
   readonly second: Tensor;
@@ -145,33 +154,51 @@ export class AdamW {
   }
 
   /**
-   * Everything a checkpoint must hold to go on bit-equal: `m.<parameter>` and `v.<parameter>` in the parameter's shape
-   * `counter` (u32), and `loss_scale` with loss scaling. Names and shapes do not depend on how the adapter packs buckets.
-   * @returns fresh views of the live state; release each after reading
+   * Everything a checkpoint must hold to go on bit-equal: `exp_avg.<parameter>` and `exp_avg_sq.<parameter>` (first and
+   * second moments, as torch calls them) by the names and in the shapes of the model's checkpoints, `counter` (u32), and
+   * `loss_scale` with loss scaling. How the adapter packs or fuses parameters does not show.
    */
-  state(): Map<string, Tensor> {
-    const tensors = new Map<string, Tensor>([["counter", this.#counter.view([ADAMW_STATE_WORDS])]]);
-    const { state: scale } = this.#lossScale;
-    if (this.#scales) tensors.set("loss_scale", scale.view(scale.shape));
-    for (const { name, shape, bucket, offset } of this.parameters.slots.values()) {
-      const { first, second } = this.#moments[bucket] as Moments;
-      tensors.set(`m.${name}`, first.view(shape, offset));
-      tensors.set(`v.${name}`, second.view(shape, offset));
-    }
-    return tensors;
+  state(): OptimizerTensor[] {
+    const { parameters } = this;
+    const whole = (name: string, tensor: Tensor, dtype: "f32" | "u32"): OptimizerTensor => ({
+      name,
+      shape: tensor.shape,
+      dtype,
+      read: () => tensor.read() as Promise<Float32Array | Uint32Array>,
+      load: (values) => tensor.upload(values),
+    });
+    const moments = (prefix: string, flat: readonly Tensor[]) =>
+      parameters.named.map(
+        ({ name, shape }): OptimizerTensor => ({
+          name: `${prefix}.${name}`,
+          shape,
+          dtype: "f32",
+          read: () => parameters.readLike(flat, name),
+          load: (values) => parameters.loadLike(flat, name, values as Float32Array),
+        }),
+      );
+    const scale = this.#lossScale.state;
+    return [
+      whole("counter", this.#counter, "u32"),
+      ...(this.#scales ? [whole("loss_scale", scale, scale.dtype === "u32" ? "u32" : "f32")] : []),
+      ...moments(
+        "exp_avg",
+        this.#moments.map(({ first }) => first),
+      ),
+      ...moments(
+        "exp_avg_sq",
+        this.#moments.map(({ second }) => second),
+      ),
+    ];
   }
 
   /**
    * Restores what `state` gave.
-   * @throws DataError when a tensor is missing or has another size
+   * @throws DataError when a tensor is missing or has another size; nothing is changed then
    */
   load(saved: ReadonlyMap<string, Float32Array | Uint32Array>): void {
-    const state = this.state();
-    try {
-      for (const [name, tensor] of state) tensor.upload(fitting(saved, name, tensor));
-    } finally {
-      for (const tensor of state.values()) tensor.release();
-    }
+    const tensors = this.state().map((tensor) => ({ tensor, values: fitting(saved, tensor) }));
+    for (const { tensor, values } of tensors) tensor.load(values);
   }
 
   /** Gives the moments back; the parameters stay with their owner. Idempotent. */
@@ -191,10 +218,10 @@ export class AdamW {
 
 function fitting(
   saved: ReadonlyMap<string, Float32Array | Uint32Array>,
-  name: string,
-  { size, dtype }: Tensor,
+  { name, shape, dtype }: OptimizerTensor,
 ): Float32Array | Uint32Array {
   const data = saved.get(name);
+  const size = shape.reduce((product, length) => product * length, 1);
   if (data?.length === size && data instanceof Uint32Array === (dtype === "u32")) return data;
   throw new DataError(
     `[adamw] optimiser state does not fit: got ${data?.length ?? "no"} values for ${name}, expected ${size} of ${dtype}. Resume from a checkpoint of the same model.`,

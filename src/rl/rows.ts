@@ -68,18 +68,3 @@ export type With<K extends keyof Row> = Row & Required<Pick<Row, K>>;
 export type PlayedRow = With<
   "logProbs" | "text" | "observation" | "action" | "valid" | "truncated" | "stepReward" | "outcome"
 >;
-
-/** What a row trains on: the tokens read and the tokens that were answered. */
-export interface TokenRow {
-  readonly prompt: readonly number[];
-  readonly answer: readonly number[];
-}
-
-/** A row of the policy stream: its tokens, one advantage, and what sampled it. */
-export interface PolicyRow extends TokenRow {
-  readonly advantage: number;
-  /** 0 leaves the row out of the loss. */
-  readonly counts: boolean;
-  /** Behaviour policy's log-probabilities of `answer`, as recorded when sampling. */
-  readonly sampledLogProbs: readonly number[];
-}

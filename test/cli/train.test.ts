@@ -5,11 +5,11 @@ import { beforeEach, expect, test } from "vitest";
 import { parse } from "yaml";
 import { runCli } from "../../src/cli/program.js";
 import { checkResumable, findRun } from "../../src/cli/train/resume.js";
-import type { StartTraining } from "../../src/cli/train/start_training.js";
 import { trainWith } from "../../src/cli/train/train.js";
 import { trainConfigSchema } from "../../src/config/schema.js";
 import { readJsonLines } from "../../src/host/files/json_lines.js";
 import { readRunInfo } from "../../src/host/run/run_info.js";
+import type { TrainLoop } from "../../src/host/run/train_loop.js";
 import { temporaryFolder } from "../support/folders.js";
 import { TextStream } from "../support/streams.js";
 
@@ -19,7 +19,7 @@ beforeEach(() => {
 });
 
 /** Counts updates, saves after each, and looks whether it should stop. */
-const counting: StartTraining = async ({ config, sink, checkpoint, signal, logger }) => {
+const counting: TrainLoop = async ({ config, sink, checkpoint, signal, logger }) => {
   const total = config.imitation.max_steps;
   let step = checkpoint?.step ?? 0;
   while (step < total && !signal.aborted) {
@@ -32,11 +32,11 @@ const counting: StartTraining = async ({ config, sink, checkpoint, signal, logge
   return { step, finished: step === total, summary: { loss: 0.25 } };
 };
 
-const never: StartTraining = async () => {
+const never: TrainLoop = async () => {
   throw new Error("training must not start");
 };
 
-async function run(start: StartTraining, ...args: string[]) {
+async function run(start: TrainLoop, ...args: string[]) {
   const [stdout, stderr] = [new TextStream(), new TextStream()];
   const env = { ...process.env, UNCOUPLE_RUNS_DIR: join(root, "runs") };
   const code = await runCli(["train", ...args], { stdout, stderr, env }, [trainWith(start)]);
@@ -142,7 +142,7 @@ test("a run is stopped by a signal, refused with other settings, resumed, and fi
 });
 
 test("a failed run says so in its record; --resume latest with a new name starts that run", async () => {
-  const failing: StartTraining = async () => {
+  const failing: TrainLoop = async () => {
     throw new Error("out of luck");
   };
   const { code, err } = await run(failing, "--name", "bad", "--resume", "seed=1");

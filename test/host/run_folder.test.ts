@@ -231,7 +231,12 @@ test("a run that cannot be resumed is not locked", async () => {
 test("a folder that is no run is named", async () => {
   await mkdir(at(), { recursive: true });
   await expect(RunFolder.resume(at(), options())).rejects.toThrow(/run\.json\] file cannot be read/);
-  writeFileSync(at("run.json"), '{"recordVersion":2}');
+  writeFileSync(at("run.json"), '{"recordVersion":3}');
+  await expect(RunFolder.resume(at(), options())).rejects.toThrow(/malformed.*recordVersion/);
+  const older = { name: "a", seed: 0, status: "stopped", started: "", updated: "", step: 1, sessions: [] };
+  writeFileSync(at("run.json"), JSON.stringify({ ...older, recordVersion: 1 }));
+  await expect(RunFolder.resume(at(), options())).rejects.toThrow(/got records of version 1, expected 2/);
+  writeFileSync(at("run.json"), JSON.stringify({ ...older, recordVersion: 0 }));
   await expect(RunFolder.resume(at(), options())).rejects.toThrow(/malformed.*recordVersion/);
   expect(readdirSync(at())).toEqual(["run.json"]);
 });

@@ -8,8 +8,11 @@ import { parameterShapes, storedShapes } from "../../src/model/parameters.js";
 import { Qwen2Model } from "../../src/model/qwen2.js";
 import { AdamW } from "../../src/optim/adamw.js";
 import type { LossScaleOptions } from "../../src/optim/loss_scale.js";
-import type { PolicyRow } from "../../src/rl/rows.js";
-import { Learner, type PolicyLossOptions } from "../../src/rl/update/learner.js";
+import { imitationObjective } from "../../src/rl/objective/imitation.js";
+import { policyObjective } from "../../src/rl/objective/policy.js";
+import type { Row } from "../../src/rl/rows.js";
+import { Learner } from "../../src/rl/update/learner.js";
+import { lossOptions, unplaced } from "../support/rows.js";
 import { testRuntime } from "../support/runtime.js";
 
 const launcher = new Launcher(await testRuntime());
@@ -17,29 +20,18 @@ const config = presetConfig("nano", 24);
 const LEARNING_RATE = 1e-2;
 const TOKENS_PER_MICRO_BATCH = 16;
 
-const options: PolicyLossOptions = {
-  clipLow: 0.2,
-  clipHigh: 0.2,
-  dualClip: 0,
-  beta: 0.1,
-  klKind: 3,
-  entropyCoef: 0.02,
-  aggregation: "token_mean",
-  normaliser: 4,
-  temperature: 1,
-  skipBelow: 0,
-};
+const options = lossOptions({ beta: 0.1, entropyCoef: 0.02 });
 
-function drawRows(random: Random): PolicyRow[] {
+function drawRows(random: Random): Row[] {
   const tokens = (count: number) => Array.from({ length: count }, () => random.integer(config.vocab_size));
   return Array.from({ length: 9 }, () => {
     const answer = tokens(1 + random.integer(4));
     return {
+      ...unplaced,
       prompt: tokens(2 + random.integer(8)),
       answer,
       advantage: random.normal(),
-      counts: true,
-      sampledLogProbs: answer.map(() => -3),
+      logProbs: answer.map(() => -3),
     };
   });
 }
@@ -63,11 +55,15 @@ async function train(lossScale: LossScaleOptions | undefined) {
     scales.push(scale);
   };
   for (let step = 0; step < 2; step++)
-    note(await learner.imitate(drawRows(Random.of(4, step)), LEARNING_RATE, 0.5));
+    note(await learner.update(imitationObjective(drawRows(Random.of(4, step)), 0.5), LEARNING_RATE));
   const rows = drawRows(Random.of(5));
   const reference = await learner.score(rows, 1);
   for (let step = 0; step < 3; step++)
-    note(await learner.improve(rows, { old: reference, reference }, options, LEARNING_RATE));
+    note(
+      await learner.update(policyObjective(rows, { old: reference, reference }, options), LEARNING_RATE, {
+        keepLogProbs: true,
+      }),
+    );
   const values = new Map<string, Float32Array>();
   for (const { name } of parameterShapes(config)) values.set(name, await model.parameters.read(name));
   optimizer.release();

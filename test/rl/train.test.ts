@@ -50,11 +50,11 @@ describe("a run", () => {
     expect(rollouts.length).toBeGreaterThan(6);
     for (const row of rollouts) {
       expect(row.log_probs.length).toBe(row.action_tokens.length);
-      expect(row.prompt_hash).toBe(hashText(row.prompt));
-      expect(row.advantage).toBeCloseTo(row.outcome_advantage + row.penalty_advantage, 12);
+      expect(row.prompt_hash).toBe(hashText(row.prompt).toString(16));
+      expect(row.advantage).toBeCloseTo(row.advantage_parts.outcome + row.advantage_parts.penalty, 12);
       const group = rollouts.filter((other) => other.step === row.step && other.group === row.group);
       const invalidShare = group.filter(({ valid }) => !valid).length / group.length;
-      expect(row.penalty_advantage).toBeCloseTo(-0.5 * (Number(!row.valid) - invalidShare), 12);
+      expect(row.advantage_parts.penalty).toBeCloseTo(-0.5 * (Number(!row.valid) - invalidShare), 12);
     }
     for (const group of [0, 1]) {
       const openings = rollouts.filter((row) => row.step === 1 && row.group === group && row.env_step === 0);

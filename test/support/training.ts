@@ -69,6 +69,7 @@ export async function recordTraining(
   const stop = new AbortController();
   const resume: ResumePoint | undefined = from && {
     step: from.step,
+    evaluated: [],
     model: { tensors: from.model, read: async (name) => from.model.get(name) as Float32Array },
     optimizer: { tensors: from.optimizer, read: async (name) => from.optimizer.get(name) as Float32Array },
   };

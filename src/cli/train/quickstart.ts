@@ -4,9 +4,9 @@ import Table from "cli-table3";
 import { DataError } from "../../core/errors.js";
 import type { Evaluation } from "../../core/run_record.js";
 import { findOwnPackage } from "../../host/files/packages.js";
+import { trainLoop } from "../../host/run/train_loop.js";
 import { plainCommand, type Register } from "../kit/options.js";
 import { noTuneOption } from "../kit/tuning.js";
-import { startTraining } from "./start_training.js";
 import { trainOnce } from "./train.js";
 import { precisionOption } from "./train_options.js";
 
@@ -58,7 +58,7 @@ export const register: Register = (program, context) => {
       if (!own)
         throw new DataError("[quickstart] the package's own folder was not found. Install uncouple again.");
       const config = [join(own.folder, "configs", "quickstart.yaml")];
-      const { result, path } = await trainOnce({ ...options, config }, overrides, context, startTraining);
+      const { result, path } = await trainOnce({ ...options, config }, overrides, context, trainLoop);
       const { terminal } = context;
       terminal.print(successTable(result.evaluations ?? []));
       terminal.print(`Watch the trained policy play a game it has never seen:`);

@@ -1,20 +1,17 @@
 /** `uncouple train`: settings in, run folder out. */
 
 import { type LoadedConfig, loadConfig, resolveLayers } from "../../config/load.js";
-import { runName, stagesOf, type TrainConfig } from "../../config/schema.js";
+import { stagesOf, type TrainConfig } from "../../config/schema.js";
 import { ConfigError, EXIT } from "../../core/errors.js";
 import type { Logger } from "../../core/logger.js";
 import { checkHalf } from "../../gpu/device_facts.js";
 import { readConfigText } from "../../host/files/config_text.js";
 import { findOwnPackage } from "../../host/files/packages.js";
 import { readGitState } from "../../host/run/git.js";
-import {
-  type ResumedRun,
-  RunFolder,
-  type RunFolderOptions,
-  type SessionFacts,
-} from "../../host/run/run_folder.js";
+import type { SessionFacts } from "../../host/run/run_folder.js";
 import { readRunInfo } from "../../host/run/run_info.js";
+import { type LoopResult, type TrainLoop, trainLoop } from "../../host/run/train_loop.js";
+import { type TrainRun, trainRun } from "../../host/run/train_run.js";
 import type { KeptTuning } from "../../host/tuning/tuning_record.js";
 import { estimateMemory } from "../../rl/loop/memory_estimate.js";
 import type { CliContext, Register } from "../kit/options.js";
@@ -24,7 +21,6 @@ import { tuningLine } from "../kit/tuning.js";
 import { memoryTable, plannedModel } from "./dry_run.js";
 import { Progress } from "./progress.js";
 import { checkResumable, findRun, runLayer } from "./resume.js";
-import { type StartTraining, startTraining, type TrainingResult } from "./start_training.js";
 import { flagSettings, type TrainOptions, trainCommand, wishesOf } from "./train_options.js";
 
 /** What is to be done, settled before a GPU is touched. */
@@ -34,7 +30,7 @@ interface Plan extends LoadedConfig {
 }
 
 /** The command, with a training loop of the caller's choice. */
-export function trainWith(start: StartTraining): Register {
+export function trainWith(start: TrainLoop): Register {
   return (program, context) => {
     trainCommand(program).action(async (words, options) => {
       if (options.dryRun) await showPlan(await settle(options, words, context), options, context);
@@ -43,11 +39,11 @@ export function trainWith(start: StartTraining): Register {
   };
 }
 
-export const register: Register = trainWith(startTraining);
+export const register: Register = trainWith(trainLoop);
 
 /** A finished run. */
 export interface FinishedRun {
-  readonly result: TrainingResult;
+  readonly result: LoopResult;
   /** Its folder. */
   readonly path: string;
 }
@@ -60,7 +56,7 @@ export async function trainOnce(
   options: TrainOptions,
   words: readonly string[],
   context: CliContext,
-  start: StartTraining,
+  start: TrainLoop,
 ): Promise<FinishedRun> {
   return train(await settle(options, words, context), options, context, start);
 }
@@ -104,7 +100,7 @@ async function train(
   plan: Plan,
   options: TrainOptions,
   context: CliContext,
-  start: StartTraining,
+  loop: TrainLoop,
 ): Promise<FinishedRun> {
   const { config } = plan;
   const gpu = {
@@ -120,10 +116,7 @@ async function train(
   return withGpu(gpu, context, async (session) => {
     if (config.model.precision === "mixed") checkHalf(session.runtime.facts);
     await warnAboutMemory(config, session, context.terminal);
-    const opened = await openFolder(plan, session, context);
-    const { path } = opened.folder;
-    context.terminal.info(`run folder: ${path}`);
-    const { result, stop } = await runIn(opened, { config, session, context, start });
+    const { path, stop, ...result } = await watched(plan, session, context, loop);
     if (options.json) context.terminal.printJson({ run: path, ...result });
     else if (result.finished) context.terminal.print(resultText(result, path));
     if (result.finished) return { result, path };
@@ -133,6 +126,58 @@ async function train(
       stop?.exitCode ?? EXIT.stopped,
     );
   });
+}
+
+/** The run with its progress on the terminal, ended early by signals of the system. */
+async function watched(
+  plan: Plan,
+  session: GpuSession,
+  context: CliContext,
+  loop: TrainLoop,
+): Promise<TrainRun & { stop: StoppedError | undefined }> {
+  const { terminal } = context;
+  const { config, resolved, input, run } = plan;
+  let progress: Progress | undefined;
+  const listener = new StopListener({
+    source: process,
+    announce: (message) => terminal.warn(message),
+    exit: (code) => process.exit(code),
+  });
+  const logger: Logger = {
+    info: (message) => (progress?.logger(terminal) ?? terminal).info(message),
+    warn: (message) => (progress?.logger(terminal) ?? terminal).warn(message),
+  };
+  try {
+    const result = await trainRun({
+      config,
+      resolved,
+      input,
+      run,
+      runtime: session.runtime,
+      session: await sessionFacts(session, context),
+      signal: listener.signal,
+      stopReason: () => listener.reason?.message,
+      logger,
+      loop,
+      watch: ({ folder, checkpoint }) => {
+        terminal.info(`run folder: ${folder.path}`);
+        folder.logger(terminal).info(tuningLine(session.tuning));
+        progress = new Progress({
+          stream: terminal.errorStream,
+          isLive: terminal.isLive,
+          total: totalUpdates(config),
+          done: checkpoint?.step ?? 0,
+          clock: () => performance.now(),
+          print: (line) => terminal.info(line),
+        });
+        return progress.watch(folder);
+      },
+    });
+    return { ...result, stop: listener.reason };
+  } finally {
+    progress?.stop();
+    listener.close();
+  }
 }
 
 async function warnAboutMemory(config: TrainConfig, { adapter }: GpuSession, logger: Logger): Promise<void> {
@@ -159,84 +204,12 @@ async function sessionFacts({ choice, tuning }: GpuSession, { env }: CliContext)
   };
 }
 
-async function openFolder(plan: Plan, session: GpuSession, context: CliContext): Promise<ResumedRun> {
-  const { config, resolved, input, run } = plan;
-  const clock = () => new Date();
-  const shared: RunFolderOptions = {
-    config: resolved,
-    input,
-    session: await sessionFacts(session, context),
-    keepCheckpoints: config.checkpoint.save_total_limit,
-    clock,
-    logger: context.terminal,
-  };
-  if (run !== undefined) return RunFolder.resume(run, shared);
-  const { out, seed } = config;
-  const taken = config.name === null ? "suffix" : "refuse";
-  const name = runName(config, clock());
-  return { folder: await RunFolder.create({ ...shared, out, name, seed, taken }), checkpoint: undefined };
-}
-
-interface Surroundings {
-  readonly config: TrainConfig;
-  readonly session: GpuSession;
-  readonly context: CliContext;
-  readonly start: StartTraining;
-}
-
 /** Updates that a configuration asks for, all stages together. */
 function totalUpdates(config: TrainConfig): number {
   return stagesOf(config).reduce((sum, stage) => sum + config[stage].max_steps, 0);
 }
 
-interface Ended {
-  readonly result: TrainingResult;
-  /** The wish to stop that came on the way. */
-  readonly stop: StoppedError | undefined;
-}
-
-/** Trains in an open folder and records there how it ended. */
-async function runIn({ folder, checkpoint }: ResumedRun, around: Surroundings): Promise<Ended> {
-  const { config, session, context, start } = around;
-  const { terminal } = context;
-  const progress = new Progress({
-    stream: terminal.errorStream,
-    isLive: terminal.isLive,
-    total: totalUpdates(config),
-    done: checkpoint?.step ?? 0,
-    clock: () => performance.now(),
-    print: (line) => terminal.info(line),
-  });
-  const logger = folder.logger(progress.logger(terminal));
-  logger.info(tuningLine(session.tuning));
-  if (checkpoint) logger.info(`going on after update ${checkpoint.step} (${checkpoint.path})`);
-  const listener = new StopListener({
-    source: process,
-    announce: (message) => logger.warn(message),
-    exit: (code) => process.exit(code),
-  });
-  const { signal } = listener;
-  const sink = progress.watch(folder);
-  try {
-    const result = await start({ config, session, folder, sink, checkpoint, signal, logger, context });
-    const stop = result.finished ? undefined : listener.reason;
-    await folder.finish(result.finished ? "finished" : "stopped", result.step, stop?.message);
-    return { result, stop };
-  } catch (error) {
-    const status = error instanceof StoppedError ? "stopped" : "failed";
-    const reason = error instanceof Error ? error.message : String(error);
-    // the first error is the one to show; a full disk may keep the record from being written as well
-    await folder
-      .finish(status, undefined, reason)
-      .catch((failure) => terminal.warn(`the end of the run was not recorded: ${failure}`));
-    throw error;
-  } finally {
-    progress.stop();
-    listener.close();
-  }
-}
-
-function resultText({ step, summary }: TrainingResult, path: string): string {
+function resultText({ step, summary }: LoopResult, path: string): string {
   const numbers = Object.entries(summary).map(([name, value]) => `${name} ${Number(value.toPrecision(4))}`);
   return [`finished after ${step} updates`, ...numbers, `run folder: ${path}`].join("\n");
 }

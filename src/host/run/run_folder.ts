@@ -7,6 +7,7 @@ import {
   type Checkpoint,
   type Evaluation,
   type Metrics,
+  OLDEST_RESUMABLE,
   RECORD_VERSION,
   type RolloutRow,
   type RunInfo,
@@ -17,7 +18,7 @@ import {
 import { hasCode } from "../files/error_codes.js";
 import { pathExists, writeFileAtomic } from "../files/files.js";
 import { jsonText } from "../files/json_file.js";
-import { AppendFile, dropRowsAfter, jsonLine } from "../files/json_lines.js";
+import { AppendFile, dropRowsAfter, jsonLine, readJsonLines } from "../files/json_lines.js";
 import { type ModelFolderContent, writeModelFolder } from "../model/model_folder.js";
 import {
   dropCheckpointsAfter,
@@ -63,6 +64,8 @@ export interface ResumedRun {
   readonly folder: RunFolder;
   /** Undefined when the run never came to its first checkpoint: it starts again. */
   readonly checkpoint: LoadedCheckpoint | undefined;
+  /** Evaluations that were recorded after the checkpoint's very step. */
+  readonly evaluated: readonly Evaluation[];
 }
 
 /** An open run folder, which no other process can open meanwhile. Close it with `finish`. */
@@ -123,6 +126,7 @@ export class RunFolder implements RunSink {
 
   static async #goOn(folder: string, options: RunFolderOptions, lock: RunLock): Promise<ResumedRun> {
     const info = await readRunInfo(folder);
+    checkResumable(folder, info);
     const checkpoints = join(folder, RUN_FILES.checkpoints);
     const checkpoint = await readNewestCheckpoint(checkpoints, options.logger);
     // without a checkpoint everything is made again, what was recorded before the first update too
@@ -132,13 +136,14 @@ export class RunFolder implements RunSink {
     await dropRolloutsAfter(join(folder, RUN_FILES.rollouts), step);
     await dropCheckpointsAfter(checkpoints, step);
     await writeFileAtomic(join(folder, RUN_FILES.config), options.config);
-    const { reason: _old, ...kept } = info;
+    const { reason: _old, ...kept } = { ...info, recordVersion: RECORD_VERSION };
     const opened = await RunFolder.#open(folder, options, lock, {
       ...kept,
       status: "running",
       step: Math.max(0, step),
     });
-    return { folder: opened, checkpoint };
+    const evaluations = (await readJsonLines(join(folder, RUN_FILES.evaluations))) as Evaluation[];
+    return { folder: opened, checkpoint, evaluated: evaluations.filter((row) => row.step === step) };
   }
 
   static async #open(
@@ -239,6 +244,14 @@ export class RunFolder implements RunSink {
     this.#info = { ...this.#info, ...changes, updated: this.options.clock().toISOString() };
     await writeFileAtomic(join(this.path, RUN_FILES.info), jsonText(this.#info));
   }
+}
+
+function checkResumable(path: string, { recordVersion }: RunInfo): void {
+  if (recordVersion >= OLDEST_RESUMABLE) return;
+  throw new ConfigError(
+    `[${path}] run cannot be gone on with: got records of version ${recordVersion}, expected ${OLDEST_RESUMABLE} to ` +
+      `${RECORD_VERSION}. Go on with it by the version of the program that wrote it; its records can still be read.`,
+  );
 }
 
 /** Makes a folder that nobody else has. */

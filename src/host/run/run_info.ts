@@ -23,7 +23,7 @@ export const RUN_FILES = {
 } as const;
 
 const infoSchema = z.looseObject({
-  recordVersion: z.literal(RECORD_VERSION),
+  recordVersion: z.int().min(1).max(RECORD_VERSION),
   name: z.string(),
   seed: z.int(),
   status: z.enum(["running", "finished", "stopped", "failed"]),
@@ -42,7 +42,7 @@ export async function readRunInfo(path: string): Promise<RunInfo> {
   const { path: field, message } = result.error.issues[0];
   throw new DataError(
     `[${file}] run record is malformed: got ${message} at ${field.join(".") || "its root"}, expected a record of ` +
-      `version ${RECORD_VERSION}. Use the version of the program that wrote it.`,
+      `version ${RECORD_VERSION} or older. Use the version of the program that wrote it.`,
   );
 }
 

@@ -3,13 +3,7 @@ import { ConfigError } from "../../core/errors.js";
 import { Random } from "../../core/random.js";
 import type { Environment, Task, World } from "../../env/world.js";
 import type { PromptBuilder, Turn } from "../play/prompt.js";
-import type { TokenRow } from "../rows.js";
-
-/** One expert step: what the policy would read, and what it should answer. */
-export interface ExpertRow extends TokenRow {
-  readonly taskId: string;
-  readonly action: string;
-}
+import type { Row } from "../rows.js";
 
 /** How expert episodes are played. */
 export interface ExpertOptions {
@@ -36,7 +30,7 @@ export async function expertRows(
   prompts: PromptBuilder,
   endToken: number,
   options: ExpertOptions,
-): Promise<ExpertRow[]> {
+): Promise<Row[]> {
   if (!world.expert) {
     throw new ConfigError(
       `[imitation] world ${world.id} has no expert: expected one for imitation. Set imitation.episodes to 0.`,
@@ -49,9 +43,9 @@ export async function expertRows(
       `[imitation] world ${world.id} takes no snapshots: got detours ${options.detours}, expected 0, since the expert plans anew from a snapshot. Set imitation.detours to 0.`,
     );
   }
-  const rows: ExpertRow[] = [];
-  for (const task of tasks)
-    rows.push(...(await playExpert(world, environment, task, prompts, endToken, options)));
+  const rows: Row[] = [];
+  for (const [episode, task] of tasks.entries())
+    rows.push(...(await playExpert(world, environment, task, episode, prompts, endToken, options)));
   await environment.close();
   if (rows.length === 0) {
     throw new ConfigError(
@@ -65,12 +59,13 @@ async function playExpert(
   world: World,
   environment: Environment,
   task: Task,
+  episode: number,
   prompts: PromptBuilder,
   endToken: number,
   { seed, detours, detourPattern, maxSteps }: ExpertOptions,
-): Promise<ExpertRow[]> {
+): Promise<Row[]> {
   const random = Random.of(seed, "detours", task.id);
-  const rows: ExpertRow[] = [];
+  const rows: Row[] = [];
   const first = await environment.reset({ seed, options: { taskId: task.id } });
   const turns: Turn[] = [];
   let observation = first.obs;
@@ -89,7 +84,17 @@ async function playExpert(
         admissibleCommands,
       });
       const answer = [...prompts.tokenizer.encode(action), endToken];
-      rows.push({ taskId: task.id, action, prompt: prompt.tokens, answer });
+      rows.push({
+        kind: "imitation",
+        group: 0,
+        episode,
+        step,
+        taskId: task.id,
+        taskType: task.type,
+        prompt: prompt.tokens,
+        answer,
+        action,
+      });
     }
     turns.push({ observation, action });
     const result = await environment.step(action);

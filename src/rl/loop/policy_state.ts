@@ -31,12 +31,11 @@ export function modelTensors(model: Qwen2Model, reference: Qwen2Model | undefine
 
 /** Optimiser tensors of a checkpoint; the integer counter travels as the bits of float32 values. */
 export function optimizerTensors(optimizer: AdamW): RecordedTensor[] {
-  return [...optimizer.state()].map(([name, tensor]) => ({
+  return optimizer.state().map(({ name, shape, read }) => ({
     name,
-    shape: tensor.shape,
+    shape,
     data: async () => {
-      const values = await tensor.read();
-      tensor.release();
+      const values = await read();
       return values instanceof Float32Array ? values : new Float32Array(values.buffer);
     },
   }));
@@ -51,15 +50,14 @@ export async function restoreModel(model: Qwen2Model, from: TensorReader, prefix
 /** Loads the optimiser in place. */
 export async function restoreOptimizer(optimizer: AdamW, from: TensorReader): Promise<void> {
   const saved = new Map<string, Float32Array | Uint32Array>();
-  for (const [name, tensor] of optimizer.state()) {
+  for (const { name, dtype } of optimizer.state()) {
     if (!from.tensors.has(name)) {
       throw new DataError(
         `[resume] optimiser tensor ${name} is missing from the checkpoint. Resume from one of the same model.`,
       );
     }
     const values = await from.read(name);
-    saved.set(name, tensor.dtype === "u32" ? new Uint32Array(values.slice().buffer) : values);
-    tensor.release();
+    saved.set(name, dtype === "u32" ? new Uint32Array(values.slice().buffer) : values);
   }
   optimizer.load(saved);
 }

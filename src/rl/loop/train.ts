@@ -1,5 +1,4 @@
-/** The training run: imitation of the expert, then GRPO, with evaluations and checkpoints between. */
-
+/** The training run: its stages one after the other, with checkpoints and evaluations between. */
 import type { TrainConfig } from "../../config/schema.js";
 import { ConfigError } from "../../core/errors.js";
 import type { Logger } from "../../core/logger.js";
@@ -14,9 +13,10 @@ import { Evaluator } from "../play/evaluate.js";
 import { PromptBuilder } from "../play/prompt.js";
 import { RolloutWorker } from "../play/rollout.js";
 import { Learner } from "../update/learner.js";
-import { imitationBatch, taskOrder } from "./data_order.js";
-import { grpoIteration } from "./grpo.js";
-import { type ExpertRow, expertRows } from "./imitation.js";
+import { taskOrder } from "./data_order.js";
+import { expertRows } from "./imitation.js";
+import { imitationStage } from "./imitation_stage.js";
+import { policyStage } from "./policy_stage.js";
 import {
   modelTensors,
   optimizerTensors,
@@ -25,15 +25,16 @@ import {
   restoreOptimizer,
   type TensorReader,
 } from "./policy_state.js";
+import { type Stage, stageAt, totalSteps } from "./stage.js";
 
 /** A checkpoint to go on from. */
 export interface ResumePoint {
   readonly step: number;
   readonly model: TensorReader;
   readonly optimizer: TensorReader;
+  /** Evaluations that were recorded after this very step: they are not made again. */
+  readonly evaluated: readonly Pick<Evaluation, "split" | "mode">[];
 }
-
-export type Stage = "imitation" | "grpo";
 
 export interface TrainingDeps {
   readonly world: World;
@@ -41,7 +42,7 @@ export interface TrainingDeps {
   readonly model: Qwen2Model;
   readonly sink: RunSink;
   readonly resume?: ResumePoint;
-  /** Aborted when the run should end after the current update, with a checkpoint. */
+  /** Aborted when the run should end: after the current update, or in the middle of an evaluation, with a checkpoint. */
   readonly signal: AbortSignal;
   /** Milliseconds, monotonic; for timing metrics only. */
   readonly now: () => number;
@@ -59,214 +60,226 @@ export interface TrainingResult {
 
 /** Runs a training from its start or from a checkpoint. Everything that decides the result is in config and checkpoint. */
 export async function runTraining(config: TrainConfig, deps: TrainingDeps): Promise<TrainingResult> {
-  const run = await TrainingRun.open(config, deps);
+  const parts = new RunParts(config, deps);
   try {
-    return await run.run();
+    const stages = await openStages(config, deps, parts);
+    return await new TrainingRun(config, deps, parts, stages).run();
   } finally {
-    await run.close();
+    await parts.close();
   }
 }
 
-class TrainingRun {
-  readonly #imitationSteps: number;
-  readonly #totalSteps: number;
-  readonly #worker: RolloutWorker;
-  readonly #evaluator: Evaluator;
-  readonly #generator: Generator;
-  readonly #practiceTasks: readonly Task[];
-  readonly #evaluations: Evaluation[] = [];
-  #learner: Learner | undefined;
-  #reference: Qwen2Model | undefined;
-  #step: number;
-  #lastSaved: number;
+/** What stages and evaluations share. */
+class RunParts {
+  readonly endToken: number;
+  readonly prompts: PromptBuilder;
+  readonly generator: Generator;
+  readonly worker: RolloutWorker;
+  readonly evaluator: Evaluator;
 
-  private constructor(
-    readonly config: TrainConfig,
-    readonly deps: TrainingDeps,
-    tasks: readonly Task[],
-    readonly expert: readonly ExpertRow[],
-    prompts: PromptBuilder,
-    endToken: number,
-  ) {
-    this.#imitationSteps = expert.length > 0 ? config.imitation.max_steps : 0;
-    this.#totalSteps = this.#imitationSteps + config.grpo.max_steps;
-    this.#practiceTasks = taskOrder(config.seed, "practice", tasks).slice(
-      0,
-      config.grpo.max_tasks ?? undefined,
-    );
-    this.#generator = new Generator(deps.model, { tokensPerBatch: config.grpo.tokens_per_micro_batch });
-    this.#worker = new RolloutWorker(deps.world, prompts, this.#generator, endToken);
-    this.#evaluator = new Evaluator(config, deps.world, this.#worker);
-    this.#step = deps.resume?.step ?? 0;
-    this.#lastSaved = deps.resume?.step ?? -1;
-  }
-
-  static async open(config: TrainConfig, deps: TrainingDeps): Promise<TrainingRun> {
-    const { world, tokenizer } = deps;
+  constructor(config: TrainConfig, { world, tokenizer, model }: TrainingDeps) {
     const endToken = tokenizer.eosTokenId;
     if (endToken === null) {
       throw new ConfigError(
         "[train] the tokenizer names no eos_token: expected one that ends an action. Add it to tokenizer_config.json.",
       );
     }
-    const prompts = new PromptBuilder(tokenizer, config.prompt);
-    const tasks = selectTasks(config, world);
-    const chosen = taskOrder(config.seed, "expert", tasks).slice(0, config.imitation.episodes);
-    const options = {
-      seed: config.seed,
-      detours: config.imitation.detours,
-      detourPattern: config.imitation.detour_pattern
-        ? new RegExp(config.imitation.detour_pattern)
-        : undefined,
-      maxSteps: config.world.max_steps,
-    };
-    const expert = chosen.length > 0 ? await expertRows(world, chosen, prompts, endToken, options) : [];
-    return new TrainingRun(config, deps, tasks, expert, prompts, endToken);
-  }
-
-  async run(): Promise<TrainingResult> {
-    const { deps } = this;
-    if (deps.resume) await restoreModel(deps.model, deps.resume.model);
-    else if (this.config.eval.at_start) await this.#evaluate("start");
-    while (this.#step < this.#totalSteps && !deps.signal.aborted) {
-      const stage = this.#stageOf(this.#step);
-      const learner = await this.#openStage(stage);
-      const started = deps.now();
-      const numbers = stage === "imitation" ? await this.#imitate(learner) : await this.#improve(learner);
-      const elapsed = deps.now() - started;
-      this.#step++;
-      const metrics: Metrics = {
-        step: this.#step,
-        stage,
-        ...numbers,
-        "perf/step_ms": elapsed,
-        "perf/tokens_per_s": numbers.num_tokens / (elapsed / 1000),
-        "gpu/bytes_live": deps.model.launcher.runtime.buffers.liveBytes,
-        "gpu/bytes_peak": deps.model.launcher.runtime.buffers.peakBytes,
-      };
-      await deps.sink.metrics(metrics);
-      await this.#evaluateWhenDue(stage);
-      await this.#saveWhenDue();
-    }
-    if (this.#lastSaved !== this.#step) await this.#save();
-    return { step: this.#step, finished: this.#step >= this.#totalSteps, evaluations: this.#evaluations };
+    this.endToken = endToken;
+    this.prompts = new PromptBuilder(tokenizer, config.prompt);
+    this.generator = new Generator(model, { tokensPerBatch: config.grpo.tokens_per_micro_batch });
+    this.worker = new RolloutWorker(world, this.prompts, this.generator, endToken);
+    this.evaluator = new Evaluator(config, world, this.worker);
   }
 
   async close(): Promise<void> {
-    await this.#worker.close();
-    this.#learner?.optimizer.release();
-    this.#reference?.parameters.release();
-    this.#reference?.release();
-    this.#generator.release();
+    await this.worker.close();
+    this.generator.release();
+  }
+}
+
+/** The stages that the configuration asks for; stages of no updates are left out. */
+async function openStages(config: TrainConfig, deps: TrainingDeps, parts: RunParts): Promise<Stage[]> {
+  const { imitation, grpo, seed } = config;
+  const stages: Stage[] = [];
+  const demonstrated = taskOrder(seed, "expert", selectTasks(config, deps.world, "imitation")).slice(
+    0,
+    imitation.episodes,
+  );
+  if (demonstrated.length > 0) {
+    const { detours, detour_pattern } = imitation;
+    const options = {
+      seed,
+      detours,
+      detourPattern: detour_pattern ? new RegExp(detour_pattern) : undefined,
+      maxSteps: config.world.max_steps,
+    };
+    const rows = await expertRows(deps.world, demonstrated, parts.prompts, parts.endToken, options);
+    stages.push(imitationStage(config, rows));
+  }
+  if (grpo.max_steps > 0) {
+    const tasks = taskOrder(seed, "practice", selectTasks(config, deps.world, "grpo")).slice(
+      0,
+      grpo.max_tasks ?? undefined,
+    );
+    stages.push(policyStage({ config, worker: parts.worker, tasks, sink: deps.sink, now: deps.now }));
+  }
+  return stages;
+}
+
+class TrainingRun {
+  readonly #total: number;
+  readonly #evaluations: Evaluation[] = [];
+  #learner: Learner | undefined;
+  #reference: Qwen2Model | undefined;
+  #step: number;
+  #lastSaved: number;
+
+  constructor(
+    readonly config: TrainConfig,
+    readonly deps: TrainingDeps,
+    readonly parts: RunParts,
+    readonly stages: readonly Stage[],
+  ) {
+    this.#total = totalSteps(stages);
+    this.#step = deps.resume?.step ?? 0;
+    this.#lastSaved = deps.resume?.step ?? -1;
   }
 
-  #stageOf(step: number): Stage {
-    return step < this.#imitationSteps ? "imitation" : "grpo";
+  async run(): Promise<TrainingResult> {
+    try {
+      const isDone = (await this.#begin()) && (await this.#updates());
+      if (this.#lastSaved !== this.#step) await this.#save();
+      return { step: this.#step, finished: isDone, evaluations: this.#evaluations };
+    } finally {
+      this.#learner?.optimizer.release();
+      this.#reference?.parameters.release();
+      this.#reference?.release();
+    }
+  }
+
+  /** @returns false when a stop was asked for meanwhile, as the other steps do */
+  async #begin(): Promise<boolean> {
+    const { resume, model } = this.deps;
+    if (!resume) return !this.config.eval.at_start || this.#evaluate("start", []);
+    await restoreModel(model, resume.model);
+    // the run may have ended between a checkpoint and the evaluation that follows it
+    return this.#evaluateWhenDue(resume.evaluated);
+  }
+
+  async #updates(): Promise<boolean> {
+    const { deps } = this;
+    while (this.#step < this.#total) {
+      if (deps.signal.aborted) return false;
+      await this.#update();
+      await this.#saveWhenDue();
+      if (!(await this.#evaluateWhenDue([]))) return false;
+    }
+    return true;
+  }
+
+  async #update(): Promise<void> {
+    const { deps } = this;
+    const { stage, first } = this.#place(this.#step);
+    const learner = await this.#openStage(stage, first);
+    const started = deps.now();
+    const numbers = await stage.update({
+      learner,
+      reference: this.#reference,
+      index: this.#step - first,
+      step: this.#step + 1,
+      learningRate: this.#rate(stage, first),
+    });
+    const elapsed = deps.now() - started;
+    this.#step++;
+    const metrics: Metrics = {
+      step: this.#step,
+      stage: stage.name,
+      ...numbers,
+      "perf/step_ms": elapsed,
+      "perf/tokens_per_s": numbers.num_tokens / (elapsed / 1000),
+      "gpu/bytes_live": deps.model.launcher.runtime.buffers.liveBytes,
+      "gpu/bytes_peak": deps.model.launcher.runtime.buffers.peakBytes,
+    };
+    await deps.sink.metrics(metrics);
+  }
+
+  /** The stage that makes the update number `step` (0-based). */
+  #place(step: number) {
+    const place = stageAt(this.stages, step);
+    if (!place)
+      throw new ConfigError(`[train] the run has ${this.#total} updates, there is no number ${step}.`);
+    return place;
   }
 
   /** The learner of the stage; each stage begins with a fresh optimiser. */
-  async #openStage(stage: Stage): Promise<Learner> {
-    const first = stage === "imitation" ? 0 : this.#imitationSteps;
+  async #openStage(stage: Stage, first: number): Promise<Learner> {
     if (this.#learner && this.#step !== first) return this.#learner;
-    const { config, deps } = this;
-    const { weight_decay: weightDecay, max_grad_norm: maxGradNorm, learning_rate: lr } = config[stage];
-    const { adam_beta1, adam_beta2, adam_epsilon: eps, tokens_per_micro_batch } = config.grpo;
+    const { deps } = this;
     const { launcher, parameters } = deps.model;
+    const { settings } = stage;
     this.#learner?.optimizer.release();
     const optimizer = new AdamW({
       parameters,
       launcher,
-      lr,
-      betas: [adam_beta1, adam_beta2],
-      eps,
-      weightDecay,
-      maxGradNorm,
+      lr: settings.learning_rate,
+      betas: [settings.adam_beta1, settings.adam_beta2],
+      eps: settings.adam_epsilon,
+      weightDecay: settings.weight_decay,
+      maxGradNorm: settings.max_grad_norm,
       lossScale: parameters.half ? {} : undefined,
     });
-    this.#learner = new Learner(deps.model, optimizer, tokens_per_micro_batch);
+    this.#learner = new Learner(deps.model, optimizer, settings.tokens_per_micro_batch);
     const resumed =
       deps.resume && this.#step === deps.resume.step && this.#step !== first ? deps.resume : undefined;
     if (resumed) await restoreOptimizer(optimizer, resumed.optimizer);
-    if (stage === "grpo" && config.grpo.beta > 0)
-      this.#reference = await referenceModel(deps.model, resumed?.model);
+    if (stage.needsReference) this.#reference = await referenceModel(deps.model, resumed?.model);
     return this.#learner;
   }
 
-  #rate(stage: Stage): number {
-    const {
-      learning_rate,
-      lr_scheduler_type: kind,
-      warmup_steps: warmupSteps,
-      max_steps: totalSteps,
-    } = this.config[stage];
-    const first = stage === "imitation" ? 0 : this.#imitationSteps;
-    return learning_rate * schedule({ kind, warmupSteps, totalSteps })(this.#step - first);
+  #rate({ settings }: Stage, first: number): number {
+    const { learning_rate, lr_scheduler_type: kind, warmup_steps, max_steps } = settings;
+    return (
+      learning_rate * schedule({ kind, warmupSteps: warmup_steps, totalSteps: max_steps })(this.#step - first)
+    );
   }
 
-  async #imitate(learner: Learner): Promise<Record<string, number>> {
-    const rows = imitationBatch(this.config.seed, this.expert, this.config.imitation.batch_size, this.#step);
-    const learning_rate = this.#rate("imitation");
-    const { prompt_loss_weight } = this.config.imitation;
-    const update = await learner.imitate(rows, learning_rate, prompt_loss_weight);
-    return {
-      loss: update.loss,
-      learning_rate,
-      grad_norm: update.gradNorm,
-      skipped: Number(update.skipped),
-      skipped_updates: update.skippedSteps,
-      loss_scale: update.lossScale,
-      num_tokens: update.tokens,
-    };
+  /** Whether the updates done so far end a stage. */
+  get #atBoundary(): boolean {
+    return this.#step > 0 && (this.#step === this.#total || this.#place(this.#step).first === this.#step);
   }
 
-  async #improve(learner: Learner): Promise<Record<string, number>> {
-    const { config, deps } = this;
-    return grpoIteration({
-      config,
-      learner,
-      worker: this.#worker,
-      reference: this.#reference,
-      tasks: this.#practiceTasks,
-      iteration: this.#step - this.#imitationSteps,
-      step: this.#step + 1,
-      learningRate: this.#rate("grpo"),
-      sink: deps.sink,
-      now: deps.now,
-    });
+  async #evaluateWhenDue(evaluated: ResumePoint["evaluated"]): Promise<boolean> {
+    if (this.#step === 0) return true;
+    const { stage, first } = this.#place(this.#step - 1);
+    const { evaluateEvery } = stage;
+    const isDue = evaluateEvery > 0 && (this.#step - first) % evaluateEvery === 0;
+    return isDue || this.#atBoundary ? this.#evaluate(stage.name, evaluated) : true;
   }
 
-  async #evaluateWhenDue(stage: Stage): Promise<void> {
-    const { every } = this.config.eval;
-    const done = this.#step - this.#imitationSteps;
-    const due = stage === "grpo" && every > 0 && done % every === 0;
-    if (due || this.#step === this.#imitationSteps || this.#step === this.#totalSteps)
-      await this.#evaluate(stage);
-  }
-
-  async #evaluate(stage: Stage | "start"): Promise<void> {
-    for (const result of await this.#evaluator.run(this.#step, stage)) {
+  async #evaluate(stage: string, evaluated: ResumePoint["evaluated"]): Promise<boolean> {
+    const { signal, logger, sink } = this.deps;
+    for await (const result of this.parts.evaluator.run(this.#step, stage, evaluated, signal)) {
       this.#evaluations.push(result);
       const share = (value: number) => `${(100 * value).toFixed(1)} %`;
-      this.deps.logger.info(
+      logger.info(
         `evaluation after update ${result.step}, ${result.split}, ${result.mode}: success ${share(result.success)} ` +
           `(95 % interval ${share(result.success_low)} to ${share(result.success_high)}, ${result.episodes} episodes)`,
       );
-      await this.deps.sink.evaluation(result);
+      await sink.evaluation(result);
     }
+    return !signal.aborted;
   }
 
   async #saveWhenDue(): Promise<void> {
     const { save_steps } = this.config.checkpoint;
-    const boundary = this.#step === this.#imitationSteps || this.#step === this.#totalSteps;
-    if (boundary || (save_steps > 0 && this.#step % save_steps === 0)) await this.#save();
+    if (this.#atBoundary || (save_steps > 0 && this.#step % save_steps === 0)) await this.#save();
   }
 
   async #save(): Promise<void> {
     const { deps } = this;
-    const stage = this.#stageOf(Math.max(0, this.#step - 1));
     await deps.sink.checkpoint({
       step: this.#step,
-      stage,
+      stage: this.#place(Math.max(0, this.#step - 1)).stage.name,
       tensors: {
         model: modelTensors(deps.model, this.#reference),
         optimizer: this.#learner ? optimizerTensors(this.#learner.optimizer) : [],
@@ -277,15 +290,17 @@ class TrainingRun {
   }
 }
 
-/** Training tasks: the split, narrowed to task types and to a number. */
-function selectTasks({ world: options }: TrainConfig, world: World): Task[] {
-  const { train_split, task_types, max_tasks } = options;
+/** Tasks of a stage: the training split, narrowed to task types of the run and of the stage, and to a number. */
+function selectTasks(config: TrainConfig, world: World, stage: "imitation" | "grpo"): Task[] {
+  const { train_split, task_types, max_tasks } = config.world;
+  const wanted = [task_types, config[stage].task_types];
   const tasks = world
     .tasks(train_split)
-    .filter(({ type }) => task_types === null || task_types.includes(type));
+    .filter(({ type }) => wanted.every((types) => types === null || types.includes(type)));
   if (tasks.length === 0) {
     throw new ConfigError(
-      `[train] no task of split ${train_split} has one of the types ${task_types?.join(", ")}. Check world.task_types.`,
+      `[${stage}] no task of split ${train_split} has one of the types ${wanted.filter((types) => types !== null).join(" and ")}. ` +
+        `Check world.task_types and ${stage}.task_types.`,
     );
   }
   return tasks.slice(0, max_tasks ?? undefined);

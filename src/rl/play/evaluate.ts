@@ -9,6 +9,15 @@ import type { RolloutWorker } from "./rollout.js";
 
 export type EvaluationMode = "greedy" | "sampled";
 
+interface EvaluationRequest {
+  readonly step: number;
+  readonly stage: string;
+  readonly split: string;
+  readonly tasks: readonly Task[];
+  readonly mode: EvaluationMode;
+  readonly signal: AbortSignal | undefined;
+}
+
 /** Plays the same episodes at every call, so that results before and after training can be compared. */
 export class Evaluator {
   readonly #tasks: ReadonlyMap<string, readonly Task[]>;
@@ -30,23 +39,31 @@ export class Evaluator {
     );
   }
 
-  /** One result per split and mode. */
-  async run(step: number, stage: string): Promise<Evaluation[]> {
-    const results: Evaluation[] = [];
-    for (const [split, tasks] of this.#tasks) {
-      for (const mode of this.config.eval.modes)
-        results.push(await this.#evaluate(step, stage, split, tasks, mode));
-    }
-    return results;
-  }
-
-  async #evaluate(
+  /**
+   * One result per split and mode, as they are made.
+   * @param done results that are there already
+   * @param signal ends the evaluation: what is not whole by then is not given
+   */
+  async *run(
     step: number,
     stage: string,
-    split: string,
-    tasks: readonly Task[],
-    mode: EvaluationMode,
-  ): Promise<Evaluation> {
+    done: readonly Pick<Evaluation, "split" | "mode">[] = [],
+    signal?: AbortSignal,
+  ): AsyncGenerator<Evaluation> {
+    for (const [split, tasks] of this.#tasks) {
+      for (const mode of this.config.eval.modes) {
+        if (done.some((one) => one.split === split && one.mode === mode)) continue;
+        try {
+          yield await this.#evaluate({ step, stage, split, tasks, mode, signal });
+        } catch (error) {
+          if (signal?.aborted) return;
+          throw error;
+        }
+      }
+    }
+  }
+
+  async #evaluate({ step, stage, split, tasks, mode, signal }: EvaluationRequest): Promise<Evaluation> {
     const { eval: options, grpo, world } = this.config;
     const requests = tasks.map((task, index) => ({
       taskId: task.id,
@@ -63,6 +80,7 @@ export class Evaluator {
       },
       seed: options.seed,
       label: "evaluation",
+      signal,
     });
     const byType = [...summariseByType(episodes)].map(([type, { success }]): [string, number] => [
       `success/${type}`,

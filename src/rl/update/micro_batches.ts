@@ -1,6 +1,9 @@
 /** Cuts rows (prompt + answer) into packed batches that fit a token budget. */
 import { type PackedTokens, packSequences } from "../../model/packing.js";
-import type { TokenRow } from "../rows.js";
+import type { Row } from "../rows.js";
+
+/** What the pass over a row needs of it. */
+type TokenRow = Pick<Row, "prompt" | "answer">;
 
 /** Rows `first` to `end` (exclusive) of the list they were cut from, packed. */
 export interface MicroBatch {

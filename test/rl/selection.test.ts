@@ -7,22 +7,24 @@ import { presetConfig } from "../../src/model/config.js";
 import { storedShapes } from "../../src/model/parameters.js";
 import { Qwen2Model } from "../../src/model/qwen2.js";
 import { AdamW } from "../../src/optim/adamw.js";
-import { gradientBound, selectRows } from "../../src/rl/objective/row_selection.js";
-import type { PolicyRow } from "../../src/rl/rows.js";
-import { Learner, type PolicyLossOptions } from "../../src/rl/update/learner.js";
+import { policyObjective } from "../../src/rl/objective/policy.js";
+import { gradientBound, selectRows } from "../../src/rl/objective/selection.js";
+import type { Row } from "../../src/rl/rows.js";
+import { Learner } from "../../src/rl/update/learner.js";
+import { lossOptions, unplaced } from "../support/rows.js";
 import { testRuntime } from "../support/runtime.js";
 
-const row = (prompt: number[], answer: number[], advantage: number, logProb = -0.7): PolicyRow => ({
+const row = (prompt: number[], answer: number[], advantage: number, logProb = -0.7): Row => ({
+  ...unplaced,
   prompt,
   answer,
   advantage,
-  counts: true,
-  sampledLogProbs: answer.map(() => logProb),
+  logProbs: answer.map(() => logProb),
 });
-const weightsOf = (rows: readonly PolicyRow[]) =>
+const weightsOf = (rows: readonly Row[]) =>
   aggregationWeights(
     "token_mean",
-    rows.map(({ answer, counts }) => answer.map(() => Number(counts))),
+    rows.map(({ answer, mask }) => mask ?? answer.map(() => 1)),
   );
 const linear = { everyRowMatters: false, linear: true, skipBelow: 0 };
 
@@ -31,7 +33,7 @@ describe("rows that are selected", () => {
     const rows = [row([1, 2], [3], 2), row([1], [2, 3], 1), row([1, 2], [3], -0.5), row([1, 2], [4], 1)];
     const selected = selectRows(rows, weightsOf(rows), linear);
     expect(selected.map(({ index }) => index)).toEqual([0, 1, 3]);
-    expect(selected[0].advantage).toBeCloseTo(0.75, 6);
+    expect(selected[0].advantages[0]).toBeCloseTo(0.75, 6);
     expect(selected[0].weights[0]).toBeCloseTo(2 / 5, 6);
     expect(selected[1].weights).toHaveLength(2);
   });
@@ -39,49 +41,33 @@ describe("rows that are selected", () => {
   test("rows of opposite signs stay apart where clipping tells them apart", () => {
     const rows = [row([1], [3], 2), row([1], [3], -1), row([1], [3], 1)];
     const selected = selectRows(rows, weightsOf(rows), { ...linear, linear: false });
-    expect(selected.map(({ index, advantage }) => [index, advantage])).toEqual([
+    expect(selected.map(({ index, advantages }) => [index, advantages[0]])).toEqual([
       [0, 1.5],
       [1, -1],
     ]);
   });
 
   test("rows that cancel, count for nothing or have no advantage are left out, unless every row matters", () => {
-    const rows = [
-      row([1], [3], 1),
-      row([1], [3], -1),
-      row([2], [3], 0),
-      { ...row([4], [3], 1), counts: false },
-    ];
+    const rows = [row([1], [3], 1), row([1], [3], -1), row([2], [3], 0), { ...row([4], [3], 1), mask: [0] }];
     expect(selectRows(rows, weightsOf(rows), linear)).toEqual([]);
     const all = selectRows(rows, weightsOf(rows), { ...linear, everyRowMatters: true });
     expect(all.map(({ index }) => index)).toEqual([0, 2]);
   });
 
   test("sure rows fall below the bound", () => {
-    expect(gradientBound(-2, [Math.log(0.7), Math.log(0.6)])).toBeCloseTo(2 * Math.hypot(0.3, 0.4), 12);
+    expect(gradientBound([-2, -2], [Math.log(0.7), Math.log(0.6)])).toBeCloseTo(2 * Math.hypot(0.3, 0.4), 12);
     const rows = [row([1], [3], 1, Math.log(0.99)), row([2], [3], 1, Math.log(0.5))];
     const selected = selectRows(rows, weightsOf(rows), { ...linear, skipBelow: 0.05 });
     expect(selected.map(({ index }) => index)).toEqual([1]);
   });
 });
 
-const options: PolicyLossOptions = {
-  clipLow: 0.2,
-  clipHigh: 0.2,
-  dualClip: 0,
-  beta: 0,
-  klKind: 3,
-  entropyCoef: 0,
-  aggregation: "token_mean",
-  normaliser: 4,
-  temperature: 1,
-  skipBelow: 0,
-};
+const options = lossOptions({});
 
 test("one pass over the sum of equal rows gives the gradient of all of them", async () => {
   const launcher = new Launcher(await testRuntime());
   const config = presetConfig("nano", 16);
-  const gradientOf = async (rows: readonly PolicyRow[]) => {
+  const gradientOf = async (rows: readonly Row[]) => {
     const model = new Qwen2Model(
       launcher,
       config,
@@ -89,7 +75,9 @@ test("one pass over the sum of equal rows gives the gradient of all of them", as
     );
     model.initialise(Random.of(1, "weights"));
     const optimizer = new AdamW({ parameters: model.parameters, launcher, lr: 0 });
-    const { computedRows } = await new Learner(model, optimizer, 4096).improve(rows, {}, options, 0);
+    const objective = policyObjective(rows, {}, options);
+    await new Learner(model, optimizer, 4096).update(objective, 0);
+    const computedRows = objective.rows.length;
     const gradient = Array.from(await model.parameters.readGradient("model.layers.0.mlp.up_proj.weight"));
     optimizer.release();
     model.release();

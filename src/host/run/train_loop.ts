@@ -1,66 +1,54 @@
-/** Hands a prepared run to the training loop. */
-
+/** The training loop with all that it needs, opened from a configuration. */
 import type { TrainConfig } from "../../config/schema.js";
 import type { Logger } from "../../core/logger.js";
 import type { Evaluation, RunSink } from "../../core/run_record.js";
-import type { LoadedCheckpoint } from "../../host/run/checkpoints.js";
-import type { RunFolder } from "../../host/run/run_folder.js";
-import { openPolicy, openTrainingWorld } from "../../host/run/training_setup.js";
+import type { Runtime } from "../../gpu/runtime.js";
 import { Launcher } from "../../kernels/index.js";
 import { parameterShapes } from "../../model/parameters.js";
 import { runTraining } from "../../rl/loop/train.js";
-import type { CliContext } from "../kit/options.js";
-import type { GpuSession } from "../kit/session.js";
+import type { LoadedCheckpoint } from "./checkpoints.js";
+import type { RunFolder } from "./run_folder.js";
+import { openPolicy, openTrainingWorld } from "./training_setup.js";
 
-/** Everything that training needs from its surroundings. */
-export interface TrainingRequest {
+/** Everything that a training loop needs from its surroundings. */
+export interface LoopRequest {
   readonly config: TrainConfig;
-  readonly session: GpuSession;
-  /** Open; the caller ends it. For `exportModel`. */
+  readonly runtime: Runtime;
+  /** Open; the caller ends it. */
   readonly folder: RunFolder;
-  /** Where records go: the folder, with progress shown on the way. */
+  /** Where records go: the folder, perhaps with somebody watching. */
   readonly sink: RunSink;
   /** To go on from; undefined at a start. */
   readonly checkpoint: LoadedCheckpoint | undefined;
-  /** Aborted when training should save a checkpoint after the current update and return. */
+  /** Evaluations recorded after the checkpoint's very step. */
+  readonly evaluated: readonly Evaluation[];
+  /** Aborted when training should save a checkpoint and return. */
   readonly signal: AbortSignal;
-  /** Writes to `run.log` and to the terminal, above the progress bar. */
   readonly logger: Logger;
-  readonly context: CliContext;
 }
 
 /** How training ended. */
-export interface TrainingResult {
+export interface LoopResult {
   /** Updates done, all stages together. */
   readonly step: number;
-  /** Every update of the configuration was done; false after `signal` was obeyed. */
+  /** Every update and evaluation of the configuration was done; false after `signal` was obeyed. */
   readonly finished: boolean;
-  /** Numbers for the last line and for `--json`: metric name -> value. */
+  /** Numbers for the last line: metric name -> value. */
   readonly summary: Readonly<Record<string, number>>;
   /** Every evaluation of this process. */
   readonly evaluations?: readonly Evaluation[];
 }
 
-export type StartTraining = (request: TrainingRequest) => Promise<TrainingResult>;
+/** Trains in an open folder. Tests pass stand-ins. */
+export type TrainLoop = (request: LoopRequest) => Promise<LoopResult>;
 
-/** Trains and exports the policy. */
-export const startTraining: StartTraining = async ({
-  config,
-  session,
-  folder,
-  sink,
-  checkpoint,
-  signal,
-  logger,
-}) => {
+/** Trains, and exports the policy at the end. */
+export const trainLoop: TrainLoop = async (request) => {
+  const { config, runtime, folder, sink, checkpoint, evaluated, signal, logger } = request;
   const world = await openTrainingWorld(config);
-  const { model, tokenizer } = await openPolicy(config, world, new Launcher(session.runtime));
+  const { model, tokenizer } = await openPolicy(config, world, new Launcher(runtime));
   logger.info(`policy: ${model.parameters.count} parameters, vocabulary ${model.config.vocab_size}`);
-  const resume = checkpoint && {
-    step: checkpoint.step,
-    model: checkpoint.model,
-    optimizer: checkpoint.optimizer,
-  };
+  const resume = checkpoint && { ...checkpoint, evaluated };
   const now = () => performance.now();
   const result = await runTraining(config, { world, tokenizer, model, sink, resume, signal, now, logger });
   if (result.finished) {
@@ -77,7 +65,7 @@ export const startTraining: StartTraining = async ({
   model.release();
   model.parameters.release();
   const summary = Object.fromEntries(
-    result.evaluations
+    [...evaluated, ...result.evaluations]
       .filter(({ step }) => step === result.step)
       .map(({ split, mode, success }) => [`eval/${split}/${mode}/success`, success]),
   );

@@ -1,0 +1,30 @@
+/** The stage that imitates the world's expert: cross entropy on rows of expert play. */
+import type { TrainConfig } from "../../config/schema.js";
+import { answerTokens, imitationLoss, imitationObjective } from "../objective/imitation.js";
+import type { Row } from "../rows.js";
+import { imitationBatch } from "./data_order.js";
+import type { Stage } from "./stage.js";
+
+/** @param rows of the expert, from which each update draws */
+export function imitationStage({ seed, imitation }: TrainConfig, rows: readonly Row[]): Stage {
+  return {
+    name: "imitation",
+    settings: imitation,
+    needsReference: false,
+    evaluateEvery: 0,
+    async update({ learner, index, learningRate }) {
+      const batch = imitationBatch(seed, rows, imitation.batch_size, index);
+      const objective = imitationObjective(batch, imitation.prompt_loss_weight);
+      const result = await learner.update(objective, learningRate);
+      return {
+        loss: imitationLoss(result.stats),
+        learning_rate: learningRate,
+        grad_norm: result.gradNorm,
+        skipped: Number(result.skipped),
+        skipped_updates: result.skippedSteps,
+        loss_scale: result.lossScale,
+        num_tokens: answerTokens(batch),
+      };
+    },
+  };
+}

@@ -1,0 +1,45 @@
+/** Cross entropy of an expert's answers. */
+import { crossEntropy } from "../../kernels/index.js";
+import type { Row } from "../rows.js";
+import type { Objective } from "./objective.js";
+
+type TokenRow = Pick<Row, "prompt" | "answer">;
+
+/**
+ * Cross entropy per answer token of the rows: the sum over answer tokens, plus `promptLossWeight` times the sum over prompt
+ * tokens, divided by the number of answer tokens.
+ */
+export function imitationObjective(rows: readonly TokenRow[], promptLossWeight = 0): Objective {
+  const answerWeight = 1 / answerTokens(rows);
+  const predicted = promptLossWeight > 0 ? rows.map(wholeRow) : rows;
+  return {
+    rows: predicted,
+    temperature: 1,
+    loss(tape, { log_prob }, first, end, lossScale) {
+      const weights = predicted.slice(first, end).flatMap(({ answer }, index) => {
+        const fromPrompt = answer.length - rows[first + index].answer.length;
+        return answer.map((_, t) => (t < fromPrompt ? promptLossWeight : 1) * answerWeight);
+      });
+      const { d_log_prob, stats } = tape.apply(crossEntropy, {
+        log_prob,
+        weight: tape.input(Float32Array.from(weights)),
+        loss_scale: lossScale,
+      });
+      return { seeds: [[log_prob, d_log_prob]], stats };
+    },
+  };
+}
+
+/** The loss, from the `stats` of every micro-batch. */
+export function imitationLoss(parts: readonly ArrayLike<number>[]): number {
+  return parts.reduce((sum, part) => sum + part[1], 0);
+}
+
+export function answerTokens(rows: readonly TokenRow[]): number {
+  return rows.reduce((sum, { answer }) => sum + answer.length, 0);
+}
+
+/** A row that predicts its prompt too, from its first token on. */
+function wholeRow({ prompt, answer }: TokenRow): TokenRow {
+  return { prompt: prompt.slice(0, 1), answer: [...prompt.slice(1), ...answer] };
+}

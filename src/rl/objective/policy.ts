@@ -1,0 +1,146 @@
+/** The clipped policy loss over rows of two streams: acting, and judging actions. */
+import type { Tape } from "../../autograd/tape.js";
+import type { Tensor } from "../../autograd/tensor.js";
+import { type Aggregation, aggregationWeights } from "../../core/aggregation.js";
+import { joinPolicyStatistics, type PolicyStatistics, policyLoss } from "../../kernels/index.js";
+import type { Row } from "../rows.js";
+import type { Objective } from "./objective.js";
+import { type SelectedRow, selectRows, tokenFactor } from "./selection.js";
+
+/** The loss of one stream. */
+export interface StreamLoss {
+  /** Factor of the whole stream, after its own normaliser. */
+  readonly coefficient: number;
+  readonly clipLow: number;
+  readonly clipHigh: number;
+  /** 0 = off. */
+  readonly dualClip: number;
+  readonly beta: number;
+  readonly klKind: 1 | 2 | 3;
+  readonly entropyCoef: number;
+  readonly aggregation: Aggregation;
+  /** Divides `sequence_sum`. */
+  readonly normaliser: number;
+  /** Rows with less gradient than this are not computed, see `selectRows`; 0 = those with none. */
+  readonly skipBelow: number;
+}
+
+export interface PolicyLossOptions {
+  readonly temperature: number;
+  readonly policy: StreamLoss;
+  /** Needed where rows of that stream are given. */
+  readonly classification?: StreamLoss;
+}
+
+/** Log-probabilities per row that stay fixed during the updates of one rollout. */
+export interface FixedLogProbs {
+  /** Behaviour policy by the trainer's kernels; absent when there is one update: the current policy is the behaviour policy. */
+  readonly old?: readonly Float32Array[];
+  /** Reference policy, for the KL term. */
+  readonly reference?: readonly Float32Array[];
+}
+
+/** A policy objective and the rows it was made of. */
+export interface PolicyObjective extends Objective {
+  /** The rows that are computed, by their places among those given. */
+  readonly selected: readonly SelectedRow[];
+}
+
+const STREAMS = ["policy", "classification"] as const;
+
+/**
+ * Weights are computed for each stream by itself, so rows of one never rescale the gradient of the other. Rows that cannot
+ * move a parameter (no advantage, and neither KL nor entropy terms) are not computed, but count in the normaliser; equal
+ * rows are computed once, see `selectRows`.
+ * @param rows of the kinds policy and classification
+ */
+export function policyObjective(
+  rows: readonly Row[],
+  fixed: FixedLogProbs,
+  options: PolicyLossOptions,
+): PolicyObjective {
+  const selected = STREAMS.flatMap((kind) =>
+    selectStream(rows, kind, options[kind], fixed.old === undefined),
+  );
+  const hasVerdicts = selected.some(({ index }) => rows[index].kind === "classification");
+  const { beta, entropyCoef } = options.policy;
+  return {
+    rows: selected.map(({ index }) => rows[index]),
+    selected,
+    temperature: options.temperature,
+    loss(tape, { log_prob, entropy }, first, end, lossScale) {
+      const part = selected.slice(first, end);
+      const perToken = tokenInput(tape, part);
+      const { old, reference } = fixed;
+      const isVerdict = ({ index }: SelectedRow) => Number(rows[index].kind === "classification");
+      const { d_log_prob, d_entropy, stats } = tape.apply(
+        policyLoss,
+        {
+          log_prob,
+          entropy,
+          old_log_prob: old ? perToken(({ index }) => old[index]) : log_prob,
+          reference_log_prob: reference && beta > 0 ? perToken(({ index }) => reference[index]) : undefined,
+          advantage: perToken(({ advantages }) => advantages),
+          weight: perToken(({ weights }) => weights),
+          stream: hasVerdicts
+            ? tape.input(Uint32Array.from(part.flatMap((row) => row.weights.map(() => isVerdict(row)))))
+            : undefined,
+          loss_scale: lossScale,
+        },
+        kernelScalars(options),
+      );
+      const ofTokens: readonly [Tensor, Tensor] = [log_prob, d_log_prob];
+      return { seeds: entropyCoef === 0 ? [ofTokens] : [ofTokens, [entropy, d_entropy]], stats };
+    },
+  };
+}
+
+function kernelScalars({ policy, classification }: PolicyLossOptions): Record<string, number> {
+  return {
+    clip_low: policy.clipLow,
+    clip_high: policy.clipHigh,
+    dual_clip: policy.dualClip,
+    beta: policy.beta,
+    kl_kind: policy.klKind,
+    entropy_coef: policy.entropyCoef,
+    classification_coef: classification?.coefficient ?? 1,
+  };
+}
+
+/** One value a token of some rows, as a tensor. */
+function tokenInput(tape: Tape, part: readonly SelectedRow[]) {
+  return (of: (row: SelectedRow) => ArrayLike<number>) =>
+    tape.input(Float32Array.from(part.flatMap((row) => Array.from(of(row)))));
+}
+
+function selectStream(
+  rows: readonly Row[],
+  kind: Row["kind"],
+  options: StreamLoss | undefined,
+  linear: boolean,
+): SelectedRow[] {
+  const places = [...rows.keys()].filter((index) => rows[index].kind === kind);
+  if (places.length === 0 || !options) return [];
+  const own = places.map((index) => rows[index]);
+  const masks = own.map(({ answer, mask }) => mask ?? answer.map(() => 1));
+  const normalised = aggregationWeights(options.aggregation, masks, options.normaliser);
+  const weights = normalised.map((values, index) => {
+    const { weight } = own[index];
+    return weight ? values.map((value, t) => value * tokenFactor(own[index], t)) : values;
+  });
+  const selected = selectRows(own, weights, {
+    everyRowMatters: options.beta > 0 || options.entropyCoef !== 0,
+    linear,
+    skipBelow: options.skipBelow,
+  });
+  return selected.map((row) => ({ ...row, index: places[row.index] }));
+}
+
+/** Statistics of a policy update by stream, from the `stats` of every micro-batch. */
+export function policyStatistics(parts: readonly ArrayLike<number>[]): {
+  readonly policy: PolicyStatistics;
+  readonly classification: PolicyStatistics;
+} {
+  const [policy, classification] = joinPolicyStatistics(parts);
+  return { policy, classification };
+}
