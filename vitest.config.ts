@@ -8,5 +8,6 @@ export default defineConfig({
     testTimeout: 120_000,
     hookTimeout: 120_000,
     env: { UNCOUPLE_TUNE: "0" },
+    reporters: ["default", "./test/support/not_run_reporter.ts"],
   },
 });

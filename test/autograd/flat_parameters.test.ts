@@ -1,10 +1,11 @@
 import { f16round } from "@petamoriken/float16";
-import { describe, expect, test } from "vitest";
+import { expect, test } from "vitest";
 import { FlatParameters } from "../../src/autograd/flat_parameters.js";
 import { Tape } from "../../src/autograd/tape.js";
 import { Tensor } from "../../src/autograd/tensor.js";
 import { AdapterError } from "../../src/core/errors.js";
 import { Launcher, linear } from "../../src/kernels/index.js";
+import { halfPrecision, needing } from "../support/needs.js";
 import { testRuntime } from "../support/runtime.js";
 
 const runtime = await testRuntime();
@@ -130,7 +131,7 @@ test("frozen parameters take no gradient memory", async () => {
   parameters.release();
 });
 
-describe.runIf(runtime.facts.features.has("shader-f16"))("in half precision", () => {
+needing(halfPrecision(runtime.facts.features)).describe("in half precision", () => {
   const shapes = [
     { name: "a", shape: [3, 5] },
     { name: "gain", shape: [3] },

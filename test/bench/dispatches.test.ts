@@ -1,23 +1,14 @@
 /** What a training step costs the host: launches, submits, and nothing that has to be created. */
 import { expect, test } from "vitest";
 import { Trainer } from "../../bench/trainer.js";
-import { benchWorkloads, trainingProblem, type Workload } from "../../bench/workloads.js";
-import { quantile } from "../../src/core/statistics.js";
+import { trainingProblem, type Workload } from "../../bench/workloads.js";
 import type { Runtime } from "../../src/gpu/runtime.js";
 import { Launcher } from "../../src/kernels/index.js";
-import { nullRuntime } from "../support/null_gpu.js";
+import { largeGpu } from "../support/null_gpu.js";
 import { testRuntime } from "../support/runtime.js";
+import { workloadNamed } from "../support/workloads.js";
 
 const STEPS = 3;
-
-/** With as many bindings as Vulkan drivers of GPUs have. */
-const largeGpu = () => nullRuntime({ isSoftware: false, maxStorageBuffers: 16 }, false);
-
-function workloadNamed(name: string): Workload {
-  return [true, false]
-    .flatMap((quick) => benchWorkloads(quick, true))
-    .find((one) => one.name === name) as Workload;
-}
 
 /** Dispatches that a layer adds to a steady step; checks that nothing is created. */
 async function dispatchesALayer(runtime: Runtime, { config, ...workload }: Workload): Promise<number> {
@@ -68,21 +59,4 @@ test("sums that wait for a dispatch to join give the same training", async () =>
   }
   const [own, joined] = trained as [number[], number[]];
   for (const [step, loss] of own.entries()) expect(joined[step]).toBeCloseTo(loss, 4);
-});
-
-test("the host takes less than 2 ms for a step of four layers", async () => {
-  const runtime = await largeGpu();
-  const small = workloadNamed("small");
-  expect(small.config.num_hidden_layers).toBe(4);
-  const trainer = new Trainer(new Launcher(runtime), small, trainingProblem(small), "f32");
-  const times: number[] = [];
-  for (let step = 0; step < 500; step++) {
-    const start = performance.now();
-    await trainer.run(1);
-    times.push(performance.now() - start);
-  }
-  // of warm steps the quicker ones: others share their core with another test
-  expect(quantile(times.slice(200), 0.1)).toBeLessThan(2);
-  trainer.release();
-  await runtime.dispose();
 });

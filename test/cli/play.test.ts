@@ -12,11 +12,12 @@ import { householdWorld } from "../../src/env/household/world.js";
 import {
   type ArchivedGame,
   dataFolder,
-  hasRecordings,
   type RecordedEpisode,
   type Recording,
   readArchive,
   readRecordings,
+  withDataFolder,
+  withRecordings,
 } from "../support/alfworld_archive.js";
 import { smallDomain, smallGameText, smallWalkthrough } from "../support/alfworld_small_game.js";
 import { buildForTest } from "../support/built.js";
@@ -78,23 +79,28 @@ function expectedLines({ initial, admissible, won, steps: recorded }: RecordedEp
   return [first, ...rest].map((step) => `${JSON.stringify(step)}\n`).join("");
 }
 
-const recordings = hasRecordings ? readRecordings() : [];
-
-test.runIf(hasRecordings).each(recordings.map((recording) => [recording.name, recording] as const))(
-  "recording %s",
-  async (_, recording) => {
-    const args = ["--game", gameFile(recording), "--json"];
-    if (recording.variant === "2.1.3") {
-      args.push("--domain", `${dataFolder}alfred-0.5.0.pddl`, "--grammar", `${dataFolder}alfred-0.5.0.twl2`);
-    }
-    for (const episode of recording.episodes) {
-      const commands = file(episode.steps.map(({ command }) => `${command}\n`).join(""));
-      const { code, stdout } = await play([...args, "--commands", commands]);
-      expect(stdout.split("\n")).toEqual(expectedLines(episode).split("\n"));
-      expect(code).toBe(0);
-    }
-  },
-);
+withRecordings.describe("plays recorded from the real engine", () => {
+  test.each(readRecordings().map((recording) => [recording.name, recording] as const))(
+    "%s",
+    async (_, recording) => {
+      const args = ["--game", gameFile(recording), "--json"];
+      if (recording.variant === "2.1.3") {
+        args.push(
+          "--domain",
+          `${dataFolder}alfred-0.5.0.pddl`,
+          "--grammar",
+          `${dataFolder}alfred-0.5.0.twl2`,
+        );
+      }
+      for (const episode of recording.episodes) {
+        const commands = file(episode.steps.map(({ command }) => `${command}\n`).join(""));
+        const { code, stdout } = await play([...args, "--commands", commands]);
+        expect(stdout.split("\n")).toEqual(expectedLines(episode).split("\n"));
+        expect(code).toBe(0);
+      }
+    },
+  );
+});
 
 test("lines of a command file are taken as they are; LF and CRLF end them", async () => {
   const commands = async (text: string | Uint8Array) =>
@@ -204,7 +210,7 @@ test("the expert of a game that cannot be won is an error", async () => {
   });
 });
 
-test.runIf(hasRecordings)("--env alfworld plays tasks of the data folder", async () => {
+withDataFolder.test("--env alfworld plays tasks of the data folder", async () => {
   const args = ["--env", "alfworld", "--data", dataFolder, "--split", "valid_seen"];
   const played = await steps([...args, "--seed", "3", "--expert"]);
   expect(played.at(-1)?.won).toBe(true);

@@ -6,14 +6,13 @@ import { ParseCache } from "../../src/env/alfworld/parse_cache.js";
 import type { AlfworldPlay } from "../../src/env/alfworld/play.js";
 import {
   type ArchivedGame,
-  hasRecordings,
   newerRules,
   type Recording,
   readArchive,
   readRecordings,
+  withRecordings,
 } from "../support/alfworld_archive.js";
 
-const recordings = hasRecordings ? readRecordings() : [];
 const archive = new Map<string, ArchivedGame>();
 const cache = new ParseCache();
 
@@ -33,44 +32,46 @@ function digestOf(game: AlfworldGame, play: AlfworldPlay) {
   return { n_facts: lines.length, facts_sha1: createHash("sha1").update(lines.join("\n")).digest("hex") };
 }
 
-test.runIf(hasRecordings).each(recordings.map((recording) => [recording.name, recording] as const))(
-  "%s",
-  (_, recording) => {
-    const game = gameOf(recording);
-    expect([game.task, game.taskType, game.solvable]).toEqual([
-      recording.task,
-      recording.task_type,
-      recording.solvable,
-    ]);
-    for (const episode of recording.episodes) {
-      if (episode.entity_names) expect(Object.fromEntries(game.names.byId)).toEqual(episode.entity_names);
-      const play = game.start();
-      expect({
-        initial: play.intro(),
-        admissible: play.admissibleCommands,
-        won: play.won,
-        ...digestOf(game, play),
-      }).toEqual({
-        initial: episode.initial,
-        admissible: episode.admissible,
-        won: episode.won,
-        n_facts: episode.n_facts,
-        facts_sha1: episode.facts_sha1,
-      });
-      for (const step of episode.steps) {
-        const feedback = play.step(step.command);
-        const score = play.won ? 1 : 0;
+withRecordings.describe("plays recorded from the real engine", () => {
+  test.each(readRecordings().map((recording) => [recording.name, recording] as const))(
+    "%s",
+    (_, recording) => {
+      const game = gameOf(recording);
+      expect([game.task, game.taskType, game.solvable]).toEqual([
+        recording.task,
+        recording.task_type,
+        recording.solvable,
+      ]);
+      for (const episode of recording.episodes) {
+        if (episode.entity_names) expect(Object.fromEntries(game.names.byId)).toEqual(episode.entity_names);
+        const play = game.start();
         expect({
-          command: step.command,
-          feedback,
+          initial: play.intro(),
           admissible: play.admissibleCommands,
-          reward: score,
-          score,
-          done: play.won,
           won: play.won,
           ...digestOf(game, play),
-        }).toEqual(step);
+        }).toEqual({
+          initial: episode.initial,
+          admissible: episode.admissible,
+          won: episode.won,
+          n_facts: episode.n_facts,
+          facts_sha1: episode.facts_sha1,
+        });
+        for (const step of episode.steps) {
+          const feedback = play.step(step.command);
+          const score = play.won ? 1 : 0;
+          expect({
+            command: step.command,
+            feedback,
+            admissible: play.admissibleCommands,
+            reward: score,
+            score,
+            done: play.won,
+            won: play.won,
+            ...digestOf(game, play),
+          }).toEqual(step);
+        }
       }
-    }
-  },
-);
+    },
+  );
+});

@@ -4,7 +4,7 @@ import { dirname, join } from "node:path";
 import { beforeEach, expect, test } from "vitest";
 import { ConfigError, DataError } from "../../src/core/errors.js";
 import { openAlfworldFolder } from "../../src/host/worlds/alfworld_folder.js";
-import { dataFolder, hasDataFolder, newerRules } from "../support/alfworld_archive.js";
+import { dataFolder, newerRules, withDataFolder } from "../support/alfworld_archive.js";
 import { smallDomain, smallGameText, smallGrammar } from "../support/alfworld_small_game.js";
 import { temporaryFolder } from "../support/folders.js";
 
@@ -108,7 +108,7 @@ test("broken and unreadable files are named", async () => {
   );
 });
 
-test.runIf(hasDataFolder)("real folders open, and old files play by the newer rules", async () => {
+withDataFolder.test("real folders open, and old files play by the newer rules", async () => {
   const world = await openAlfworldFolder(dataFolder);
   expect(world.splits).toEqual(["train", "valid_seen", "valid_unseen"]);
   const { domain, grammar } = newerRules();

@@ -10,6 +10,7 @@ import {
   Launcher,
   ropeTable,
 } from "../../src/kernels/index.js";
+import { halfPrecision, needing } from "../support/needs.js";
 import { testRuntime } from "../support/runtime.js";
 
 const HEADS = 4;
@@ -164,11 +165,11 @@ for (const [family, launcher] of families) {
   });
 }
 
-test("appendKv rotates keys and writes the named places only", async () => {
+for (const storage of ["f32", "f16"] as const) {
   const [, launcher] = families[0];
-  const tape = new Tape(launcher, { record: false });
-  for (const storage of ["f32", "f16"] as const) {
-    if (storage === "f16" && !launcher.facts.features.has("shader-f16")) continue;
+  const need = halfPrecision(storage === "f32" ? new Set(["shader-f16"]) : launcher.facts.features);
+  needing(need).test(`appendKv rotates keys and writes the named places only, in ${storage}`, async () => {
+    const tape = new Tape(launcher, { record: false });
     const [T, M, half] = [4, 3, D / 2];
     const { q, k, v } = drawRows(M);
     const qkv = sideBySide(M, [q, k, v]);
@@ -208,9 +209,9 @@ test("appendKv rotates keys and writes the named places only", async () => {
     expect(() => appendKv(launcher, { ...views, ...caches, key_cache: views.qkv }, params)).toThrow(
       /\[kv_append\]/,
     );
-  }
-  tape.release();
-});
+    tape.release();
+  });
+}
 
 test("embedding segments group positions by token, in order", () => {
   const { order, ids, starts } = embeddingSegments([7, 2, 7, 0, 2, 7]);

@@ -14,6 +14,7 @@ import { isMatrixTile } from "../../src/kernels/matmul/matmul_shape.js";
 import { matrixTiles } from "../../src/kernels/matmul/matrix_plan.js";
 import { type FusedProduct, fusedMistake } from "../support/fused_product.js";
 import { withoutMatrixHardware } from "../support/matrix_shim.js";
+import { halfPrecision, needing } from "../support/needs.js";
 import { nullRuntime } from "../support/null_gpu.js";
 import { testRuntime } from "../support/runtime.js";
 
@@ -231,8 +232,9 @@ const hasHardware = (["f16", "split_f16"] as const).every(
 
 for (const matmulPrecision of ["f16", "split_f16"] as const) {
   // lavapipe has f16 but no matrices: its kernels get plain WGSL in their place. SwiftShader has not even f16
-  if (own.facts.features.has("shader-f16"))
-    test(`products of ${matmulPrecision} are right by emulated matrices`, async () => {
+  needing(halfPrecision(own.facts.features)).test(
+    `products of ${matmulPrecision} are right by emulated matrices`,
+    async () => {
       const emulated = await testRuntime(
         gpuFacts(matmulPrecision, {
           features: own.facts.features,
@@ -256,7 +258,8 @@ for (const matmulPrecision of ["f16", "split_f16"] as const) {
       const fused = matmulPrecision === "f16" ? norm : sum;
       const tolerance = matmulPrecision === "f16" ? 2e-3 : 2e-5;
       expect(await fusedMistake(new Launcher(emulated), fused, undefined, tolerance)).toBeUndefined();
-    });
+    },
+  );
 
   if (hasHardware)
     test(`products of ${matmulPrecision} are right by the adapter's matrices`, async () => {

@@ -2,6 +2,7 @@ import { describe, expect, test } from "vitest";
 import type { OpDefinition } from "../../src/kernels/engine/op.js";
 import { allOps, isDifferentiable, Launcher } from "../../src/kernels/index.js";
 import { type OpCase, opCases } from "../op_cases.js";
+import { halfPrecision, needing } from "../support/needs.js";
 import { forwardMismatch, gradientMismatch, runOp, type Variation, variations } from "../support/op_check.js";
 import { testRuntime } from "../support/runtime.js";
 
@@ -11,7 +12,9 @@ const withoutSubgroups = new Launcher(
   await testRuntime({ isSoftware: true, subgroupMinSize: 0, subgroupMaxSize: 0 }),
 );
 const isLavapipe = adapterFamily.facts.description.includes("llvmpipe");
-const hasHalf = adapterFamily.facts.features.has("shader-f16");
+const half = halfPrecision(adapterFamily.facts.features);
+
+if (!half.isThere) needing(half).describe("half storage", () => {});
 
 /** Half storage is tried with the last sizes of a row. */
 const isLast = (row: OpCase, { dims }: Variation): boolean => dims === row.dims.at(-1);
@@ -52,7 +55,7 @@ for (const row of opCases.filter(({ op }) => !only || only.includes(op.name))) {
       ] as const) {
         if (row.ownFamilyOnly && launcher === gpuFamily && isLavapipe) continue;
         if (!row.withoutSubgroups && launcher === withoutSubgroups) continue;
-        if (storage === "f16" && !(hasHalf && isLast(row, variation) && takesHalf(row.op))) continue;
+        if (storage === "f16" && !(half.isThere && isLast(row, variation) && takesHalf(row.op))) continue;
         test(`${label}, ${family} family, ${storage}`, async () => {
           const live = launcher.runtime.buffers.liveBytes;
           const first = await runOp(launcher, row, variation, storage);

@@ -1,10 +1,10 @@
 /** The word tokenizer: exact round trips of game text, order of ids, reload from its own JSON. */
-import { existsSync, readdirSync, readFileSync } from "node:fs";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { ArgumentError } from "../../src/core/errors.js";
 import { Tokenizer, type TokenizerFiles } from "../../src/model/tokenizer.js";
 import { buildWordTokenizer } from "../../src/model/word_tokenizer.js";
+import { readRecordings, withRecordings } from "../support/alfworld_archive.js";
 
 const texts = [
   "You are in the middle of a room. You see a mug 1, and a shelf 2.",
@@ -103,15 +103,11 @@ test("what cannot be built is named", () => {
   expect(() => buildWordTokenizer(["a \u2040b"])).toThrow("U+2040");
 });
 
-const games = new URL("../../../shared/alfworld/golden/", import.meta.url);
-
-test.runIf(existsSync(games))("every command of recorded games comes back exactly", () => {
-  type Game = { episodes: { initial: string; steps: { feedback: string; admissible: string[] }[] }[] };
+withRecordings.test("every command of recorded games comes back exactly", () => {
   const shown: string[] = [];
   const commands = new Set<string>();
-  for (const name of readdirSync(games).filter((name) => name.endsWith(".json"))) {
-    const game = JSON.parse(readFileSync(new URL(name, games), "utf8")) as Game;
-    for (const { initial, steps } of game.episodes) {
+  for (const { episodes } of readRecordings()) {
+    for (const { initial, steps } of episodes) {
       shown.push(initial, ...steps.map(({ feedback }) => feedback));
       for (const { admissible } of steps) for (const command of admissible) commands.add(command);
     }

@@ -1,13 +1,13 @@
 /** Training with f16 matrices and activations: it learns, resumes bit for bit, and samples what it trains. */
-import { describe, expect, test } from "vitest";
+import { expect, test } from "vitest";
 import type { Metrics } from "../../src/core/run_record.js";
 import { Launcher } from "../../src/kernels/index.js";
 import { colourWorld } from "../support/colour_world.js";
+import { halfPrecision, needing } from "../support/needs.js";
 import { testRuntime } from "../support/runtime.js";
 import { type ConfigInput, fewHouseholds, recordTraining, shortTraining } from "../support/training.js";
 
 const launcher = new Launcher(await testRuntime());
-const hasHalf = launcher.facts.features.has("shader-f16");
 const model = { precision: "mixed" } as const;
 
 const small: ConfigInput = { model, ...shortTraining(2, 2) };
@@ -15,7 +15,7 @@ const small: ConfigInput = { model, ...shortTraining(2, 2) };
 const withoutMemory = (row: Metrics) =>
   Object.fromEntries(Object.entries(row).filter(([name]) => !name.startsWith("gpu/")));
 
-describe.runIf(hasHalf)("in mixed precision", () => {
+needing(halfPrecision(launcher.facts.features)).describe("in mixed precision", () => {
   test("a run that was interrupted and resumed equals the run that was not, bit for bit, and leaks nothing", async () => {
     const live = launcher.runtime.buffers.liveBytes;
     const whole = await recordTraining(launcher, fewHouseholds(), small);

@@ -2,16 +2,24 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { brotliDecompressSync } from "node:zlib";
+import { needing } from "./needs.js";
 
 const root = fileURLToPath(new URL("../../../shared/alfworld/", import.meta.url));
 const archiveFile = `${root}alfworld-all-5034.jsonl.br`;
 const goldenFolder = `${root}golden/`;
 
-export const hasArchive = existsSync(archiveFile);
-export const hasRecordings = hasArchive && existsSync(goldenFolder);
+const needingGames = (...paths: string[]) =>
+  needing({
+    what: "real ALFWorld games and recordings of their engine",
+    isThere: paths.every((path) => existsSync(path)),
+    cure: "They are no part of the project, and are looked for in ../shared/alfworld; our own games are tested.",
+  });
+
+export const withArchive = needingGames(archiveFile);
+export const withRecordings = needingGames(archiveFile, goldenFolder);
+export const withDataFolder = needingGames(`${root}json_2.1.1`);
 /** `json_2.1.1` as users have it on disk, cut down. */
 export const dataFolder = root;
-export const hasDataFolder = existsSync(`${root}json_2.1.1`);
 
 export interface ArchivedGame {
   readonly path: string;

@@ -14,3 +14,7 @@ export async function nullRuntime(facts: Partial<DeviceFacts>, validates = true)
   if (!adapter) throw new Error("Dawn has no null backend");
   return Runtime.create({ gpu, adapter }, { facts });
 }
+
+/** With as many bindings as Vulkan drivers of GPUs have. */
+export const largeGpu = (): Promise<Runtime> =>
+  nullRuntime({ isSoftware: false, maxStorageBuffers: 16 }, false);
