@@ -97,6 +97,7 @@ export class FlatParameters {
     for (const { name, shape, bucket: index, offset } of slots.values()) {
       const { value, master, gradient } = this.buckets[index] as ParameterBucket;
       const leaf = value.view(shape, offset, this.requiresGrad);
+      leaf.parameter = name;
       leaf.grad = gradient?.view(shape, offset, false);
       this.#leaves.set(name, leaf);
       if (master && master !== value) this.#masters.set(name, master.view(shape, offset, false));

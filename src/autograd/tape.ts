@@ -10,6 +10,7 @@ import {
   shapeOf,
   type TensorSpec,
 } from "../kernels/engine/op.js";
+import type { GradientDoor, GradientObserver, WeightGradient } from "../kernels/engine/weight_gradient.js";
 import { addInto } from "../kernels/layers/add.js";
 import { Tensor } from "./tensor.js";
 
@@ -22,6 +23,8 @@ interface Node {
   readonly inputs: Readonly<Record<string, Tensor>>;
   readonly outputs: Readonly<Record<string, Tensor>>;
   readonly saved: Readonly<Record<string, Tensor>>;
+  /** What the rows of its outputs are called; kept for observers only. */
+  readonly rows?: string | undefined;
 }
 
 export interface TapeOptions {
@@ -29,14 +32,9 @@ export interface TapeOptions {
   readonly record?: boolean;
   /** How outputs that may be f16 are stored, and with them the gradients of activations. Default f32. */
   readonly activations?: "f32" | "f16";
+  /** Sees the factors of the gradient of every parameter (tensors that `FlatParameters` made) during backward. */
+  readonly observer?: GradientObserver;
 }
-
-/** Called in backward for each op just before its gradients are computed, with everything still in memory. */
-export type BackwardListener = (
-  op: OpDefinition,
-  views: Readonly<Record<string, ArrayView>>,
-  scalars: Scalars,
-) => void;
 
 /**
  * One forward pass and, at most once, its backward pass. Tensors made by `apply` belong to the tape and are released by
@@ -48,13 +46,17 @@ export class Tape {
   readonly activations: "f32" | "f16";
   readonly #nodes: Node[] = [];
   readonly #owned = new Set<Tensor>();
-  readonly #listeners: BackwardListener[] = [];
+  readonly #observer: GradientObserver | undefined;
+  readonly #rows = new WeakMap<Tensor, string>();
+  /** Recorded uses of each parameter whose gradient is not complete. */
+  readonly #uses = new Map<string, number>();
   #scopes: Set<Tensor>[] = [];
 
   constructor(launcher: Launcher, options: TapeOptions = {}) {
     this.launcher = launcher;
     this.record = options.record ?? true;
     this.activations = options.activations ?? "f32";
+    this.#observer = options.observer;
   }
 
   /** Hands a tensor to the tape, which will release it. Returns the tensor. */
@@ -110,8 +112,10 @@ export class Tape {
     const outputs = this.#allocate(plain, plain.outputs, scalars, tracked);
     const saved = this.#allocate(plain, plain.saved ?? {}, scalars, false);
     this.launcher.runPlan(plain, plain.forward, { ...given, ...outputs, ...saved }, scalars);
+    const rows = this.#observer && this.#passRows(plain, given, outputs);
     if (tracked) {
-      this.#nodes.push({ op: plain, scalars, inputs: given, outputs, saved });
+      this.#nodes.push({ op: plain, scalars, inputs: given, outputs, saved, rows });
+      if (this.#observer) this.#countUses(given, 1);
     } else {
       for (const tensor of Object.values(saved)) this.#drop(tensor);
     }
@@ -133,9 +137,13 @@ export class Tape {
     return result;
   }
 
-  /** Registers a listener that sees each op's inputs, saved tensors and output gradients during backward. */
-  onBackward(listener: BackwardListener): void {
-    this.#listeners.push(listener);
+  /**
+   * Names the rows (first axis) of a tensor for the observer, who knows what they are. Outputs have the name of the first
+   * input with the same first axis that has one: token ids name the rows of all that is computed from them.
+   */
+  nameRows(tensor: Tensor, name: string): Tensor {
+    this.#rows.set(tensor, name);
+    return tensor;
   }
 
   /**
@@ -158,6 +166,7 @@ export class Tape {
       while (this.#nodes.length > 0) {
         const node = this.#nodes.pop() as Node;
         if (Object.values(node.outputs).some((tensor) => tensor.grad)) this.#reverse(node);
+        if (this.#observer) this.#countUses(node.inputs, -1);
         for (const tensor of [...Object.values(node.outputs), ...Object.values(node.saved)])
           this.#drop(tensor);
       }
@@ -189,14 +198,63 @@ export class Tape {
       if (tensor.grad) accumulate.add(`d_${name}`);
       views[`d_${name}`] = this.#gradientOf(tensor, op.name, sharers);
     }
-    for (const listener of this.#listeners) listener(op, views, scalars);
     const plan = op.backward as Exclude<OpDefinition["backward"], { none: string }>;
-    this.launcher.runPlan(op, plan, views, scalars, accumulate);
+    this.launcher.runPlan(op, plan, views, scalars, accumulate, this.#doorOf(node));
     for (const [name, output] of Object.entries(op.passes ?? {})) {
       const tensor = inputs[name];
       if (tensor?.requiresGrad) this.#pass(op.name, tensor, views[`d_${output}`] as Tensor);
     }
     for (const tensor of borrowed) tensor.release();
+  }
+
+  /** Tells the observer about gradients of parameters under their names. */
+  #doorOf({ op, inputs, rows }: Node): GradientDoor | undefined {
+    const observer = this.#observer;
+    if (!observer?.factors) return undefined;
+    const nameOf = (input: string | undefined): string | undefined =>
+      input === undefined ? undefined : inputs[input]?.parameter;
+    return (factors: WeightGradient, { target, biasTarget }) => {
+      const parameter = target && nameOf(factors.weight);
+      const bias = biasTarget && factors.kind === "product" ? nameOf(factors.bias) : undefined;
+      if (parameter === undefined && bias === undefined) return false;
+      if ((target && parameter === undefined) || (biasTarget && bias === undefined)) {
+        throw new ArgumentError(
+          `[${op.name}] weight and bias together are observed only where both are parameters: got ${parameter ?? bias} beside a tensor without a name. Make both by FlatParameters.`,
+        );
+      }
+      return observer.factors?.({ factors, parameter, bias, rows, target, biasTarget }) ?? false;
+    };
+  }
+
+  #passRows(
+    op: OpDefinition,
+    inputs: Readonly<Record<string, Tensor>>,
+    outputs: Readonly<Record<string, Tensor>>,
+  ): string | undefined {
+    let first: string | undefined;
+    for (const [name, output] of Object.entries(outputs)) {
+      const axis = op.outputs[name]?.axes[0];
+      for (const [input, tensor] of Object.entries(inputs)) {
+        const rows = this.#rows.get(tensor);
+        if (rows === undefined || op.inputs[input]?.axes[0] !== axis) continue;
+        this.#rows.set(output, rows);
+        first ??= rows;
+        break;
+      }
+    }
+    return first;
+  }
+
+  /** Keeps count of the uses of parameters, and says so when all of one are behind us. */
+  #countUses(inputs: Readonly<Record<string, Tensor>>, by: 1 | -1): void {
+    for (const { parameter, requiresGrad } of Object.values(inputs)) {
+      if (parameter === undefined || !requiresGrad) continue;
+      const uses = (this.#uses.get(parameter) ?? 0) + by;
+      this.#uses.set(parameter, uses);
+      if (uses > 0 || by > 0 || !this.#observer?.final) continue;
+      this.launcher.settle();
+      this.#observer.final(parameter);
+    }
   }
 
   /** Gives an upstream gradient to an input: shared rather than copied while it is the only one. @returns whether it is shared */

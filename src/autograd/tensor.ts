@@ -34,6 +34,8 @@ export class Storage {
  */
 export class Tensor implements ArrayView {
   grad: Tensor | undefined;
+  /** Of the leaf of a parameter: its name. */
+  parameter: string | undefined;
   #released = false;
 
   constructor(

@@ -44,6 +44,10 @@ export interface DeviceBatch extends DeviceTokens {
  */
 export type Attend = (layer: number, qkv: Tensor) => Tensor;
 
+/** Names of rows for observers of a tape: packed tokens, and those of them whose next token is scored. */
+export const TOKEN_ROWS = "tokens";
+export const SCORED_ROWS = "scored";
+
 /** Log-probabilities of chosen tokens and entropies of their distributions, both [R], natural logarithm. */
 export interface ScoredTokens {
   readonly log_prob: Tensor;
@@ -114,7 +118,7 @@ export class Qwen2Model {
     }
     return {
       count: packed.tokens.length,
-      token: tape.input(packed.tokens),
+      token: tape.nameRows(tape.input(packed.tokens), TOKEN_ROWS),
       position: tape.input(packed.position),
       sequenceStart: tape.input(packed.sequenceStart),
       sequenceEnd: tape.input(packed.sequenceEnd),
@@ -146,7 +150,8 @@ export class Qwen2Model {
    * @param temperature divides the logits
    */
   score(tape: Tape, hidden: Tensor, index: Uint32Array, target: Uint32Array, temperature = 1): ScoredTokens {
-    const rows = tape.apply(gatherRows, { x: hidden, index: tape.input(index) }).y;
+    const places = tape.nameRows(tape.input(index), SCORED_ROWS);
+    const rows = tape.apply(gatherRows, { x: hidden, index: places }).y;
     return tape.apply(
       linearLogProb,
       { hidden: rows, weight: this.headWeight, target: tape.input(target) },

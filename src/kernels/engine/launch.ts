@@ -7,6 +7,7 @@ import {
   type Runtime,
   SCALAR_BYTES,
 } from "../../gpu/runtime.js";
+import { launchWeightGradient } from "../layers/weight_gradient.js";
 import { conflict, isSameRange, levels } from "./launch_order.js";
 import {
   MOST_MERGED,
@@ -30,6 +31,7 @@ import {
   type Scalars,
 } from "./op.js";
 import { type Prepared, PreparedKernels, packScalars } from "./prepared.js";
+import type { GradientDoor, GradientTarget, WeightGradient } from "./weight_gradient.js";
 
 const NOTHING: ReadonlySet<string> = new Set();
 
@@ -192,13 +194,17 @@ export class Launcher {
     }
   }
 
-  /** Runs an op's forward or backward plan; scratch memory is returned to the pool at the end. */
+  /**
+   * Runs an op's forward or backward plan; scratch memory is returned to the pool at the end.
+   * @param door asked about each gradient of a parameter before it is computed, see `PlanContext.weightGradient`
+   */
   runPlan(
     op: OpDefinition,
     plan: Plan,
     views: Readonly<Record<string, ArrayView>>,
     scalars: Scalars,
     accumulate: ReadonlySet<string> = NOTHING,
+    door?: GradientDoor,
   ): void {
     const borrowed: GpuBuffer[] = [];
     const scratch = (name: string, shape: readonly number[], dtype: DType = "f32"): ArrayView => {
@@ -207,6 +213,7 @@ export class Launcher {
       borrowed.push(buffer);
       return { range: { buffer, offset: 0, bytes, isWhole: true }, shape, dtype };
     };
+    const asked: (() => void)[] = [];
     const context: PlanContext = {
       facts: this.facts,
       scalars,
@@ -217,10 +224,22 @@ export class Launcher {
         this.run(unit, unitViews, unitScalars, unitAccumulate),
       runLate: (unit, unitViews, unitScalars, unitAccumulate) =>
         this.runLate(unit, unitViews, unitScalars, unitAccumulate),
-      together: (body) => this.together(body),
+      together: (body) => {
+        this.together(body);
+        // observers launch what they like, after the launches that share dispatches
+        if (!this.#held) for (const ask of asked.splice(0)) ask();
+      },
       clear: (view) => {
         this.settle();
         this.runtime.clear(view.range);
+      },
+      weightGradient: (factors) => {
+        const targets = targetsOf(factors, views, accumulate);
+        if (!targets.target && !targets.biasTarget) return;
+        const launch = () => launchWeightGradient(context, factors, targets);
+        if (!door) launch();
+        else if (this.#held) asked.push(() => door(factors, targets) || launch());
+        else if (!door(factors, targets)) launch();
       },
     };
     if (typeof plan === "function") plan(context);
@@ -341,6 +360,30 @@ export class Launcher {
 }
 
 const accessOf = ({ isWritten }: { readonly isWritten: boolean }): Access => (isWritten ? "write" : "read");
+
+/** Where gradients go, as far as they are wanted; of a part of a weight's rows, these rows. */
+function targetsOf(
+  factors: WeightGradient,
+  views: Readonly<Record<string, ArrayView>>,
+  accumulate: ReadonlySet<string>,
+): { target?: GradientTarget; biasTarget?: GradientTarget } {
+  const named = (name: string | undefined): GradientTarget | undefined => {
+    const view = name === undefined ? undefined : views[`d_${name}`];
+    return view && { view, accumulate: accumulate.has(`d_${name}`) };
+  };
+  const target = named(factors.weight);
+  if (factors.kind !== "product") return { target };
+  const { bias, first, O, I } = factors;
+  if (!target || first === undefined) return { target, biasTarget: named(bias) };
+  const { range, dtype } = target.view;
+  const offset = range.offset + byteLength([first, I], dtype);
+  const rows = {
+    range: { buffer: range.buffer, offset, bytes: byteLength([O, I], dtype) },
+    shape: [O, I],
+    dtype,
+  };
+  return { target: { ...target, view: rows }, biasTarget: named(bias) };
+}
 
 /** A binding of a merged dispatch. */
 interface RangeBinding extends SharedBinding {

@@ -1,9 +1,10 @@
 /** What an op declares: axes, kernels, float64 reference and cost. Everything else is derived from it. */
 import { ArgumentError } from "../../core/errors.js";
-import type { BufferRange, DeviceFacts } from "../../gpu/runtime.js";
+import type { DeviceFacts } from "../../gpu/runtime.js";
+import type { ArrayView, DType } from "./array_view.js";
+import type { WeightGradient } from "./weight_gradient.js";
 
-/** Element type in memory. Kernels compute in f32 whatever the storage. */
-export type DType = "f32" | "f16" | "u32";
+export type { ArrayView, DType };
 
 /** Element type and axis names of one tensor, for example `f32("N C")`. */
 export interface TensorSpec {
@@ -37,13 +38,6 @@ export interface ParamSpec {
 }
 export const f32Param = (value: number): ParamSpec => ({ type: "f32", default: value });
 export const u32Param = (value: number): ParamSpec => ({ type: "u32", default: value });
-
-/** A shaped array on the GPU. It does not own its buffer. */
-export interface ArrayView {
-  readonly range: BufferRange;
-  readonly shape: readonly number[];
-  readonly dtype: DType;
-}
 
 /** Sizes by axis name, and scalar arguments by name. */
 export type Scalars = Readonly<Record<string, number>>;
@@ -96,6 +90,11 @@ export interface PlanContext {
   /** Runs launches of the body in as few dispatches as may be, see `Launcher.together`. */
   together(body: () => void): void;
   clear(view: ArrayView): void;
+  /**
+   * The gradients of parameters, from their factors: every op that has parameters calls it, once for each place where both
+   * factors are in memory. What nobody wants is not computed.
+   */
+  weightGradient(factors: WeightGradient): void;
 }
 
 /** A kernel with the scalars its text may use: launchable from any plan. */

@@ -5,10 +5,12 @@ import {
   type Kernel,
   type KernelUnit,
   optional,
+  type PlanContext,
   real,
   type ShaderInput,
   u32,
 } from "../engine/op.js";
+import type { GradientTarget, LookupGradient } from "../engine/weight_gradient.js";
 
 /** Floats of one element. */
 const vectorWidth = (C: number): 1 | 4 => (C % 4 === 0 ? 4 : 1);
@@ -65,16 +67,15 @@ export const embedding = defineOp({
     return {};
   },
   forward: [forward],
-  backward: ({ run, views, accumulate, clear, scalars: { C, U } }) => {
-    const { d_weight, d_y, order, id, segment_start } = views;
+  backward: ({ views, weightGradient, scalars: { N, C, U } }) => {
+    const { d_weight, d_y: gradient, order, id, segment_start } = views;
     if (!d_weight) return;
     if (!order || !id || !segment_start) {
       throw new ArgumentError(
         "[embedding] the gradient of weight needs order, id and segment_start. Pass what embeddingSegments(tokens) returns.",
       );
     }
-    if (!accumulate.has("d_weight")) clear(d_weight);
-    run(backwardUnit, { d_y, order, id, segment_start, d_weight }, { C, U }, new Set(["d_weight"]));
+    weightGradient({ kind: "lookup", weight: "weight", gradient, order, id, segment_start, N, C, U });
   },
   reference: ({ token, weight }, { N, C }) => {
     const y = new Float64Array(N * C);
@@ -86,6 +87,18 @@ export const embedding = defineOp({
     backward: { flops: N * C, bytes: 4 * (2 * N * C + 2 * N) },
   }),
 });
+
+const WEIGHT: ReadonlySet<string> = new Set(["d_weight"]);
+
+/** The gradient of the rows that were looked up; the others become, or stay, what they are without it. */
+export function lookupGradientInto(
+  { run, clear }: Pick<PlanContext, "run" | "clear">,
+  { gradient: d_y, order, id, segment_start, C, U }: LookupGradient,
+  { view: d_weight, accumulate }: GradientTarget,
+): void {
+  if (!accumulate) clear(d_weight);
+  run(backwardUnit, { d_y, order, id, segment_start, d_weight }, { C, U }, WEIGHT);
+}
 
 /** Token positions grouped by token id, for the gradient of `embedding`. */
 export interface EmbeddingSegments {

@@ -47,9 +47,20 @@ export const gatedMlp = defineOp({
     context.together(() => {
       if (d_products && (d_x || d_gain))
         d_norm = matmulParts(context, { a: d_products, b: gate_up, M: N, N: C, K: F2 });
-      if (d_products && d_gate_up) openingWeightGradient(context, d_products);
+      if (d_products)
+        context.weightGradient({
+          kind: "product",
+          weight: "gate_up",
+          gradient: d_products,
+          input: x,
+          scale: { rows: rstd, columns: gain },
+          N,
+          O: F2,
+          I: C,
+          isLate: true,
+        });
     });
-    if (d_norm) rmsNormBackward(context, { x, gain, rstd, d_y: d_norm, d_x, d_gain }, N, C);
+    if (d_norm) rmsNormBackward(context, { x, gain, rstd, d_y: d_norm, d_x }, N, C);
   },
   reference,
   cost: ({ N, C, F }) => ({
@@ -59,43 +70,15 @@ export const gatedMlp = defineOp({
 });
 
 /** Gradients of gate and up of every row, and of the weight `down`. */
-function closingGradients(
-  { views, scalars, accumulate, ...context }: PlanContext,
-  d_products?: ArrayView,
-): void {
-  const { down, products, h, d_y, d_down } = views;
-  const { N, C, F } = scalars;
+function closingGradients(context: PlanContext, d_products?: ArrayView): void {
+  const { down, products, h, d_y } = context.views;
+  const { N, C, F } = context.scalars;
   if (d_products) {
     const gateBackward = { gate_up: products };
     matmulInto(context, { a: d_y, b: down, y: d_products, M: N, N: F, K: C, gateBackward });
   }
-  if (d_down) {
-    const sizes = { M: C, N: F, K: N, transposeA: true };
-    matmulInto(context, {
-      a: d_y,
-      b: h,
-      y: d_down,
-      ...sizes,
-      isLate: true,
-      accumulate: accumulate.has("d_down"),
-    });
-  }
-}
-
-/** d_gate_up = d_products^T norm(x). */
-function openingWeightGradient({ views, scalars, accumulate, ...context }: PlanContext, a: ArrayView): void {
-  const { x, gain, rstd, d_gate_up } = views;
-  const sizes = { M: scalars.F2, N: scalars.C, K: scalars.N, transposeA: true };
-  const scaleB = { rows: rstd, columns: gain };
-  matmulInto(context, {
-    a,
-    b: x,
-    y: d_gate_up,
-    ...sizes,
-    scaleB,
-    isLate: true,
-    accumulate: accumulate.has("d_gate_up"),
-  });
+  const sizes = { N, O: C, I: F, isLate: true };
+  context.weightGradient({ kind: "product", weight: "down", gradient: d_y, input: h, ...sizes });
 }
 
 function reference(

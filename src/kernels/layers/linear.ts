@@ -1,6 +1,5 @@
 import { defineOp, f32, optional, real } from "../engine/op.js";
 import { matmulInto } from "../matmul/matmul_into.js";
-import { columnSumInto } from "./column_sum.js";
 
 /**
  * Linear layer y = x W^T + bias + residual, weight in Hugging Face layout [O, I].
@@ -22,22 +21,22 @@ export const linear = defineOp({
     matmulInto(context, { a: x, b: weight, y, bias, residual, M: N, N: O, K: I, transposeB: true });
   },
   backward: (context) => {
-    const { x, weight, d_y, d_x, d_weight, d_bias } = context.views;
+    const { x, weight, d_y, d_x } = context.views;
     const { N, I, O } = context.scalars;
-    const accumulate = (name: string) => context.accumulate.has(name);
-    const sumA = d_bias && { y: d_bias, accumulate: accumulate("d_bias") };
     context.together(() => {
       if (d_x) {
         const sizes = { M: N, N: I, K: O };
-        matmulInto(context, { a: d_y, b: weight, y: d_x, ...sizes, accumulate: accumulate("d_x") });
+        matmulInto(context, {
+          a: d_y,
+          b: weight,
+          y: d_x,
+          ...sizes,
+          accumulate: context.accumulate.has("d_x"),
+        });
       }
-      if (d_weight) {
-        const sizes = { M: O, N: I, K: N, transposeA: true };
-        const product = { a: d_y, b: x, y: d_weight, ...sizes, accumulate: accumulate("d_weight") };
-        matmulInto(context, { ...product, isLate: true, ...(sumA && { sumA }) });
-      }
+      const names = { weight: "weight", bias: "bias" };
+      context.weightGradient({ kind: "product", ...names, gradient: d_y, input: x, N, O, I, isLate: true });
     });
-    if (d_bias && !d_weight) columnSumInto(context, d_y, d_bias, N, O, accumulate("d_bias"));
   },
   reference: ({ x, weight, bias, residual }, { N, I, O }) => {
     const y = new Float64Array(N * O);

@@ -1,6 +1,5 @@
-import { type ArrayView, defineOp, f32, f32Param, optional, type PlanContext, real } from "../engine/op.js";
+import { type ArrayView, defineOp, f32, f32Param, optional, real } from "../engine/op.js";
 import { matmulInto, matmulParts } from "../matmul/matmul_into.js";
-import { columnSumInto } from "./column_sum.js";
 import { rmsNormBackward, rmsNormReference } from "./rms_norm.js";
 
 /**
@@ -21,16 +20,25 @@ export const normLinear = defineOp({
     matmulInto(context, { a: x, b: weight, y, bias, M: N, N: O, K: I, transposeB: true, norm });
   },
   backward: (context) => {
-    const { views, scalars, accumulate } = context;
-    const { x, gain, weight, rstd, d_y, d_x, d_gain, d_bias } = views;
-    const { N, I, O } = scalars;
+    const { x, gain, weight, rstd, d_y, d_x, d_gain } = context.views;
+    const { N, I, O } = context.scalars;
     let d_norm: ArrayView | undefined;
     context.together(() => {
       if (d_x || d_gain) d_norm = matmulParts(context, { a: d_y, b: weight, M: N, N: I, K: O });
-      if (views.d_weight) weightGradient(context);
+      context.weightGradient({
+        kind: "product",
+        weight: "weight",
+        bias: "bias",
+        gradient: d_y,
+        input: x,
+        scale: { rows: rstd, columns: gain },
+        N,
+        O,
+        I,
+        isLate: true,
+      });
     });
-    if (d_bias && !views.d_weight) columnSumInto(context, d_y, d_bias, N, O, accumulate.has("d_bias"));
-    if (d_norm) rmsNormBackward(context, { x, gain, rstd, d_y: d_norm, d_x, d_gain }, N, I);
+    if (d_norm) rmsNormBackward(context, { x, gain, rstd, d_y: d_norm, d_x }, N, I);
   },
   reference: ({ x, gain, weight, bias }, scalars) => {
     const { N, I, O } = scalars;
@@ -48,22 +56,3 @@ export const normLinear = defineOp({
     backward: { flops: 4 * N * I * O + 12 * N * I, bytes: 4 * (6 * N * I + 2 * O * I + 2 * N * O) },
   }),
 });
-
-/** d_weight = d_y^T norm(x), and d_bias with it. */
-function weightGradient({ views, scalars, accumulate, ...context }: PlanContext): void {
-  const { x, gain, rstd, d_y, d_weight, d_bias } = views;
-  const { N, I, O } = scalars;
-  matmulInto(context, {
-    a: d_y,
-    b: x,
-    y: d_weight,
-    M: O,
-    N: I,
-    K: N,
-    transposeA: true,
-    accumulate: accumulate.has("d_weight"),
-    isLate: true,
-    scaleB: { rows: rstd, columns: gain },
-    ...(d_bias && { sumA: { y: d_bias, accumulate: accumulate.has("d_bias") } }),
-  });
-}

@@ -12,6 +12,7 @@ import {
   type Scalars,
   type ShaderInput,
 } from "../engine/op.js";
+import type { GainGradient, GradientTarget } from "../engine/weight_gradient.js";
 
 const widthOf = (C: number): 1 | 4 => (C % 4 === 0 ? 4 : 1);
 const ofConstants = ({ constants }: ShaderInput): 1 | 4 => (constants.vector === 4 ? 4 : 1);
@@ -55,21 +56,33 @@ export interface RmsNormBackward {
   readonly rstd: ArrayView;
   /** Gradient of the normalised rows [N, C], or parts of it that are to be added, [P, N, C]. */
   readonly d_y: ArrayView;
-  /** Gradients to be written, or added to where the plan accumulates them. */
+  /** Gradient to be written, or added to where the plan accumulates it. */
   readonly d_x?: ArrayView;
-  readonly d_gain?: ArrayView;
 }
 
-/** Gradients of x and gain of one norm; its d_x may not be the memory of d_y. */
-export function rmsNormBackward(context: PlanContext, norm: RmsNormBackward, N: number, C: number): void {
-  const { x, gain, rstd, d_y, d_x, d_gain } = norm;
-  const { run, accumulate } = context;
+function scalarsOf(d_y: ArrayView, N: number, C: number): Scalars {
   const P = d_y.shape.length === 3 ? d_y.shape[0] : 1;
-  const scalars = { N, C, P, vector: widthOf(C), has_parts: Number(P > 1) };
+  return { N, C, P, vector: widthOf(C), has_parts: Number(P > 1) };
+}
+
+/** Gradients of x and of the input `gain` of an op's norm; its d_x may not be the memory of d_y. */
+export function rmsNormBackward(context: PlanContext, norm: RmsNormBackward, N: number, C: number): void {
+  const { x, gain, rstd, d_y, d_x } = norm;
   context.together(() => {
-    if (d_x) run(backwardX, { x, gain, rstd, d_y, d_x }, scalars, accumulate);
-    if (d_gain) run(backwardGain, { x, rstd, d_y, d_gain }, scalars, accumulate);
+    if (d_x) context.run(backwardX, { x, gain, rstd, d_y, d_x }, scalarsOf(d_y, N, C), context.accumulate);
+    context.weightGradient({ kind: "gain", weight: "gain", gradient: d_y, input: x, rows: rstd, N, C });
   });
+}
+
+const GAIN: ReadonlySet<string> = new Set(["d_gain"]);
+
+/** The gradient of a gain, from all rows. */
+export function gainGradientInto(
+  { run }: Pick<PlanContext, "run">,
+  { gradient: d_y, input: x, rows: rstd, N, C }: GainGradient,
+  { view: d_gain, accumulate }: GradientTarget,
+): void {
+  run(backwardGain, { x, rstd, d_y, d_gain }, scalarsOf(d_y, N, C), accumulate ? GAIN : undefined);
 }
 
 /** Normalised rows and their factors, in float64. */
@@ -106,8 +119,8 @@ export const rmsNorm = defineOp({
     },
   ],
   backward: (context) => {
-    const { x, gain, rstd, d_y, d_x, d_gain } = context.views;
-    rmsNormBackward(context, { x, gain, rstd, d_y, d_x, d_gain }, context.scalars.N, context.scalars.C);
+    const { x, gain, rstd, d_y, d_x } = context.views;
+    rmsNormBackward(context, { x, gain, rstd, d_y, d_x }, context.scalars.N, context.scalars.C);
   },
   reference: ({ x, gain }, scalars) => rmsNormReference(x, gain, scalars),
   cost: ({ N, C }) => ({

@@ -133,7 +133,7 @@ function forward(context: PlanContext): void {
 function backward(context: PlanContext): void {
   const { run, views, accumulate } = context;
   const { N, C, temperature } = context.scalars;
-  const { hidden, weight, target, entropy, log_sum_exp, d_hidden, d_weight } = views;
+  const { hidden, weight, target, entropy, log_sum_exp, d_hidden } = views;
   const tiles = tilesOf(context);
   // many tiles would round a sum in f16 many times
   const isRounded = d_hidden?.dtype === "f16" && tiles.length > 1;
@@ -159,11 +159,8 @@ function backward(context: PlanContext): void {
         const add = first > 0 || (accumulate.has("d_hidden") && !isRounded);
         matmulInto(context, { a: z, b: part, y: sum, M: N, N: C, K: W, accumulate: add });
       }
-      if (d_weight) {
-        const add = accumulate.has("d_weight");
-        const y = rows(d_weight);
-        matmulInto(context, { a: z, b: hidden, y, M: W, N: C, K: N, transposeA: true, accumulate: add });
-      }
+      const sizes = { first, N, O: W, I: C };
+      context.weightGradient({ kind: "product", weight: "weight", gradient: z, input: hidden, ...sizes });
     });
   }
   if (isRounded && sum) {
