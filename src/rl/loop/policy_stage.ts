@@ -3,7 +3,7 @@ import type { TrainConfig } from "../../config/schema.js";
 import type { RunSink } from "../../core/run_record.js";
 import { mean } from "../../core/statistics.js";
 import type { Task } from "../../env/world.js";
-import { type Advantages, groupAdvantages } from "../advantages/advantages.js";
+import { type Advantages, estimateAdvantages } from "../advantages/estimate.js";
 import {
   type FixedLogProbs,
   type PolicyLossOptions,
@@ -48,11 +48,12 @@ async function iteration(work: Iteration): Promise<Record<string, number>> {
   const episodes = await rollOut(work);
   const rolledOut = now();
   const played = episodes.flatMap((episode) => episode.rows.map((row) => playedRow(config, episode, row)));
-  const advantages = groupAdvantages(played, {
-    scaleRewards: config.grpo.scale_rewards,
-    invalidActionPenalty: config.grpo.invalid_action_penalty,
-    crossSteps: config.grpo.cross_steps,
-    maskTruncated: config.grpo.mask_truncated_completions,
+  const advantages = estimateAdvantages(played, {
+    algo: "grpo",
+    scale_rewards: config.grpo.scale_rewards,
+    invalid_action_penalty: config.grpo.invalid_action_penalty,
+    cross_steps: config.grpo.cross_steps,
+    mask_truncated: config.grpo.mask_truncated_completions,
   });
   const rows = played.map((row, index) => judgedRow(config, row, advantages, index));
   const updates = await improve(work, rows);
@@ -116,7 +117,7 @@ function judgedRow({ grpo }: TrainConfig, row: PlayedRow, advantages: Advantages
     ...row,
     ...(isMasked && { mask: row.answer.map(() => 0) }),
     advantage: advantages.total[index],
-    parts: { outcome: advantages.outcome[index], penalty: advantages.penalty[index] },
+    parts: Object.fromEntries(Object.entries(advantages.parts).map(([name, part]) => [name, part[index]])),
   };
 }
 

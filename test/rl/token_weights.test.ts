@@ -1,0 +1,121 @@
+/** Token-level remedies, selection of groups, overlong answers, KL in the reward. */
+import { describe, expect, test } from "vitest";
+import { answerKl, rewardsWithKl } from "../../src/rl/advantages/kl_reward.js";
+import { overlongPenalty, selectGroups } from "../../src/rl/advantages/selection.js";
+import {
+  conflictTokenWeights,
+  logitError,
+  nthrEta,
+  nthrScore,
+  nthrTokenWeights,
+  type TokenFeature,
+} from "../../src/rl/advantages/token_weights.js";
+
+describe("conflict tokens", () => {
+  const row = (advantage: number, answer: number[], group = 0) => ({ advantage, answer, group });
+
+  test("equal tokens at equal positions of opposite signs: amplified above, skipped below", () => {
+    const rows = [row(1, [5, 6, 7]), row(-0.5, [5, 8, 7, 9]), row(0, [5, 6]), row(-1, [6, 5])];
+    const weights = conflictTokenWeights(rows).map((values) => [...values]);
+    expect(weights).toEqual([
+      [2, 1, 2],
+      [0, 1, 0, 1],
+      [1, 1],
+      [1, 1],
+    ]);
+    const own = conflictTokenWeights(rows, { positive: 1, negative: 0.5 }).map((values) => [...values]);
+    expect(own[1]).toEqual([0.5, 1, 0.5, 1]);
+  });
+
+  test("answers of other groups, and of one sign only, have no conflict", () => {
+    expect(conflictTokenWeights([row(1, [5]), row(-1, [5], 1), row(2, [5])]).map(([value]) => value)).toEqual(
+      [1, 1, 1],
+    );
+  });
+});
+
+describe("NTHR", () => {
+  const token = (id: number, probabilities: number[], hidden: number[]): TokenFeature => ({
+    hidden,
+    error: logitError(id, probabilities),
+  });
+
+  test("the score is the last layer's Gram: (h.h') ([y = y'] - p[y'] - p'[y] + p.p')", () => {
+    const [p, q] = [
+      [0.2, 0.5, 0.3],
+      [0.6, 0.1, 0.3],
+    ];
+    for (const [y, u] of [
+      [0, 0],
+      [0, 2],
+    ]) {
+      const one = token(y, p, [1, 2]);
+      const two = token(u, q, [3, -1]);
+      const gram = Number(y === u) - p[u] - q[y] + p.reduce((sum, value, id) => sum + value * q[id], 0);
+      expect(nthrScore(one, [[two]])).toBeCloseTo((3 - 2) * gram, 12);
+    }
+  });
+
+  test("tokens of punished answers that pull good answers down are spared", () => {
+    const p = [0.4, 0.4, 0.2];
+    const positives = [[token(0, p, [1, 0])], [token(0, p, [1, 0.5])]];
+    // the same token in the same place; the same token elsewhere; another token
+    const negative = [token(0, p, [1.5, 0.2]), token(0, p, [0, -1]), token(1, p, [1, 0])];
+    const scores = negative.map((one) => nthrScore(one, positives));
+    const own = positives.map(([one]) => nthrScore(one, positives));
+    expect(scores[0]).toBeGreaterThan(Math.min(...own));
+    expect([...nthrTokenWeights(positives, [negative])[0]]).toEqual([0, 1, 1]);
+    expect([...nthrTokenWeights(positives, [negative], { eta: 0.25 })[0]]).toEqual([0.25, 1, 1]);
+    expect([...nthrTokenWeights(positives, [negative], { beta: 10 })[0]]).toEqual([1, 1, 1]);
+    expect([...nthrTokenWeights([], [negative])[0]]).toEqual([1, 1, 1]);
+    expect([nthrEta(0.5), nthrEta(0.875), nthrEta(0)]).toEqual([0, 0.75, 1]);
+    expect(() => nthrScore(token(0, p, [1]), positives)).toThrow(/hidden states differ in length/);
+  });
+});
+
+describe("dynamic sampling", () => {
+  const group = (id: number, ...outcomes: number[]) => outcomes.map((outcome) => ({ group: id, outcome }));
+
+  test("keeps groups with contrast, in order, up to as many as wanted", () => {
+    const sampled = [
+      ...group(4, 1, 0),
+      ...group(2, 0, 0),
+      ...group(7, 10),
+      ...group(1, 0, 0, 5),
+      ...group(3, 1, 2),
+    ];
+    expect(selectGroups(sampled, 2)).toEqual({ kept: [4, 1], dropped: [2, 7], missing: 0 });
+    expect(selectGroups(sampled, 5)).toEqual({ kept: [4, 1, 3], dropped: [2, 7], missing: 2 });
+    expect(selectGroups([], 1)).toEqual({ kept: [], dropped: [], missing: 1 });
+    expect(() => selectGroups(sampled, 0)).toThrow(/wanted is out of range/);
+  });
+
+  test("overlong answers lose evenly over the buffer", () => {
+    expect([5, 8, 9, 10, 12].map((length) => overlongPenalty(length, 10, 2))).toEqual([0, 0, 0.5, 1, 1]);
+    expect(() => overlongPenalty(1, 10, 0)).toThrow(/buffer is out of range/);
+    expect(() => overlongPenalty(1, 10, 11)).toThrow(/buffer is out of range/);
+  });
+});
+
+describe("KL in the reward", () => {
+  test("estimates add up over the tokens of an answer", () => {
+    const [logProbs, reference] = [
+      [-1, -2],
+      [-1.5, -1],
+    ];
+    expect(answerKl(logProbs, reference, "k1")).toBeCloseTo(0.5 - 1, 12);
+    expect(answerKl(logProbs, reference, "k2")).toBeCloseTo(0.125 + 0.5, 12);
+    expect(answerKl(logProbs, reference, "k3")).toBeCloseTo(Math.exp(-0.5) + 0.5 - 1 + Math.E - 1 - 1, 12);
+    expect(() => answerKl([0], [], "k1")).toThrow(/differ in length/);
+  });
+
+  test("a step loses its own KL, an episode that of all its steps", () => {
+    const row = { group: 0, episode: 0, outcome: 10, stepReward: 1, kl: 2 };
+    const rows = [row, { ...row, stepReward: 0, kl: 4 }, { ...row, episode: 1, kl: 1 }];
+    expect(rewardsWithKl(rows, 0.5)).toEqual([
+      { outcome: 7, stepReward: 0 },
+      { outcome: 7, stepReward: -2 },
+      { outcome: 9.5, stepReward: 0.5 },
+    ]);
+  });
+});
