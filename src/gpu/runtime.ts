@@ -13,7 +13,17 @@ import {
 import { type Access, PipelineCache, type PipelineEntry } from "./pipelines.js";
 import { Profiler } from "./profiler.js";
 import { Readback } from "./readback.js";
-import { waitWithPauses } from "./waiting.js";
+
+/** Resolves or rejects as `work` does. */
+export type Wait = <T>(work: Promise<T>) => Promise<T>;
+
+/** An adapter, and the GPU object that it came from. */
+export interface OpenAdapter {
+  readonly gpu: GPU;
+  readonly adapter: GPUAdapter;
+  /** How the host waits for the device; default: by the promise alone. */
+  readonly wait?: Wait;
+}
 
 export interface RuntimeOptions {
   readonly logger?: Logger;
@@ -45,6 +55,7 @@ export class Runtime {
     readonly device: GPUDevice,
     readonly facts: DeviceFacts,
     readonly logger: Logger | undefined,
+    readonly wait: Wait,
   ) {
     this.buffers = new BufferPool(device, facts.maxBindingBytes);
     this.pipelines = new PipelineCache(device);
@@ -64,7 +75,7 @@ export class Runtime {
    * @throws DeviceError when the adapter refuses
    */
   static async create(
-    { gpu, adapter }: { readonly gpu: GPU; readonly adapter: GPUAdapter },
+    { gpu, adapter, wait = (work) => work }: OpenAdapter,
     options: RuntimeOptions = {},
   ): Promise<Runtime> {
     const device = await openDevice(adapter);
@@ -74,7 +85,7 @@ export class Runtime {
       ...(options.tuning && { tuning: options.tuning }),
       ...options.facts,
     };
-    return new Runtime(gpu, device, facts, options.logger);
+    return new Runtime(gpu, device, facts, options.logger, wait);
   }
 
   /** Counters for tests and the progress line. */
@@ -141,7 +152,7 @@ export class Runtime {
    */
   async flush(): Promise<void> {
     try {
-      await this.#wait(this.#commands.compile());
+      await this.wait(this.#commands.compile());
     } catch (error) {
       this.#commands.drop();
       throw error;
@@ -187,7 +198,7 @@ export class Runtime {
   /** Waits for a promise of the device. @throws DeviceError when it is rejected, or the device has failed by then */
   async #settle(work: Promise<unknown>): Promise<void> {
     try {
-      await this.#wait(work);
+      await this.wait(work);
     } catch (error) {
       // a lost device rejects what was pending; its own reason arrives with device.lost
       await Promise.resolve();
@@ -196,10 +207,6 @@ export class Runtime {
       );
     }
     this.#throwIfFailed();
-  }
-
-  #wait<T>(work: Promise<T>): Promise<T> {
-    return this.facts.isSoftware ? waitWithPauses(work) : work;
   }
 
   #fail(message: string): void {

@@ -3,12 +3,14 @@
 import type { Environment } from "../../core/environment.js";
 import type { Logger } from "../../core/logger.js";
 import { type Preset, presetOptions } from "../../gpu/presets.js";
+import type { Wait } from "../../gpu/runtime.js";
 import { defaultCacheFolder } from "../files/folders.js";
 import { type AdapterFacts, describeAdapter } from "./adapters.js";
 import { type Candidate, chooseAdapter, type Machine } from "./choice.js";
 import { type Backend, backendOf, lookForAdapter, NO_SUCH_DEVICE } from "./dawn.js";
 import { loadLibrary } from "./native.js";
 import { findSwiftShaderArchive, unpackSwiftShader } from "./swiftshader.js";
+import { waitWithPauses } from "./waiting.js";
 
 /** Variables by which a user tells the Vulkan loader which drivers exist, in the loader's order of precedence. */
 export const DRIVER_VARIABLES = ["VK_DRIVER_FILES", "VK_ICD_FILENAMES"] as const;
@@ -44,6 +46,8 @@ export interface OpenGpu {
   gpu: GPU;
   adapter: GPUAdapter;
   choice: AdapterChoice;
+  /** With pauses where the adapter runs on the CPU. */
+  wait?: Wait;
 }
 
 /** Chooses and opens an adapter: what the user names, else GPU, else installed lavapipe, else SwiftShader from npm.
@@ -63,7 +67,7 @@ export async function openGpu(options: OpenGpuOptions): Promise<OpenGpu> {
     cpuFamily: facts.isSoftware,
     messages: machine.messages,
   };
-  return { ...handle, choice };
+  return { ...handle, choice, ...(facts.isSoftware && { wait: waitWithPauses }) };
 }
 
 /** Device names of all adapters of the installed drivers, the chosen one included. */

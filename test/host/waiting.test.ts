@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { waitWithPauses } from "../../src/gpu/waiting.js";
+import { waitWithPauses } from "../../src/host/gpu/waiting.js";
 
 test("a wait ends with its work, whether it succeeds or fails", async () => {
   expect(await waitWithPauses(Promise.resolve(7))).toBe(7);

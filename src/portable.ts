@@ -1,0 +1,68 @@
+/**
+ * uncouple without host code, for browsers and other runtimes: ops and their gradients, policies, text worlds, training. The
+ * entry `uncouple/core`. Whoever uses it brings the adapter (`Runtime.create({ gpu, adapter })`) and the files.
+ */
+
+export { FlatParameters } from "./autograd/flat_parameters.js";
+export { Tape } from "./autograd/tape.js";
+export { Tensor } from "./autograd/tensor.js";
+// training
+export { type TrainConfig, trainConfigSchema } from "./config/schema.js";
+export {
+  AdapterError,
+  ArgumentError,
+  CheckError,
+  ConfigError,
+  DataError,
+  DeviceError,
+  EXIT,
+  UncoupleError,
+} from "./core/errors.js";
+export { type Logger, silentLogger } from "./core/logger.js";
+// values and errors
+export { Random } from "./core/random.js";
+export type {
+  Checkpoint,
+  Evaluation,
+  EvaluationRow,
+  Metrics,
+  MetricsRow,
+  RolloutRow,
+  RunSink,
+} from "./core/run_record.js";
+export { householdWorld } from "./env/household/world.js";
+// worlds
+export type { Environment, Info, ResetResult, StepResult, Task, World } from "./env/world.js";
+// device
+export {
+  type DeviceFacts,
+  type MatmulPrecision,
+  type OpenAdapter,
+  Runtime,
+  type Tuning,
+} from "./gpu/runtime.js";
+// ops, tensors, automatic differentiation
+export * from "./kernels/index.js";
+// policies
+export { PRESET_NAMES, parseQwen2Config, presetConfig, type Qwen2Config } from "./model/config.js";
+export {
+  type Generation,
+  type GenerationRequest,
+  Generator,
+  type SamplingOptions,
+} from "./model/generate.js";
+export { type PackedTokens, packSequences } from "./model/packing.js";
+export { parameterShapes, storedShapes } from "./model/parameters.js";
+export { Qwen2Model } from "./model/qwen2.js";
+export { Tokenizer } from "./model/tokenizer.js";
+export { buildWordTokenizer } from "./model/word_tokenizer.js";
+export { AdamW } from "./optim/adamw.js";
+export { schedule } from "./optim/schedule.js";
+export { type Advantages, estimateAdvantages } from "./rl/advantages/estimate.js";
+export type { AdvantageOptions } from "./rl/advantages/options.js";
+export type { AdvantageRow } from "./rl/advantages/table.js";
+export { runTraining, type TrainingDeps, type TrainingResult } from "./rl/loop/train.js";
+export { PromptBuilder } from "./rl/play/prompt.js";
+export { type Episode, RolloutWorker } from "./rl/play/rollout.js";
+export { Learner } from "./rl/update/learner.js";
+export { type SequenceScore, scoreSequences } from "./rl/update/score.js";
