@@ -1,0 +1,115 @@
+/** What a coupling analysis found, as `coupling.json` holds it and as the report shows it. */
+
+/** Version of the document; readers refuse newer ones. */
+export const COUPLING_VERSION = 1;
+
+/** One distinct (state, action) of the update that was looked at. Changes are in nats, to first order. */
+export interface CouplingSample {
+  /** Hash of prompt and answer tokens: the same sample has the same id in every run. */
+  readonly id: string;
+  /** Samples with the same key were in the same state. */
+  readonly state: string;
+  /** What the policy read, or the part of it that tells states apart. */
+  readonly stateText: string;
+  readonly action: string;
+  readonly taskType: string;
+  /** Rows of the rollout that it stands for. */
+  readonly rows: number;
+  readonly advantage: number;
+  /** Weight in the loss, all its rows together. */
+  readonly weight: number;
+  /** Log-probability of the whole action under the policy that was measured. */
+  readonly logProb: number;
+  readonly self: number;
+  readonly cross: number;
+  readonly total: number;
+  /** Measured change of log-probability by the optimiser step, where it was measured. */
+  readonly realised: number | null;
+}
+
+/** One sample that lifts a punished one; indices into the samples. */
+export interface CouplingPair {
+  readonly from: number;
+  readonly to: number;
+  readonly gram: number;
+  readonly cosine: number;
+  /** Predicted change of `to` by `from` alone. */
+  readonly change: number;
+}
+
+export interface CosineClass {
+  readonly pairs: number;
+  readonly mean: number | null;
+}
+
+/** Cosines of gradients by the classes of a pair's samples. */
+export interface CosineClasses {
+  readonly goodGood: CosineClass;
+  readonly badBad: CosineClass;
+  readonly goodBad: CosineClass;
+}
+
+export interface CouplingLayer {
+  /** Name of the parameter, as Hugging Face has it. */
+  readonly name: string;
+  /** attention, mlp, embedding or norm */
+  readonly part: string;
+  /** Share of the sum of squared gradient norms. */
+  readonly share: number;
+  /** Sum of predicted changes of punished samples by rewarded ones, through this layer. */
+  readonly goodToBad: number;
+}
+
+export interface DangerZone {
+  /** Punished actions: probability, and predicted change of the logit. */
+  readonly points: readonly { readonly index: number; readonly q: number; readonly drift: number }[];
+  /** The toy that fits them best: risk, drive, and where it rests; null where none fits. */
+  readonly toy: {
+    readonly risk: number;
+    readonly drive: number;
+    /** null: no safe regime. */
+    readonly rest: { readonly stable: number; readonly unstable: number } | null;
+  } | null;
+}
+
+/** Predicted against measured changes of log-probability. */
+export interface CouplingAgreement {
+  /** What was compared, in words. */
+  readonly what: string;
+  readonly count: number;
+  readonly correlation: number | null;
+  readonly rankCorrelation: number | null;
+  readonly signAgreement: number | null;
+  readonly slope: number | null;
+}
+
+/** Tokens of one sample, each with a number. */
+export interface TokenHeat {
+  readonly sample: number;
+  /** What the numbers say. */
+  readonly what: string;
+  readonly tokens: readonly { readonly text: string; readonly value: number }[];
+}
+
+export interface CouplingDocument {
+  readonly version: number;
+  /** Name of the run and the checkpoint. */
+  readonly name: string;
+  /** How the numbers came about: command, adapter, driver, commit, checkpoint, parameters. */
+  readonly passport: Readonly<Record<string, string | number | null>>;
+  readonly samples: readonly CouplingSample[];
+  /** K, row-major [N, N], in samples' order; 6 significant digits. */
+  readonly gram: readonly number[];
+  /** Samples in the order of the heat map. */
+  readonly order: readonly number[];
+  /** Numbers under names that the glossary explains, and others under plain words. */
+  readonly numbers: Readonly<Record<string, number | null>>;
+  /** Worst first. */
+  readonly pairs: readonly CouplingPair[];
+  readonly withinState: CosineClasses;
+  readonly acrossStates: CosineClasses;
+  readonly layers: readonly CouplingLayer[];
+  readonly danger: DangerZone;
+  readonly agreements: readonly CouplingAgreement[];
+  readonly tokenHeat: TokenHeat | null;
+}
