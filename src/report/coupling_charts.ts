@@ -27,7 +27,7 @@ export function classChart({ withinState, acrossStates }: CouplingDocument): str
   const rows = (name: string, classes: CosineClasses) =>
     KINDS.map(([key, words]) => ({ text: `${words}, ${name}`, ...classes[key] }));
   const all = [...rows("same state", withinState), ...rows("across states", acrossStates)];
-  const [left, right, top, height] = [230, 480, 10, 24];
+  const [left, right, top, height] = [220, 440, 10, 24];
   const at = (value: number) => left + ((value + 1) / 2) * (right - left);
   const bars = all.flatMap(({ text, mean, pairs }, index) => {
     const y = top + index * height;

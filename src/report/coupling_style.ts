@@ -57,11 +57,11 @@ p { margin: 6px 0 12px; max-width: 80ch; } .quiet { color: var(--quiet); }
 .curve { fill: none; stroke: var(--quiet); stroke-width: 1.5; stroke-dasharray: 5 4; }
 .zone-safe { fill: var(--low); fill-opacity: .12; } .zone-danger { fill: var(--high); fill-opacity: .14; }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; margin: 6px 0 14px; font-size: 13.5px; }
-caption { text-align: left; color: var(--quiet); padding-bottom: 4px; }
+caption { text-align: left; white-space: nowrap; color: var(--quiet); padding-bottom: 4px; }
 th, td { text-align: left; padding: 3px 12px 3px 0; border-bottom: 1px solid var(--line); vertical-align: top; }
 td.number { text-align: right; font-variant-numeric: tabular-nums; }
 .pairs { padding-left: 24px; } .pairs li { margin-bottom: 14px; }
-dl { display: grid; grid-template-columns: 76px minmax(0, 1fr); gap: 2px 10px; margin: 0; padding: 10px; background: var(--panel); }
+dl { display: grid; grid-template-columns: 92px minmax(0, 1fr); gap: 2px 10px; margin: 0; padding: 10px; background: var(--panel); }
 dt { color: var(--quiet); } dd { margin: 0; overflow-wrap: anywhere; }
 dd.state { max-height: 8.5em; overflow: auto; color: var(--quiet); font-size: 13px; }
 .tokens { line-height: 2.6; } .token { display: inline-block; padding: 0 5px; margin-right: 3px; border: 1px solid var(--line); white-space: pre-wrap; line-height: 1.3; }
