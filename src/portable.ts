@@ -62,7 +62,8 @@ export { type Advantages, estimateAdvantages } from "./rl/advantages/estimate.js
 export type { AdvantageOptions } from "./rl/advantages/options.js";
 export type { AdvantageRow } from "./rl/advantages/table.js";
 export { runTraining, type TrainingDeps, type TrainingResult } from "./rl/loop/train.js";
+export type { Episode, EpisodeEnd, EpisodeRequest } from "./rl/play/episode.js";
 export { PromptBuilder } from "./rl/play/prompt.js";
-export { type Episode, RolloutWorker } from "./rl/play/rollout.js";
+export { RolloutWorker } from "./rl/play/rollout.js";
 export { Learner } from "./rl/update/learner.js";
 export { type SequenceScore, scoreSequences } from "./rl/update/score.js";

@@ -12,6 +12,7 @@ import {
   integerFrom,
   integerRange,
   listOfTexts,
+  numberAbove,
   numberFrom,
   positiveFraction,
   section,
@@ -101,6 +102,26 @@ export const worldSection = section({
     .default(null)
     .describe("use only that many tasks of the training split, the first ones; null = all"),
   max_steps: integerFrom(1).default(30).describe("actions after which an episode is cut off (truncated)"),
+  max_environments: integerFrom(1)
+    .nullable()
+    .default(null)
+    .describe("environments at a time, beside the world's own limit; null = one for each episode"),
+  step_time_limit: numberAbove(0)
+    .nullable()
+    .default(null)
+    .describe(
+      "seconds for one answer of an environment, after which its episode has failed; null = no limit",
+    ),
+  outcome: choice(["won", "score"])
+    .default("won")
+    .describe(
+      "outcome of an episode: won = 1 where the goal was reached, else 0; score = graded, where the world tells it",
+    ),
+  anchor: choice(["observation", "observation_inventory", "state_key", "none"])
+    .default("observation")
+    .describe(
+      "which steps of a group count as taken in one state: equal observations; and equal inventories; equal states by the world's own key; none",
+    ),
   household: householdSection.prefault({}).describe("generator of the household world"),
 });
 
@@ -132,6 +153,39 @@ export const promptSection = section({
     .describe("plain = text as it is; chat = one user message in the tokenizer's chat template"),
   history: integerFrom(0).default(2).describe("how many of the last (action, observation) pairs are shown"),
   admissible: flag().default(false).describe("list the admissible actions"),
+  context: choice(["step", "episode"])
+    .default("step")
+    .describe(
+      "step = each prompt is written anew; episode = it goes on from the one before, token by token, and each token is computed once (history, past_actions and recent_answers have no effect)",
+    ),
+  answer: choice(["command", "think", "tags"])
+    .default("command")
+    .describe(
+      "command = the bare command; think = <think> and <action> (verl-agent); tags = one of <planning>, <explore>, <reflection>, <monitor>, and <action> (RLVMR)",
+    ),
+  answer_rule: choice(["strict", "loose"])
+    .default("strict")
+    .describe(
+      "think and tags: strict = exactly one thought, then exactly one action; loose = at least one of each",
+    ),
+  valid_action: choice(["well_formed", "admissible"])
+    .default("admissible")
+    .describe("valid steps: those with a well-formed answer, or those whose action is admissible besides"),
+  wording: choice(["household", "scienceworld"])
+    .default("household")
+    .describe("chat: whose commands are explained; household is for ALFWorld too"),
+  past_actions: flag()
+    .default(false)
+    .describe("show the actions of all earlier steps too, without their observations"),
+  recent_answers: integerFrom(0)
+    .default(0)
+    .describe("chat: how many of the last answers are shown as they were given (RLVMR: 3)"),
+  max_tokens: integerFrom(1)
+    .nullable()
+    .default(null)
+    .describe(
+      "longest prompt: step = the oldest steps are left out until it fits, episode = the episode is truncated; null = no limit",
+    ),
 });
 
 export const evaluationSection = section({
@@ -154,6 +208,9 @@ export const evaluationSection = section({
     .min(1)
     .default(["greedy", "sampled"])
     .describe("greedy = the likeliest token always; sampled = with the two fields below"),
+  samples: integerFrom(1)
+    .default(1)
+    .describe("sampled episodes for each task: gives avg@k and pass@k for that many and fewer"),
   temperature: numberFrom(0).default(0.4).describe("of sampled evaluation"),
   top_p: positiveFraction().default(1).describe("of sampled evaluation"),
   seed: integerFrom(0).default(1000).describe("seed of evaluation: the same episodes every time"),

@@ -24,10 +24,16 @@ export interface SamplingOptions {
   readonly seed: number;
 }
 
+/** A text that grows: prompts of one conversation each begin with the one before and its answer. */
+export interface Conversation {
+  close(): void;
+}
+
 /** One prompt and the identity of its random stream: the same seed, stream and prompt give the same tokens in any batch. */
 export interface GenerationRequest {
   readonly prompt: readonly number[];
   readonly stream: number;
+  readonly conversation?: Conversation | undefined;
 }
 
 export interface Generation {

@@ -2,7 +2,7 @@
  * What training works on: one row for each answer, of the policy as a player, of the policy as a judge, or of an expert. A
  * row gains columns on its way from play to the loss; it is never copied into another shape.
  */
-import type { Block } from "./play/prompt.js";
+import type { Block } from "./play/prompt_state.js";
 
 /** The stream that a row belongs to: acting, judging actions, or copying an expert. */
 export type RowKind = "policy" | "classification" | "imitation";
@@ -47,8 +47,10 @@ export interface Row {
   readonly action?: string;
   /** Kind of step that the policy announced (RLVMR). */
   readonly tag?: string;
-  /** The answer was well formed and its command acceptable. */
+  /** The answer was acceptable, by the rule in force. */
   readonly valid?: boolean;
+  /** The command was one that the world would act upon. */
+  readonly admissible?: boolean;
   /** The answer hit the token limit before it ended. */
   readonly truncated?: boolean;
   /** The world's reward for this step alone. */

@@ -1,6 +1,12 @@
 /** Evaluation numbers on episodes small enough to count by hand. */
 import { expect, test } from "vitest";
-import { type EvaluatedEpisode, summariseByType, summariseEpisodes } from "../../src/rl/play/evaluation.js";
+import {
+  type EvaluatedEpisode,
+  passAtK,
+  summariseByType,
+  summariseEpisodes,
+  summariseSamples,
+} from "../../src/rl/play/evaluation.js";
 
 /** Rows from `observation>action` texts; `!` in front marks an invalid action. */
 function episode(taskType: string, won: boolean, ...steps: string[]): EvaluatedEpisode {
@@ -8,7 +14,7 @@ function episode(taskType: string, won: boolean, ...steps: string[]): EvaluatedE
     const [observation, action] = step.replace("!", "").split(">");
     return { observation, action, valid: !step.startsWith("!") };
   });
-  return { taskType, won, truncated: !won, rows };
+  return { taskType, ended: won ? "won" : "truncated", rows };
 }
 
 const episodes = [
@@ -59,4 +65,56 @@ test("each task type alone; no episodes at all", () => {
     success_mean_length: null,
     repeated_action_rate: 0,
   });
+});
+
+test("episodes count by how they ended; those of a world that failed count nowhere else", () => {
+  const ends = ["won", "lost", "lost", "truncated", "failed"] as const;
+  const all = ends.map((ended) => ({ ...episode("t", false, "a>go", "a>go"), ended }));
+  expect(summariseEpisodes(all)).toMatchObject({
+    episodes: 4,
+    success: 1 / 4,
+    lost_rate: 2 / 4,
+    truncated_rate: 1 / 4,
+    failed_rate: 1 / 5,
+    repeated_action_rate: 1 / 2,
+  });
+});
+
+test("pass@k is the share of draws of k episodes that hold a win", () => {
+  /** All draws of k places out of n, the first c of which are wins. */
+  const counted = (n: number, c: number, k: number) => {
+    let hits = 0;
+    let draws = 0;
+    for (let bits = 0; bits < 2 ** n; bits++) {
+      const places = [...Array(n).keys()].filter((place) => (bits >> place) & 1);
+      if (places.length !== k) continue;
+      draws++;
+      if (places.some((place) => place < c)) hits++;
+    }
+    return hits / draws;
+  };
+  for (let n = 1; n <= 6; n++)
+    for (let c = 0; c <= n; c++)
+      for (let k = 1; k <= n; k++) expect(passAtK(n, c, k)).toBeCloseTo(counted(n, c, k), 12);
+});
+
+test("several episodes a task: pass@k, avg@k, and an interval over tasks", () => {
+  const wins = { a: 3, b: 0, c: 1 };
+  const all = Object.entries(wins).flatMap(([taskId, count]) =>
+    Array.from({ length: 3 }, (_, i) => ({ ...episode("t", i < count, "x>go"), taskId })),
+  );
+  const numbers = summariseSamples(all, 3);
+  expect(Object.keys(numbers)).toEqual(["avg@3", "pass@2", "pass@3"]);
+  expect(numbers["avg@3"]).toBeCloseTo(4 / 9, 12);
+  expect(numbers["pass@2"]).toBeCloseTo((1 + 0 + 2 / 3) / 3, 12);
+  expect(numbers["pass@3"]).toBeCloseTo(2 / 3, 12);
+  expect(summariseSamples(all, 1)).toEqual({});
+  const [byTask, byEpisode] = [summariseEpisodes(all, 3), summariseEpisodes(all)];
+  expect(byTask.success).toBeCloseTo(byEpisode.success, 12);
+  expect(byTask.success_high - byTask.success_low).toBeGreaterThan(
+    byEpisode.success_high - byEpisode.success_low,
+  );
+  // one whose world failed is no loss: its task cannot be judged
+  const broken = all.map((one, index) => (index === 8 ? { ...one, ended: "failed" as const } : one));
+  expect(summariseSamples(broken, 3)["pass@3"]).toBeCloseTo(1 / 2, 12);
 });

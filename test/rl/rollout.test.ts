@@ -4,9 +4,10 @@ import { householdWorld } from "../../src/env/household/world.js";
 import type { World } from "../../src/env/world.js";
 import { Tokenizer } from "../../src/model/tokenizer.js";
 import { buildWordTokenizer } from "../../src/model/word_tokenizer.js";
+import type { Episode } from "../../src/rl/play/episode.js";
 import { summariseEpisodes } from "../../src/rl/play/evaluation.js";
 import { PromptBuilder } from "../../src/rl/play/prompt.js";
-import { type Episode, RolloutWorker } from "../../src/rl/play/rollout.js";
+import { RolloutWorker } from "../../src/rl/play/rollout.js";
 import { colourWorld } from "../support/colour_world.js";
 
 /** Episodes of one task, from one start, that play one script of commands each. */
@@ -64,7 +65,7 @@ test("rows carry the state before the action, so vain repeats are told from harm
 
 test("a world that does not tell its states gives no rate over them", async () => {
   const episodes = await playScripts(colourWorld(), "red", [["blue"], ["red"]]);
-  expect(episodes.map(({ won }) => won)).toEqual([false, true]);
+  expect(episodes.map(({ ended }) => ended)).toEqual(["lost", "won"]);
   expect(episodes.flatMap(({ rows }) => rows.map(({ stateKey }) => stateKey))).toEqual([
     undefined,
     undefined,

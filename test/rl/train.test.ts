@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { hashText } from "../../src/core/hash.js";
+import { hashText, hashText64 } from "../../src/core/hash.js";
 import type { Metrics } from "../../src/core/run_record.js";
 import { Launcher } from "../../src/kernels/index.js";
 import { colourWorld } from "../support/colour_world.js";
@@ -50,7 +50,7 @@ describe("a run", () => {
     expect(rollouts.length).toBeGreaterThan(6);
     for (const row of rollouts) {
       expect(row.log_probs.length).toBe(row.action_tokens.length);
-      expect(row.prompt_hash).toBe(hashText(row.prompt).toString(16));
+      expect(row.prompt_hash).toBe(hashText64(row.prompt));
       expect(row.advantage).toBeCloseTo(row.advantage_parts.outcome + row.advantage_parts.penalty, 12);
       const group = rollouts.filter((other) => other.step === row.step && other.group === row.group);
       const invalidShare = group.filter(({ valid }) => !valid).length / group.length;

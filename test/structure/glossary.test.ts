@@ -26,12 +26,13 @@ test("records and page have the same names", async () => {
     world: { max_steps: 1 },
     imitation: { episodes: 4, max_steps: 1, batch_size: 2 },
     grpo: { max_steps: 1, tasks_per_step: 2, num_generations: 2, max_completion_length: 1 },
-    eval: { episodes: 2, modes: ["greedy"], splits: ["held_out"] },
+    eval: { episodes: 2, modes: ["sampled"], samples: 2, splits: ["held_out"] },
   });
   const names = (rows: readonly object[]) => {
     const keys = rows
       .flatMap((row) => Object.keys(row))
-      .map((key) => key.replace(/^success\/.*/, "success/<task type>"));
+      .map((key) => key.replace(/^(success|success_low|success_high)\/.*/, "$1/<task type>"))
+      .map((key) => key.replace(/^(avg|pass)@\d+$/, "$1@k"));
     // the run folder stamps each row
     return [...new Set([...keys, "time"])].sort();
   };

@@ -135,6 +135,7 @@ function policyOptions(
     seed: options.samplingSeed,
     maxTokens: options.maxTokens ?? grpo.max_completion_length,
     prompt: {
+      ...prompt,
       format: options.prompt ?? prompt.format,
       history: options.history ?? prompt.history,
       admissible: options.hints ?? prompt.admissible,

@@ -1,6 +1,6 @@
 /** Steps of a played episode, and how they are printed: as JSON lines or as a transcript. */
 import type { Environment, ResetResult, StepResult, World } from "../../env/world.js";
-import type { PromptOptions } from "../../rl/play/prompt.js";
+import type { PromptOptions } from "../../rl/play/prompt_state.js";
 import type { Terminal } from "../kit/terminal.js";
 
 /** One step; `--json` prints exactly this, one line a step. */

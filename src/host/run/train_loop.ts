@@ -8,6 +8,7 @@ import { parameterShapes } from "../../model/parameters.js";
 import { runTraining } from "../../rl/loop/train.js";
 import type { LoadedCheckpoint } from "./checkpoints.js";
 import type { RunFolder } from "./run_folder.js";
+import { hostTimer } from "./timer.js";
 import { openPolicy, openTrainingWorld } from "./training_setup.js";
 
 /** Everything that a training loop needs from its surroundings. */
@@ -50,7 +51,8 @@ export const trainLoop: TrainLoop = async (request) => {
   logger.info(`policy: ${model.parameters.count} parameters, vocabulary ${model.config.vocab_size}`);
   const resume = checkpoint && { ...checkpoint, evaluated };
   const now = () => performance.now();
-  const result = await runTraining(config, { world, tokenizer, model, sink, resume, signal, now, logger });
+  const deps = { world, tokenizer, model, sink, resume, signal, now, timer: hostTimer, logger };
+  const result = await runTraining(config, deps);
   if (result.finished) {
     await folder.exportModel({
       config: model.config,

@@ -2,7 +2,8 @@
 import { ConfigError } from "../../core/errors.js";
 import { Random } from "../../core/random.js";
 import type { Environment, Task, World } from "../../env/world.js";
-import type { PromptBuilder, Turn } from "../play/prompt.js";
+import { EpisodePrompts } from "../play/episode_prompts.js";
+import type { PromptBuilder } from "../play/prompt.js";
 import type { Row } from "../rows.js";
 
 /** How expert episodes are played. */
@@ -67,7 +68,7 @@ async function playExpert(
   const random = Random.of(seed, "detours", task.id);
   const rows: Row[] = [];
   const first = await environment.reset({ seed, options: { taskId: task.id } });
-  const turns: Turn[] = [];
+  const context = new EpisodePrompts(prompts, { task: first.task, opening: first.obs });
   let observation = first.obs;
   let admissibleCommands = first.info.admissibleCommands;
   let plan = await world.expert?.(task.id);
@@ -75,15 +76,9 @@ async function playExpert(
     const away = admissibleCommands.filter((command) => detourPattern?.test(command) ?? true);
     const isDetour = random.uniform() < detours && away.length > 0;
     const action = isDetour ? random.pick(away) : plan[0];
+    const prompt = context.next(observation, admissibleCommands);
+    const answer = [...prompts.tokenizer.encode(action), endToken];
     if (!isDetour) {
-      const prompt = prompts.build({
-        task: first.task,
-        opening: first.obs,
-        turns,
-        observation,
-        admissibleCommands,
-      });
-      const answer = [...prompts.tokenizer.encode(action), endToken];
       rows.push({
         kind: "imitation",
         group: 0,
@@ -96,7 +91,7 @@ async function playExpert(
         action,
       });
     }
-    turns.push({ observation, action });
+    context.answered(answer);
     const result = await environment.step(action);
     observation = result.obs;
     admissibleCommands = result.info.admissibleCommands;

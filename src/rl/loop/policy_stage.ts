@@ -11,8 +11,9 @@ import {
   policyStatistics,
   type StreamLoss,
 } from "../objective/policy.js";
+import type { Episode } from "../play/episode.js";
 import { summariseEpisodes } from "../play/evaluation.js";
-import type { Episode, RolloutWorker } from "../play/rollout.js";
+import { playRules, type RolloutWorker } from "../play/rollout.js";
 import type { PlayedRow, Row } from "../rows.js";
 import { itemsOfStep } from "./data_order.js";
 import { rolloutRow } from "./records.js";
@@ -47,7 +48,10 @@ async function iteration(work: Iteration): Promise<Record<string, number>> {
   const started = now();
   const episodes = await rollOut(work);
   const rolledOut = now();
-  const played = episodes.flatMap((episode) => episode.rows.map((row) => playedRow(config, episode, row)));
+  const { success_reward } = config.grpo;
+  const played = episodes
+    .filter(({ ended }) => ended !== "failed")
+    .flatMap((episode) => episode.rows.map((row) => ({ ...row, outcome: row.outcome * success_reward })));
   const advantages = estimateAdvantages(played, {
     algo: "grpo",
     scale_rewards: config.grpo.scale_rewards,
@@ -80,34 +84,12 @@ async function rollOut({ config, worker, tasks, index }: Iteration): Promise<Epi
     })),
   );
   return worker.play(requests, {
+    ...playRules(config),
     maxSteps: config.world.max_steps,
     sampling: { temperature, topK: top_k, topP: top_p, maxNewTokens: max_completion_length },
     seed: config.seed,
     label: `grpo ${index}`,
   });
-}
-
-function playedRow({ grpo }: TrainConfig, episode: Episode, row: Episode["rows"][number]): PlayedRow {
-  return {
-    kind: "policy",
-    group: row.group,
-    episode: row.episode,
-    step: row.step,
-    taskId: episode.taskId,
-    taskType: episode.taskType,
-    prompt: row.prompt.tokens,
-    answer: row.actionTokens,
-    logProbs: row.logProbs,
-    text: { blocks: row.prompt.blocks, text: row.prompt.text, hash: row.prompt.hash.toString(16) },
-    observation: row.observation,
-    anchorKey: row.observation,
-    stateKey: row.stateKey,
-    action: row.action,
-    valid: row.valid,
-    truncated: !row.finished,
-    stepReward: row.reward,
-    outcome: episode.won ? grpo.success_reward : 0,
-  };
 }
 
 /** A played row with its advantage. */
@@ -224,6 +206,7 @@ function metrics(
     loss: average(({ policy }) => policy.loss),
     ...statistics,
     success: summary.success,
+    "episodes/failed_rate": summary.failed_rate,
     "episodes/mean_length": summary.mean_length,
     "episodes/invalid_action_rate": summary.invalid_action_rate,
     "episodes/repeated_action_rate": summary.repeated_action_rate,

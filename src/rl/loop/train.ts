@@ -3,6 +3,7 @@ import type { TrainConfig } from "../../config/schema.js";
 import { ConfigError } from "../../core/errors.js";
 import type { Logger } from "../../core/logger.js";
 import type { Evaluation, Metrics, RunSink } from "../../core/run_record.js";
+import type { Timer } from "../../core/timer.js";
 import type { Task, World } from "../../env/world.js";
 import { Generator } from "../../model/generate.js";
 import type { Qwen2Model } from "../../model/qwen2.js";
@@ -11,7 +12,7 @@ import { AdamW } from "../../optim/adamw.js";
 import { schedule } from "../../optim/schedule.js";
 import { Evaluator } from "../play/evaluate.js";
 import { PromptBuilder } from "../play/prompt.js";
-import { RolloutWorker } from "../play/rollout.js";
+import { RolloutWorker, workerOptions } from "../play/rollout.js";
 import { Learner } from "../update/learner.js";
 import { taskOrder } from "./data_order.js";
 import { expertRows } from "./imitation.js";
@@ -46,6 +47,8 @@ export interface TrainingDeps {
   readonly signal: AbortSignal;
   /** Milliseconds, monotonic; for timing metrics only. */
   readonly now: () => number;
+  /** For time limits of worlds, and so that batches need not wait for slow ones. */
+  readonly timer?: Timer;
   readonly logger: Logger;
 }
 
@@ -77,7 +80,7 @@ class RunParts {
   readonly worker: RolloutWorker;
   readonly evaluator: Evaluator;
 
-  constructor(config: TrainConfig, { world, tokenizer, model }: TrainingDeps) {
+  constructor(config: TrainConfig, { world, tokenizer, model, timer }: TrainingDeps) {
     const endToken = tokenizer.eosTokenId;
     if (endToken === null) {
       throw new ConfigError(
@@ -87,7 +90,8 @@ class RunParts {
     this.endToken = endToken;
     this.prompts = new PromptBuilder(tokenizer, config.prompt);
     this.generator = new Generator(model, { tokensPerBatch: config.grpo.tokens_per_micro_batch });
-    this.worker = new RolloutWorker(world, this.prompts, this.generator, endToken);
+    const options = workerOptions(config, timer);
+    this.worker = new RolloutWorker(world, this.prompts, this.generator, endToken, options);
     this.evaluator = new Evaluator(config, world, this.worker);
   }
 
@@ -258,7 +262,7 @@ class TrainingRun {
 
   async #evaluate(stage: string, evaluated: ResumePoint["evaluated"]): Promise<boolean> {
     const { signal, logger, sink } = this.deps;
-    for await (const result of this.parts.evaluator.run(this.#step, stage, evaluated, signal)) {
+    for await (const result of this.parts.evaluator.run(this.#step, stage, { done: evaluated, signal })) {
       this.#evaluations.push(result);
       const share = (value: number) => `${(100 * value).toFixed(1)} %`;
       logger.info(

@@ -4,21 +4,53 @@ import type { TrainConfig } from "../../config/schema.js";
 import type { Evaluation } from "../../core/run_record.js";
 import type { Task, World } from "../../env/world.js";
 import { taskOrder } from "../loop/data_order.js";
-import { summariseByType, summariseEpisodes } from "./evaluation.js";
-import type { RolloutWorker } from "./rollout.js";
+import type { Episode, EpisodeRequest } from "./episode.js";
+import { type SampledEpisode, summariseByType, summariseEpisodes, summariseSamples } from "./evaluation.js";
+import { playRules, type RolloutWorker } from "./rollout.js";
 
 export type EvaluationMode = "greedy" | "sampled";
 
-interface EvaluationRequest {
-  readonly step: number;
-  readonly stage: string;
+/** One episode of an evaluation, all that its numbers are made from. Plain data: a line of JSON holds it. */
+export interface EvaluationEpisode extends SampledEpisode {
+  readonly split: string;
+  readonly mode: EvaluationMode;
+  /** 0-based number of the episode among those of its task. */
+  readonly sample: number;
+  readonly failure?: string;
+}
+
+/** Episodes that an earlier evaluation of the same policy has played, and where new ones go. */
+export interface EpisodeRecords {
+  readonly played: readonly EvaluationEpisode[];
+  /** Told every new episode as soon as it has ended. */
+  add(episode: EvaluationEpisode): void;
+}
+
+export interface EvaluationOptions {
+  /** Results that are there already: they are not made again. */
+  readonly done?: readonly Pick<Evaluation, "split" | "mode">[];
+  /** Ends the evaluation: what is not whole by then is not given. */
+  readonly signal?: AbortSignal | undefined;
+  /** Lets an evaluation that was stopped go on from its episodes. */
+  readonly records?: EpisodeRecords;
+  /** Text between task and history, by task. */
+  readonly instructions?: (request: EpisodeRequest) => string | undefined;
+}
+
+/** Apart by more than there are tasks: numbers of a task's episodes, whatever the number of tasks and samples. */
+const SAMPLE_STRIDE = 2 ** 20;
+
+/** One split in one mode. */
+interface Part {
   readonly split: string;
   readonly tasks: readonly Task[];
   readonly mode: EvaluationMode;
-  readonly signal: AbortSignal | undefined;
 }
 
-/** Plays the same episodes at every call, so that results before and after training can be compared. */
+/**
+ * Plays the same episodes at every call, so that results before and after training can be compared. Each episode is a function
+ * of policy, seed, split and task: it does not matter which others are played, or when.
+ */
 export class Evaluator {
   readonly #tasks: ReadonlyMap<string, readonly Task[]>;
 
@@ -39,53 +71,100 @@ export class Evaluator {
     );
   }
 
-  /**
-   * One result per split and mode, as they are made.
-   * @param done results that are there already
-   * @param signal ends the evaluation: what is not whole by then is not given
-   */
-  async *run(
-    step: number,
-    stage: string,
-    done: readonly Pick<Evaluation, "split" | "mode">[] = [],
-    signal?: AbortSignal,
-  ): AsyncGenerator<Evaluation> {
+  /** One result per split and mode, as they are made. */
+  async *run(step: number, stage: string, options: EvaluationOptions = {}): AsyncGenerator<Evaluation> {
     for (const [split, tasks] of this.#tasks) {
       for (const mode of this.config.eval.modes) {
-        if (done.some((one) => one.split === split && one.mode === mode)) continue;
+        if (options.done?.some((one) => one.split === split && one.mode === mode)) continue;
+        let episodes: EvaluationEpisode[];
         try {
-          yield await this.#evaluate({ step, stage, split, tasks, mode, signal });
+          episodes = await this.#play({ split, tasks, mode }, options);
         } catch (error) {
-          if (signal?.aborted) return;
+          if (options.signal?.aborted) return;
           throw error;
         }
+        yield { step, stage, split, mode, ...summary(episodes, this.#samples(mode)) };
       }
     }
   }
 
-  async #evaluate({ step, stage, split, tasks, mode, signal }: EvaluationRequest): Promise<Evaluation> {
-    const { eval: options, grpo, world } = this.config;
-    const requests = tasks.map((task, index) => ({
-      taskId: task.id,
-      taskType: task.type,
-      group: index,
-      episode: index,
-    }));
-    const episodes = await this.worker.play(requests, {
-      maxSteps: world.max_steps,
-      sampling: {
-        temperature: mode === "greedy" ? 0 : options.temperature,
-        topP: options.top_p,
-        maxNewTokens: grpo.max_completion_length,
-      },
-      seed: options.seed,
-      label: "evaluation",
-      signal,
-    });
-    const byType = [...summariseByType(episodes)].map(([type, { success }]): [string, number] => [
-      `success/${type}`,
-      success,
-    ]);
-    return { step, stage, split, mode, ...summariseEpisodes(episodes), ...Object.fromEntries(byType) };
+  #samples(mode: EvaluationMode): number {
+    return mode === "greedy" ? 1 : this.config.eval.samples;
   }
+
+  async #play(
+    part: Part,
+    { signal, records, instructions }: EvaluationOptions,
+  ): Promise<EvaluationEpisode[]> {
+    const { split, tasks, mode } = part;
+    const { eval: options, grpo, world } = this.config;
+    const key = ({ taskId, sample }: Pick<EvaluationEpisode, "taskId" | "sample">) => `${sample} ${taskId}`;
+    const known = new Map(
+      records?.played.filter((one) => one.split === split && one.mode === mode).map((one) => [key(one), one]),
+    );
+    const wanted = Array.from({ length: this.#samples(mode) }, (_, sample) =>
+      tasks.map(({ id, type }, index) => ({
+        sample,
+        taskId: id,
+        taskType: type,
+        group: index,
+        episode: index + sample * SAMPLE_STRIDE,
+      })),
+    ).flat();
+    const recorded = (episode: Episode): EvaluationEpisode => ({
+      ...evaluated(episode),
+      split,
+      mode,
+      sample: Math.floor(episode.episode / SAMPLE_STRIDE),
+    });
+    const played = await this.worker.play(
+      wanted.filter((one) => !known.has(key(one))),
+      {
+        ...playRules(this.config),
+        maxSteps: world.max_steps,
+        sampling: {
+          temperature: mode === "greedy" ? 0 : options.temperature,
+          topP: options.top_p,
+          maxNewTokens: grpo.max_completion_length,
+        },
+        seed: options.seed,
+        label: "evaluation",
+        instructions,
+        signal,
+        onEpisode: (episode) => records?.add(recorded(episode)),
+      },
+    );
+    for (const episode of played) {
+      const one = recorded(episode);
+      known.set(key(one), one);
+    }
+    return wanted.map((one) => known.get(key(one)) as EvaluationEpisode);
+  }
+}
+
+/** What is kept of an episode: token ids and prompts are left behind. */
+function evaluated({
+  taskId,
+  taskType,
+  ended,
+  failure,
+  rows,
+}: Episode): SampledEpisode & { failure?: string } {
+  return {
+    taskId,
+    taskType,
+    ended,
+    ...(failure !== undefined && { failure }),
+    rows: rows.map(({ observation, action, valid, stateKey }) => ({ observation, action, valid, stateKey })),
+  };
+}
+
+function summary(episodes: readonly EvaluationEpisode[], samples: number) {
+  const byType: Record<string, number> = {};
+  for (const [type, numbers] of summariseByType(episodes, samples)) {
+    byType[`success/${type}`] = numbers.success;
+    byType[`success_low/${type}`] = numbers.success_low;
+    byType[`success_high/${type}`] = numbers.success_high;
+  }
+  return { ...summariseEpisodes(episodes, samples), ...summariseSamples(episodes, samples), ...byType };
 }

@@ -1,7 +1,8 @@
 /** From played episodes to the numbers that an evaluation reports. Pure. */
 import { mean, quantile, wilsonInterval } from "../../core/statistics.js";
+import type { EpisodeEnd } from "./episode.js";
 
-/** One step of an episode, as far as it is judged. `StepRow`s of rollouts fit. */
+/** One step of an episode, as far as it is judged. Rows of rollouts fit. */
 export interface EvaluatedStep {
   /** What was read before acting. */
   readonly observation: string;
@@ -14,13 +15,14 @@ export interface EvaluatedStep {
 /** One episode. `Episode`s of rollouts fit. */
 export interface EvaluatedEpisode {
   readonly taskType: string;
-  readonly won: boolean;
-  /** Ended by the step limit. */
-  readonly truncated: boolean;
+  readonly ended: EpisodeEnd;
   readonly rows: readonly EvaluatedStep[];
 }
 
-/** Keys are metric names. Rates over steps are shares of all steps of all episodes together. */
+/**
+ * Keys are metric names. Episodes whose world failed say nothing about the policy: they count in `failed_rate` alone. Rates over
+ * steps are shares of all steps of all episodes together.
+ */
 export interface EvaluationSummary {
   readonly episodes: number;
   /** Share of episodes that reached their goal, with its 95 % Wilson interval. */
@@ -31,8 +33,12 @@ export interface EvaluationSummary {
   readonly mean_length: number;
   readonly median_length: number;
   readonly success_mean_length: number | null;
-  /** Share of episodes that the step limit ended. */
+  /** Share of episodes that the world ended short of the goal. */
+  readonly lost_rate: number;
+  /** Share of episodes that the step limit, or the length of the context, ended. */
   readonly truncated_rate: number;
+  /** Share of all episodes asked for in which the world failed. */
+  readonly failed_rate: number;
   /** Share of steps whose action was invalid. */
   readonly invalid_action_rate: number;
   /**
@@ -66,16 +72,20 @@ function pair(context: string, action: string): string {
 
 /**
  * Numbers of a set of episodes.
- * @param episodes of one split; none give zeros, and the interval 0 to 1
+ * @param all episodes of one split; none give zeros, and the interval 0 to 1
+ * @param samples episodes of each task. They are not independent of each other, so the interval of success counts tasks
  */
-export function summariseEpisodes(episodes: readonly EvaluatedEpisode[]): EvaluationSummary {
+export function summariseEpisodes(all: readonly EvaluatedEpisode[], samples = 1): EvaluationSummary {
+  const episodes = all.filter(({ ended }) => ended !== "failed");
+  const share = (end: EpisodeEnd, of: readonly EvaluatedEpisode[]) =>
+    mean(of.map(({ ended }) => Number(ended === end)));
   const lengths = episodes.map(({ rows }) => rows.length);
   const steps = episodes.flatMap(({ rows }) => rows);
   const perStep = (count: number) => (steps.length === 0 ? 0 : count / steps.length);
   const repeats = (keyOf: (row: EvaluatedStep) => string) =>
     perStep(episodes.reduce((sum, { rows }) => sum + countRepeats(rows, keyOf), 0));
-  const wins = episodes.filter(({ won }) => won);
-  const success = wilsonInterval(wins.length, episodes.length);
+  const wins = episodes.filter(({ ended }) => ended === "won");
+  const success = wilsonInterval(wins.length / samples, episodes.length / samples);
   const tellsStates = steps.length > 0 && steps.every(({ stateKey }) => stateKey !== undefined);
   return {
     episodes: episodes.length,
@@ -85,7 +95,9 @@ export function summariseEpisodes(episodes: readonly EvaluatedEpisode[]): Evalua
     mean_length: mean(lengths),
     median_length: lengths.length === 0 ? 0 : quantile(lengths, 0.5),
     success_mean_length: wins.length === 0 ? null : mean(wins.map(({ rows }) => rows.length)),
-    truncated_rate: mean(episodes.map(({ truncated }) => Number(truncated))),
+    lost_rate: share("lost", episodes),
+    truncated_rate: share("truncated", episodes),
+    failed_rate: share("failed", all),
     invalid_action_rate: perStep(steps.filter(({ valid }) => !valid).length),
     repeated_action_rate: repeats(({ observation, action }) => pair(observation, action)),
     repeated_action_in_state_rate: tellsStates
@@ -95,12 +107,60 @@ export function summariseEpisodes(episodes: readonly EvaluatedEpisode[]): Evalua
   };
 }
 
+/** An episode that is one of several of its task. */
+export interface SampledEpisode extends EvaluatedEpisode {
+  readonly taskId: string;
+}
+
+/**
+ * Chance that at least one of k episodes wins, from n episodes of which c won: 1 - C(n - c, k) / C(n, k), without bias.
+ * @param k at most n
+ * @source Chen et al. 2021 (2107.03374), eq. 1
+ */
+export function passAtK(n: number, c: number, k: number): number {
+  if (n - c < k) return 1;
+  let missed = 1;
+  for (let i = 0; i < k; i++) missed *= (n - c - i) / (n - i);
+  return 1 - missed;
+}
+
+/**
+ * `avg@n` and `pass@k` over tasks, where each task was played n times: for k = n and for powers of two from 2 up to n. Tasks with
+ * fewer episodes, since their world failed, are left out. Empty for n = 1.
+ */
+export function summariseSamples(episodes: readonly SampledEpisode[], n: number): Record<string, number> {
+  if (n === 1) return {};
+  const byTask = new Map<string, { played: number; won: number }>();
+  for (const { taskId, ended } of episodes) {
+    const task = byTask.get(taskId) ?? { played: 0, won: 0 };
+    byTask.set(taskId, task);
+    if (ended === "failed") continue;
+    task.played++;
+    if (ended === "won") task.won++;
+  }
+  const tasks = [...byTask.values()].filter(({ played }) => played === n);
+  const numbers: Record<string, number> = { [`avg@${n}`]: mean(tasks.map(({ won }) => won / n)) };
+  const ks = new Set([n]);
+  for (let k = 2; k < n; k *= 2) ks.add(k);
+  for (const k of [...ks].sort((a, b) => a - b)) {
+    numbers[`pass@${k}`] = mean(tasks.map(({ won }) => passAtK(n, won, k)));
+  }
+  return numbers;
+}
+
 /** The same for each task type alone, in alphabetical order. */
 export function summariseByType(
   episodes: readonly EvaluatedEpisode[],
+  samples = 1,
 ): ReadonlyMap<string, EvaluationSummary> {
   const types = [...new Set(episodes.map(({ taskType }) => taskType))].sort();
   return new Map(
-    types.map((type) => [type, summariseEpisodes(episodes.filter(({ taskType }) => taskType === type))]),
+    types.map((type) => [
+      type,
+      summariseEpisodes(
+        episodes.filter(({ taskType }) => taskType === type),
+        samples,
+      ),
+    ]),
   );
 }

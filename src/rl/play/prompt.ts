@@ -1,111 +1,84 @@
-/** What the policy reads: named blocks of text, assembled once per environment step. */
-import { hashText } from "../../core/hash.js";
+/** What the policy reads: named blocks of text, written once per environment step. */
+import { DataError } from "../../core/errors.js";
+import { hashText64 } from "../../core/hash.js";
 import type { ChatMessage, Tokenizer } from "../../model/tokenizer.js";
-
-export interface PromptOptions {
-  /** `plain`: bare blocks, for policies trained from scratch. `chat`: worded instructions, for pretrained chat models. */
-  readonly format: "plain" | "chat";
-  /** Last k (observation, action) pairs shown in full. */
-  readonly history: number;
-  /** Show the admissible commands. */
-  readonly admissible: boolean;
-}
-
-/** One past step. */
-export interface Turn {
-  readonly observation: string;
-  readonly action: string;
-}
-
-/** All that a prompt may be made of. */
-export interface PromptState {
-  /** The task in the world's words. */
-  readonly task: string;
-  /** First observation, which may hold the task too. */
-  readonly opening: string;
-  readonly turns: readonly Turn[];
-  readonly observation: string;
-  readonly admissibleCommands: readonly string[];
-}
-
-export interface Block {
-  readonly name: "task" | "room" | "history" | "observation" | "admissible" | "instruction";
-  readonly text: string;
-}
+import { blocksOf } from "./prompt_blocks.js";
+import { type Block, type PromptOptions, type PromptState, textOf } from "./prompt_state.js";
 
 export interface Prompt {
   readonly blocks: readonly Block[];
   readonly text: string;
   readonly tokens: readonly number[];
-  /** Identity of the text the policy saw. */
-  readonly hash: number;
+  /** Identity of the text the policy saw, see `hashText64`. */
+  readonly hash: string;
 }
 
-/** The first observation without banner and without the task, which has a block of its own. */
-function roomOf({ opening, task }: PromptState): string {
-  const at = task === "" ? -1 : opening.lastIndexOf(task);
-  const text = at < 0 ? opening : opening.slice(0, at) + opening.slice(at + task.length);
-  return text
-    .replace(/^-=.*=-\s*/, "")
-    .replace("Your task is to:", "")
-    .trim();
-}
+/** Stand for texts while the chat template is looked at. */
+const ANSWER_PLACE = "ANSWER-PLACE";
+const CONTENT_PLACE = "CONTENT-PLACE";
 
-/** Builds prompts for one tokenizer. The policy's answer is the bare command followed by the end token. */
+/** Builds prompts for one tokenizer. */
 export class PromptBuilder {
+  /** What the chat template puts between an answer and the next content, and after that. */
+  #between: { readonly before: string; readonly after: string } | undefined;
+
   constructor(
     readonly tokenizer: Tokenizer,
     readonly options: PromptOptions,
   ) {}
 
+  /**
+   * A prompt by itself. With `max_tokens` the oldest steps are left out until it fits.
+   * @throws DataError when it is too long without any history
+   */
   build(state: PromptState): Prompt {
-    const blocks = this.options.format === "plain" ? this.#plainBlocks(state) : this.#chatBlocks(state);
-    const content = blocks.map(({ text }) => text).join("\n");
-    const messages: ChatMessage[] = [{ role: "user", content }];
+    const limit = this.options.max_tokens ?? Number.POSITIVE_INFINITY;
+    const most = Math.min(this.options.history, state.turns.length);
+    let prompt = this.#write(state, most);
+    for (let history = most - 1; history >= 0 && prompt.tokens.length > limit; history--)
+      prompt = this.#write(state, history);
+    if (prompt.tokens.length <= limit) return prompt;
+    throw new DataError(
+      `[prompt] too long without any past step: got ${prompt.tokens.length} tokens, expected at most ${limit}. Raise prompt.max_tokens.`,
+    );
+  }
+
+  /**
+   * What comes between an answer and the next one where an episode is one text: the end of the answer's message and a message
+   * with this content.
+   * @param isEnded the answer brought its end token itself
+   */
+  continuation(content: string, isEnded: boolean): string {
+    this.#between ??= this.#findBetween();
+    const { before, after } = this.#between;
+    const { eosTokenId } = this.tokenizer;
+    const end = eosTokenId === null ? undefined : this.tokenizer.token(eosTokenId);
+    const rest = isEnded && end !== undefined && before.startsWith(end) ? before.slice(end.length) : before;
+    return rest + content + after;
+  }
+
+  #write(state: PromptState, history: number): Prompt {
+    const blocks = blocksOf(state, this.options, history);
+    const messages: ChatMessage[] = [{ role: "user", content: textOf(blocks) }];
     const text = this.tokenizer.applyChatTemplate(messages, { addGenerationPrompt: true });
-    return { blocks, text, tokens: this.tokenizer.encode(text), hash: hashText(text) };
+    return { blocks, text, tokens: this.tokenizer.encode(text), hash: hashText64(text) };
   }
 
-  #shown(state: PromptState): readonly Turn[] {
-    return this.options.history === 0 ? [] : state.turns.slice(-this.options.history);
-  }
-
-  #plainBlocks(state: PromptState): Block[] {
-    const blocks: Block[] = [{ name: "task", text: state.task }];
-    const shown = this.#shown(state);
-    const room = roomOf(state);
-    // the opening may still be among the shown turns or be the observation itself
-    if (shown.length < state.turns.length) blocks.push({ name: "room", text: room });
-    const textOf = (observation: string) => (observation === state.opening ? room : observation);
-    for (const { observation, action } of shown)
-      blocks.push({ name: "history", text: `${textOf(observation)}\n> ${action}` });
-    blocks.push({ name: "observation", text: textOf(state.observation) });
-    if (this.options.admissible)
-      blocks.push({ name: "admissible", text: state.admissibleCommands.join(" ; ") });
-    return blocks;
-  }
-
-  #chatBlocks(state: PromptState): Block[] {
-    const blocks: Block[] = [{ name: "task", text: `You act in a text world. Your task: ${state.task}` }];
-    const shown = this.#shown(state);
-    const hidden = state.turns.length - shown.length;
-    if (hidden > 0) blocks.push({ name: "room", text: `The world at the start: ${roomOf(state)}` });
-    if (shown.length > 0) {
-      const lines = shown.map(
-        ({ observation, action }, index) =>
-          `Step ${hidden + index + 1}. You saw: ${observation === state.opening ? roomOf(state) : observation}\nYou did: ${action}`,
-      );
-      blocks.push({ name: "history", text: lines.join("\n") });
-    }
-    const now = state.observation === state.opening ? roomOf(state) : state.observation;
-    blocks.push({ name: "observation", text: `Step ${state.turns.length + 1}. You see: ${now}` });
-    if (this.options.admissible) {
-      blocks.push({
-        name: "admissible",
-        text: `Commands possible now:\n${state.admissibleCommands.join("\n")}`,
-      });
-    }
-    blocks.push({ name: "instruction", text: "Answer with one command and nothing else." });
-    return blocks;
+  #findBetween() {
+    const text = this.tokenizer.applyChatTemplate(
+      [
+        { role: "user", content: "-" },
+        { role: "assistant", content: ANSWER_PLACE },
+        { role: "user", content: CONTENT_PLACE },
+      ],
+      { addGenerationPrompt: true },
+    );
+    const [, between = "", ...rest] = text.split(ANSWER_PLACE);
+    const parts = between.split(CONTENT_PLACE);
+    if (parts.length === 2 && rest.length === 0) return { before: parts[0], after: parts[1] };
+    throw new DataError(
+      "[prompt] chat template changes messages: expected it to print an answer and the message after it as they are. " +
+        "Set prompt.context to step.",
+    );
   }
 }

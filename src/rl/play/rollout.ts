@@ -1,55 +1,16 @@
-/** Plays episodes of a text world with a policy: many environments in step, one generation batch per environment step. */
-import { hashText } from "../../core/hash.js";
+/** Plays episodes of a text world with a policy: each a coroutine of its own, on a bounded number of environments. */
+import type { TrainConfig } from "../../config/schema.js";
+import { ArgumentError, DataError } from "../../core/errors.js";
+import type { Timer } from "../../core/timer.js";
 import type { Environment, ResetResult, World } from "../../env/world.js";
-import type { Generation, GenerationRequest, SamplingOptions } from "../../model/generate.js";
-import type { Prompt, PromptBuilder, Turn } from "./prompt.js";
-
-/** Anything that answers prompts: a Generator, or an expert in tests. */
-export interface ActionSampler {
-  generate(requests: readonly GenerationRequest[], options: SamplingOptions): Promise<readonly Generation[]>;
-}
-
-/** One environment step: the row that training works on. */
-export interface StepRow {
-  readonly group: number;
-  readonly episode: number;
-  /** 0-based step within the episode. */
-  readonly step: number;
-  readonly prompt: Prompt;
-  readonly observation: string;
-  /** Identity of the world's state before acting; undefined where the world does not tell it. */
-  readonly stateKey: string | undefined;
-  /** Decoded command as sent to the world. */
-  readonly action: string;
-  readonly actionTokens: readonly number[];
-  /** Behaviour policy's log-probabilities of `actionTokens`. */
-  readonly logProbs: readonly number[];
-  /** The answer ended by itself, within the token limit. */
-  readonly finished: boolean;
-  /** The command was one of the admissible ones. */
-  readonly valid: boolean;
-  /** The world's reward for this step. */
-  readonly reward: number;
-}
-
-export interface Episode {
-  readonly group: number;
-  readonly episode: number;
-  readonly taskId: string;
-  readonly taskType: string;
-  readonly won: boolean;
-  /** Ended by the step limit. */
-  readonly truncated: boolean;
-  readonly rows: readonly StepRow[];
-}
-
-/** One episode to play. Episodes of one group start from one state. */
-export interface EpisodeRequest {
-  readonly taskId: string;
-  readonly taskType: string;
-  readonly group: number;
-  readonly episode: number;
-}
+import type { Conversation, SamplingOptions } from "../../model/generate.js";
+import type { ValidRule } from "./action.js";
+import type { AnchorRule } from "./anchor.js";
+import { Batching } from "./batching.js";
+import { type Episode, type EpisodeRequest, type EpisodeRules, playEpisode } from "./episode.js";
+import type { PromptBuilder } from "./prompt.js";
+import type { ActionSampler } from "./sampler.js";
+import { type CallLimits, callWorld, Stop, WorldFailure } from "./world_calls.js";
 
 export interface RolloutOptions {
   readonly maxSteps: number;
@@ -57,120 +18,235 @@ export interface RolloutOptions {
   readonly seed: number;
   /** Names the random streams: episodes of equal label, group and episode number draw alike. */
   readonly label: string;
+  /** Default `observation`. */
+  readonly anchor?: AnchorRule;
+  /** Default `admissible`. */
+  readonly valid?: ValidRule;
+  /** Default `won`. */
+  readonly outcome?: "won" | "score";
+  /** Text between task and history, for example by task type; its hash is in that of the prompt. */
+  readonly instructions?: (request: EpisodeRequest) => string | undefined;
+  /** Told each episode when it has ended, in the order in which they end. */
+  readonly onEpisode?: (episode: Episode) => void;
+  /** Ends play: environments are released, and `play` throws the signal's reason. */
   readonly signal?: AbortSignal;
 }
 
-interface Playing {
-  readonly request: EpisodeRequest;
-  readonly environment: Environment;
-  readonly task: string;
-  readonly opening: string;
-  readonly turns: Turn[];
-  readonly rows: StepRow[];
-  observation: string;
-  stateKey: string | undefined;
-  admissible: readonly string[];
-  won: boolean;
-  done: boolean;
+export interface WorkerOptions {
+  /** Most environments at a time, beside the world's own limit; null or absent = one for each episode. */
+  readonly maxEnvironments?: number | null;
+  /** Milliseconds for one reset, step or close of an environment; null or absent = none. Needs `timer`. */
+  readonly timeLimit?: number | null;
+  /**
+   * Milliseconds for which the first answered episode waits for others before the next batch is sampled without them.
+   * Without `timer` a batch waits for all.
+   */
+  readonly patience?: number;
+  readonly timer?: Timer;
+}
+
+const PATIENCE = 20;
+const MILLISECONDS = 1000;
+
+/** What a configuration says about playing, for any rollout of the run. */
+export function playRules({
+  world,
+  prompt,
+}: TrainConfig): Pick<RolloutOptions, "anchor" | "valid" | "outcome"> {
+  return { anchor: world.anchor, valid: prompt.valid_action, outcome: world.outcome };
+}
+
+/** What a configuration says about environments. */
+export function workerOptions({ world }: TrainConfig, timer: Timer | undefined): WorkerOptions {
+  const { max_environments: maxEnvironments, step_time_limit: limit } = world;
+  return { maxEnvironments, timeLimit: limit === null ? null : limit * MILLISECONDS, timer };
 }
 
 /** Keeps environments between rollouts, since making one may start a process. */
 export class RolloutWorker {
   readonly #idle: Environment[] = [];
+  readonly #limit: number;
 
+  /** @throws ArgumentError for a time limit without a timer, or a limit that is not positive */
   constructor(
     readonly world: World,
     readonly prompts: PromptBuilder,
     readonly sampler: ActionSampler,
     readonly endToken: number,
-  ) {}
+    readonly options: WorkerOptions = {},
+  ) {
+    const { maxEnvironments, timeLimit, timer } = options;
+    this.#limit = Math.min(maxEnvironments ?? Infinity, world.maxEnvironments ?? Infinity);
+    if (!(this.#limit >= 1)) {
+      throw new ArgumentError(
+        `[rollout] number of environments: got ${this.#limit}, expected 1 or more. Change world.max_environments.`,
+      );
+    }
+    if ((timeLimit ?? null) !== null && !timer) {
+      throw new ArgumentError("[rollout] a time limit needs a timer: got none. Pass one.");
+    }
+  }
 
-  /** Plays all requested episodes at once. @returns them in the order of the requests */
+  /**
+   * Plays all requested episodes. What a step draws depends on seed, label, group, episode and step alone: how fast the world
+   * is, how many environments there are and which episodes share a batch change nothing but rounding.
+   * @returns them in the order of the requests; a world that fails in some episodes is no error
+   * @throws the first failure when every episode failed
+   * @throws DataError when two episodes of a group do not start alike
+   */
   async play(requests: readonly EpisodeRequest[], options: RolloutOptions): Promise<Episode[]> {
-    const all = await this.#start(requests, options.seed);
-    let active = all;
-    for (let step = 0; step < options.maxSteps && active.length > 0; step++) {
-      options.signal?.throwIfAborted();
-      await this.#step(active, step, options);
-      active = active.filter(({ done }) => !done);
+    const rollout = new Rollout(this, requests, options);
+    await rollout.run(Math.min(this.#limit, requests.length));
+    const [first] = rollout.episodes;
+    if (first && rollout.episodes.every(({ ended }) => ended === "failed")) {
+      throw new DataError(
+        `[rollout] every episode failed, the first one of task \`${first.taskId}\` with: ${first.failure}. See to the world.`,
+      );
     }
-    for (const { environment } of all) this.#idle.push(environment);
-    return all.map(({ request, rows, won }) => ({ ...request, rows, won, truncated: !won }));
+    return rollout.episodes;
   }
 
+  /** An environment that nobody uses. */
+  take(): Environment {
+    return this.#idle.pop() ?? this.world.create();
+  }
+
+  /** Gives back an environment whose last call has ended well. */
+  give(environment: Environment): void {
+    this.#idle.push(environment);
+  }
+
+  /** Closes all environments. @throws the first error, after all have been closed */
   async close(): Promise<void> {
-    for (const environment of this.#idle.splice(0)) await environment.close();
+    const limits = { timeLimit: this.options.timeLimit ?? null, timer: this.options.timer };
+    const closed = await Promise.allSettled(
+      this.#idle.splice(0).map((environment) => callWorld("close", () => environment.close(), limits)),
+    );
+    const failed = closed.find((result) => result.status === "rejected");
+    if (failed) throw failed.reason;
+  }
+}
+
+/** One call of `play`. */
+class Rollout {
+  /** By place of the request; holes until they have ended. */
+  readonly episodes: Episode[] = [];
+  readonly #stop: Stop;
+  readonly #batching: Batching;
+  readonly #rules: EpisodeRules;
+  readonly #limits: CallLimits;
+  readonly #starts = new Map<number, ResetResult>();
+  #next = 0;
+
+  constructor(
+    readonly worker: RolloutWorker,
+    readonly requests: readonly EpisodeRequest[],
+    readonly options: RolloutOptions,
+  ) {
+    const { timeLimit = null, patience = PATIENCE, timer } = worker.options;
+    const { sampling, seed, signal } = options;
+    this.#batching = new Batching(
+      worker.sampler,
+      { ...sampling, seed, endTokens: [worker.endToken] },
+      timer && { milliseconds: patience, timer },
+    );
+    this.#rules = {
+      ...options,
+      maxNewTokens: sampling.maxNewTokens,
+      anchor: options.anchor ?? "observation",
+      valid: options.valid ?? "admissible",
+      outcome: options.outcome ?? "won",
+    };
+    this.#stop = new Stop(signal);
+    this.#limits = { timeLimit, timer, stop: this.#stop };
   }
 
-  async #start(requests: readonly EpisodeRequest[], seed: number): Promise<Playing[]> {
-    const starts = new Map<number, { readonly snapshot: unknown; readonly first: ResetResult }>();
-    const all: Playing[] = [];
-    for (const request of requests) {
-      const environment = this.#idle.pop() ?? this.world.create();
-      const known = starts.get(request.group);
-      let first: ResetResult;
-      if (known && environment.restore) {
-        await environment.restore(known.snapshot);
-        first = known.first;
-      } else {
-        first = await environment.reset({ seed, options: { taskId: request.taskId } });
-        starts.set(request.group, { snapshot: await environment.snapshot?.(), first });
+  /** Plays on that many environments at a time. @throws what ended play early */
+  async run(environments: number): Promise<void> {
+    const lanes = await Promise.allSettled(Array.from({ length: environments }, () => this.#lane()));
+    this.#stop.close();
+    this.#stop.check();
+    const failed = lanes.find((lane) => lane.status === "rejected");
+    if (failed) throw failed.reason;
+  }
+
+  /** Plays one episode after the other on one environment at a time, as long as there are some. */
+  async #lane(): Promise<void> {
+    this.#batching.join();
+    let environment: Environment | undefined;
+    try {
+      while (this.#next < this.requests.length) {
+        const place = this.#next++;
+        environment ??= this.worker.take();
+        let episode = await this.#play(place, environment);
+        if (episode.ended === "failed") {
+          episode = await this.#discard(environment, episode);
+          environment = undefined;
+        }
+        this.episodes[place] = episode;
+        this.options.onEpisode?.(episode);
       }
-      all.push({
-        request,
-        environment,
-        task: first.task,
-        opening: first.obs,
-        turns: [],
-        rows: [],
-        observation: first.obs,
-        stateKey: first.info.stateKey,
-        admissible: first.info.admissibleCommands,
-        won: first.info.won,
-        done: first.info.won,
-      });
+    } catch (error) {
+      // the others end with the same error
+      this.#stop.now(error);
+      throw error;
+    } finally {
+      this.#batching.leave();
+      if (environment) await this.#release(environment);
     }
-    return all;
   }
 
-  async #step(active: readonly Playing[], step: number, options: RolloutOptions): Promise<void> {
-    const prompts = active.map(({ task, opening, turns, observation, admissible }) =>
-      this.prompts.build({ task, opening, turns, observation, admissibleCommands: admissible }),
-    );
-    const generations = await this.sampler.generate(
-      active.map(({ request }, index) => ({
-        prompt: prompts[index].tokens,
-        stream: hashText(`${options.label}/${request.group}/${request.episode}/${step}`),
-      })),
-      { ...options.sampling, seed: options.seed, endTokens: [this.endToken] },
-    );
-    await Promise.all(active.map((one, index) => this.#act(one, step, prompts[index], generations[index])));
+  async #play(place: number, environment: Environment): Promise<Episode> {
+    const { sampler, prompts } = this.worker;
+    const request = this.requests[place];
+    const conversation: Conversation | undefined =
+      prompts.options.context === "episode" ? sampler.open?.() : undefined;
+    try {
+      return await playEpisode(request, this.#rules, {
+        environment,
+        prompts,
+        limits: this.#limits,
+        maxTokens: sampler.maxTokens ?? Infinity,
+        conversation,
+        ask: (generation) => {
+          this.#stop.check();
+          return this.#batching.ask(place, generation);
+        },
+        started: (first) => this.#checkStart(request, first),
+      });
+    } finally {
+      conversation?.close();
+    }
   }
 
-  async #act(one: Playing, step: number, prompt: Prompt, generation: Generation): Promise<void> {
-    const spoken = generation.tokens.filter((token) => token !== this.endToken);
-    const action = this.prompts.tokenizer.decode(spoken, { skipSpecialTokens: true }).trim();
-    const valid = one.admissible.includes(action);
-    const result = await one.environment.step(action);
-    one.rows.push({
-      group: one.request.group,
-      episode: one.request.episode,
-      step,
-      prompt,
-      observation: one.observation,
-      stateKey: one.stateKey,
-      action,
-      actionTokens: generation.tokens,
-      logProbs: generation.logProbs,
-      finished: generation.finished,
-      valid,
-      reward: result.reward,
-    });
-    one.turns.push({ observation: one.observation, action });
-    one.observation = result.obs;
-    one.stateKey = result.info.stateKey;
-    one.admissible = result.info.admissibleCommands;
-    one.won = result.info.won;
-    one.done = result.terminated || result.truncated;
+  /** Episodes of a group are compared with each other: they must be about the same. */
+  #checkStart({ group, taskId }: EpisodeRequest, first: ResetResult): void {
+    const known = this.#starts.get(group) ?? first;
+    this.#starts.set(group, known);
+    if (first.info.taskId === taskId && known.info.taskId === taskId && first.obs === known.obs) return;
+    throw new DataError(
+      `[rollout] episodes of group ${group} start differently: got task \`${first.info.taskId}\` with "${first.obs}", ` +
+        `expected task \`${taskId}\` with "${known.obs}". The world must start alike for equal seed and task.`,
+    );
+  }
+
+  /** Closes an environment that has failed; that it cannot even be closed is told with the failure. */
+  async #discard(environment: Environment, episode: Episode): Promise<Episode> {
+    try {
+      await callWorld("close", () => environment.close(), { ...this.#limits, stop: undefined });
+      return episode;
+    } catch (error) {
+      if (!(error instanceof WorldFailure)) throw error;
+      return { ...episode, failure: `${episode.failure}; then ${error.message}` };
+    }
+  }
+
+  /** After the last episode the environment is kept; when play was ended, it may be in the middle of a step and is closed. */
+  async #release(environment: Environment): Promise<void> {
+    if (!this.#stop.isAsked) {
+      this.worker.give(environment);
+      return;
+    }
+    await callWorld("close", () => environment.close(), { ...this.#limits, stop: undefined });
   }
 }

@@ -1,0 +1,79 @@
+/** The prompts of one episode, step after step, in either context mode. */
+import { hashText64 } from "../../core/hash.js";
+import { type ParsedAnswer, parseAnswer } from "./action.js";
+import type { Prompt, PromptBuilder } from "./prompt.js";
+import { nextBlocks } from "./prompt_blocks.js";
+import { type Block, type PromptState, roomOf, type Turn, textOf } from "./prompt_state.js";
+
+/** What stays the same throughout an episode. */
+export type EpisodeStart = Pick<PromptState, "task" | "opening" | "instructions">;
+
+/**
+ * Calls of `next` and `answered` take turns. In context `episode` every prompt is exactly the one before, the tokens of its
+ * answer, and the tokens of what the world said to that; nothing is encoded twice.
+ */
+export class EpisodePrompts {
+  readonly #turns: Turn[] = [];
+  /** The last prompt. */
+  #prompt: Prompt | undefined;
+  /** The answer to it. */
+  #answer: { readonly tokens: readonly number[]; readonly text: string } | undefined;
+  #observation = "";
+
+  constructor(
+    readonly builder: PromptBuilder,
+    readonly start: EpisodeStart,
+  ) {}
+
+  /** The prompt for what the world shows now. @throws DataError when it does not fit `max_tokens`, see `PromptBuilder.build` */
+  next(observation: string, admissibleCommands: readonly string[]): Prompt {
+    this.#observation = observation;
+    const before = this.#prompt;
+    const answer = this.#answer;
+    this.#prompt =
+      before && answer && this.builder.options.context === "episode"
+        ? this.#extended(before, answer, observation, admissibleCommands)
+        : this.builder.build({ ...this.start, turns: this.#turns, observation, admissibleCommands });
+    return this.#prompt;
+  }
+
+  /**
+   * Reads an answer to the last prompt.
+   * @param tokens as sampled, the end token included where it came
+   */
+  answered(tokens: readonly number[]): ParsedAnswer {
+    const { tokenizer, options } = this.builder;
+    const spoken = tokens.filter((token) => token !== tokenizer.eosTokenId);
+    const text = tokenizer.decode(spoken, { skipSpecialTokens: true }).trim();
+    const parsed = parseAnswer(text, options.answer ?? "command", options.answer_rule);
+    this.#answer = { tokens, text };
+    this.#turns.push({
+      observation: this.#observation,
+      action: parsed.command,
+      answer: text,
+      ...(parsed.tag === "planning" && { plan: parsed.thought }),
+    });
+    return parsed;
+  }
+
+  #extended(
+    before: Prompt,
+    answer: { readonly tokens: readonly number[]; readonly text: string },
+    observation: string,
+    admissibleCommands: readonly string[],
+  ): Prompt {
+    const { tokenizer, options } = this.builder;
+    const shown = observation === this.start.opening ? roomOf(this.start) : observation;
+    const added = nextBlocks({ observation: shown, admissibleCommands }, options);
+    const isEnded = answer.tokens.at(-1) === tokenizer.eosTokenId;
+    const continuation = this.builder.continuation(textOf(added), isEnded);
+    const text = before.text + tokenizer.decode(answer.tokens) + continuation;
+    const said: Block = { name: "history", text: `> ${answer.text}` };
+    return {
+      blocks: [...before.blocks, said, ...added],
+      text,
+      tokens: [...before.tokens, ...answer.tokens, ...tokenizer.encode(continuation)],
+      hash: hashText64(text),
+    };
+  }
+}

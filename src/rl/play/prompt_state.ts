@@ -1,0 +1,82 @@
+/** What prompts are made of, and the settings that say how. */
+import type { AnswerFormat, AnswerRule } from "./action.js";
+
+/** Fields have the names of the section `prompt` of a configuration. */
+export interface PromptOptions {
+  /** `plain`: bare blocks, for policies trained from scratch. `chat`: worded instructions, for pretrained chat models. */
+  readonly format: "plain" | "chat";
+  /** Last k (observation, action) pairs shown in full. */
+  readonly history: number;
+  /** Show the admissible commands. */
+  readonly admissible: boolean;
+  /**
+   * `step`: each prompt is written anew and shows a part of the history. `episode`: each is the one before, its answer and
+   * what the world said to it, token by token. Default `step`.
+   */
+  readonly context?: "step" | "episode";
+  /** What an answer is made of. Default `command`. */
+  readonly answer?: AnswerFormat;
+  /** Default `strict`. */
+  readonly answer_rule?: AnswerRule;
+  /** Whose commands a chat model is told about. Default `household`, which ALFWorld's games are too. */
+  readonly wording?: "household" | "scienceworld";
+  /** Steps before those of `history` are shown with their actions alone. Default false. */
+  readonly past_actions?: boolean;
+  /** Last k answers shown as they were given, thoughts included. Default 0. */
+  readonly recent_answers?: number;
+  /** Most tokens of a prompt; longer ones lose their oldest steps first. Default null: no limit. */
+  readonly max_tokens?: number | null;
+}
+
+/** One past step. */
+export interface Turn {
+  readonly observation: string;
+  readonly action: string;
+  /** The answer as it was given; default: the action. */
+  readonly answer?: string;
+  /** Where the answer announced a plan: that plan. */
+  readonly plan?: string;
+}
+
+/** All that a prompt may be made of. */
+export interface PromptState {
+  /** The task in the world's words. */
+  readonly task: string;
+  /** First observation, which may hold the task too. */
+  readonly opening: string;
+  readonly turns: readonly Turn[];
+  readonly observation: string;
+  readonly admissibleCommands: readonly string[];
+  /** What a caller adds between task and history: the instructions of prompt-based correction. */
+  readonly instructions?: string | undefined;
+}
+
+export interface Block {
+  readonly name:
+    | "task"
+    | "instructions"
+    | "commands"
+    | "room"
+    | "history"
+    | "answers"
+    | "observation"
+    | "admissible"
+    | "plan"
+    | "answer_format";
+  readonly text: string;
+}
+
+/** The first observation without banner and without the task, which has a block of its own. */
+export function roomOf({ opening, task }: Pick<PromptState, "opening" | "task">): string {
+  const at = task === "" ? -1 : opening.lastIndexOf(task);
+  const text = at < 0 ? opening : opening.slice(0, at) + opening.slice(at + task.length);
+  return text
+    .replace(/^-=.*=-\s*/, "")
+    .replace("Your task is to:", "")
+    .trim();
+}
+
+/** The content of a message made of blocks. */
+export function textOf(blocks: readonly Block[]): string {
+  return blocks.map(({ text }) => text).join("\n");
+}

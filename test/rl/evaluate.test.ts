@@ -1,0 +1,96 @@
+/** Evaluations that are stopped, and go on where they stopped. */
+import { expect, test } from "vitest";
+import { trainConfigSchema } from "../../src/config/schema.js";
+import type { Evaluation } from "../../src/core/run_record.js";
+import type { GenerationRequest, SamplingOptions } from "../../src/model/generate.js";
+import { Tokenizer } from "../../src/model/tokenizer.js";
+import { buildWordTokenizer } from "../../src/model/word_tokenizer.js";
+import { type EvaluationEpisode, type EvaluationOptions, Evaluator } from "../../src/rl/play/evaluate.js";
+import { PromptBuilder } from "../../src/rl/play/prompt.js";
+import { RolloutWorker } from "../../src/rl/play/rollout.js";
+import { CORRIDOR_COMMANDS, CorridorWorld } from "../support/corridor_world.js";
+
+const tokenizer = new Tokenizer(buildWordTokenizer(new CorridorWorld().sampleTexts()));
+
+const config = trainConfigSchema.parse({
+  world: { max_steps: 6, train_split: "other" },
+  eval: { samples: 3, temperature: 0.7, episodes: 3 },
+});
+
+interface Asked {
+  readonly request: GenerationRequest;
+  readonly options: SamplingOptions;
+}
+
+/** Evaluates; the sampler answers by stream, and calls `onAsk` before each batch. */
+async function evaluate(options: EvaluationOptions, onAsk = (_batch: number) => {}) {
+  const asked: Asked[] = [];
+  let batch = 0;
+  const sampler = {
+    generate: async (requests: readonly GenerationRequest[], sampling: SamplingOptions) => {
+      onAsk(batch++);
+      return requests.map((request) => {
+        asked.push({ request, options: sampling });
+        const word = CORRIDOR_COMMANDS[request.stream % CORRIDOR_COMMANDS.length];
+        const tokens = [...tokenizer.encode(word), tokenizer.eosTokenId as number];
+        return { tokens, logProbs: tokens.map(() => -1), finished: true };
+      });
+    },
+  };
+  const world = new CorridorWorld();
+  const prompts = new PromptBuilder(tokenizer, config.prompt);
+  const worker = new RolloutWorker(world, prompts, sampler, tokenizer.eosTokenId as number);
+  const results: Evaluation[] = [];
+  for await (const result of new Evaluator(config, world, worker).run(4, "grpo", options))
+    results.push(result);
+  await worker.close();
+  expect(world.closed).toBe(world.opened);
+  return { results, asked };
+}
+
+const whole = await evaluate({});
+
+test("greedy plays a task once, sampled as often as it is told, at its own temperature", () => {
+  const [greedy, sampled] = whole.results;
+  expect(greedy).toMatchObject({ step: 4, stage: "grpo", split: "train", mode: "greedy", episodes: 3 });
+  expect(sampled).toMatchObject({ mode: "sampled", episodes: 9 });
+  expect(Object.keys(greedy).filter((name) => /@/.test(name))).toEqual([]);
+  expect(Object.keys(sampled).filter((name) => /@/.test(name))).toEqual(["avg@3", "pass@2", "pass@3"]);
+  expect(sampled["avg@3"]).toBeCloseTo(sampled.success, 12);
+  for (const name of ["success", "success_low", "success_high"]) {
+    expect(greedy[`${name}/odd`]).toBeTypeOf("number");
+    expect(greedy[`${name}/even`]).toBeTypeOf("number");
+  }
+  const temperatures = new Set(whole.asked.map(({ options }) => options.temperature));
+  expect([...temperatures]).toEqual([0, 0.7]);
+  // episodes of one task differ in nothing but their random streams
+  const first = whole.asked.filter(({ options }) => options.temperature > 0).slice(0, 9);
+  expect(new Set(first.map(({ request }) => request.stream)).size).toBe(9);
+});
+
+test("what is there is not played again", async () => {
+  const { results } = await evaluate({ done: [{ split: "train", mode: "greedy" }] });
+  expect(results).toEqual([whole.results[1]]);
+});
+
+test("an evaluation that was stopped goes on from its episodes, with the same result", async () => {
+  const played: EvaluationEpisode[] = [];
+  const controller = new AbortController();
+  const records = { played, add: (episode: EvaluationEpisode) => void played.push(episode) };
+  let batches = 0;
+  const stopped = await evaluate({ records, signal: controller.signal }, () => {
+    if (++batches === 10) controller.abort();
+  });
+  expect(stopped.results).toEqual(whole.results.slice(0, 1));
+  const saved = JSON.parse(JSON.stringify(played)) as EvaluationEpisode[];
+  const known = saved.length;
+  expect(known).toBeGreaterThan(3);
+  expect(known).toBeLessThan(12);
+  const rest: EvaluationEpisode[] = [];
+  const resumed = await evaluate({
+    records: { played: saved, add: (episode) => void rest.push(episode) },
+  });
+  expect(resumed.results).toEqual(whole.results);
+  expect(rest.length).toBe(12 - known);
+  expect(resumed.asked.length).toBeLessThan(whole.asked.length);
+});

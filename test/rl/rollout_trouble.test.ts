@@ -1,0 +1,229 @@
+/** Rollouts in worlds that are slow, throw, hang or lie: no other episode and no environment is lost. */
+import { expect, test } from "vitest";
+import { Random } from "../../src/core/random.js";
+import { hostTimer } from "../../src/host/run/timer.js";
+import type { GenerationRequest } from "../../src/model/generate.js";
+import { Tokenizer } from "../../src/model/tokenizer.js";
+import { buildWordTokenizer } from "../../src/model/word_tokenizer.js";
+import { PromptBuilder } from "../../src/rl/play/prompt.js";
+import { type RolloutOptions, RolloutWorker, type WorkerOptions } from "../../src/rl/play/rollout.js";
+import { CORRIDOR_COMMANDS, CorridorWorld, type Trouble } from "../support/corridor_world.js";
+
+const tokenizer = new Tokenizer(buildWordTokenizer(new CorridorWorld().sampleTexts()));
+const endToken = tokenizer.eosTokenId as number;
+
+/** Says something that depends on nothing but seed and stream, as a policy does under one prompt. */
+class SeededSampler {
+  readonly batches: number[] = [];
+
+  async generate(requests: readonly GenerationRequest[], { seed }: { readonly seed: number }) {
+    this.batches.push(requests.length);
+    return requests.map(({ stream }) => {
+      const random = Random.of(seed, stream);
+      // rarely an end, so that episodes have different lengths
+      const word =
+        random.uniform() < 0.75 ? random.pick(CORRIDOR_COMMANDS.slice(0, 3)) : random.pick(CORRIDOR_COMMANDS);
+      const tokens = [...tokenizer.encode(word), endToken];
+      return { tokens, logProbs: tokens.map(() => random.uniform()), finished: true };
+    });
+  }
+}
+
+interface Setting {
+  readonly trouble?: Trouble;
+  readonly world?: CorridorWorld;
+  readonly worker?: WorkerOptions;
+  readonly play?: Partial<RolloutOptions>;
+  readonly sampler?: SeededSampler;
+}
+
+const requests = ["one", "two", "three"].flatMap((taskId, group) =>
+  [0, 1, 2, 3].map((member) => ({ taskId, taskType: "t", group, episode: 4 * group + member })),
+);
+
+async function play({ trouble, worker: options, play: given, ...rest }: Setting) {
+  const world = rest.world ?? new CorridorWorld(trouble);
+  const sampler = rest.sampler ?? new SeededSampler();
+  const prompts = new PromptBuilder(tokenizer, { format: "plain", history: 2, admissible: false });
+  const worker = new RolloutWorker(world, prompts, sampler, endToken, { timer: hostTimer, ...options });
+  const playing = worker.play(requests, {
+    maxSteps: 8,
+    sampling: { temperature: 1, maxNewTokens: 4 },
+    seed: 5,
+    label: "test",
+    ...given,
+  });
+  return { world, worker, sampler, playing };
+}
+
+async function closed({ world, worker }: { readonly world: CorridorWorld; readonly worker: RolloutWorker }) {
+  await worker.close();
+  expect(world.closed).toBe(world.opened);
+}
+
+const quick = await (await play({})).playing;
+
+test("episodes say how they ended, and rows carry the outcome of the whole episode", () => {
+  const ends = quick.map(({ ended }) => ended);
+  for (const end of ["won", "lost", "truncated"]) expect(ends).toContain(end);
+  for (const { ended, rows } of quick) {
+    const last = rows.at(-1)?.action;
+    expect(ended).toBe(last === "win" ? "won" : last === "leave" ? "lost" : "truncated");
+    expect(rows.length).toBeLessThanOrEqual(8);
+    if (ended === "truncated") expect(rows.length).toBe(8);
+    for (const [step, row] of rows.entries()) {
+      expect(row).toMatchObject({ kind: "policy", step, outcome: Number(ended === "won"), truncated: false });
+      expect(row.stepReward).toBe(Number(row.action === "win"));
+      expect(row.valid).toBe(row.action !== "shout");
+      expect(row.anchorKey).toBe(row.observation);
+      expect(row.text.text).toContain(row.observation.split(" . task")[0].toLowerCase().slice(4));
+    }
+  }
+});
+
+test("slow worlds, few environments and any batches give the same rows", async () => {
+  let calls = 0;
+  const delay = (): number => [0, 3, 30, 1][calls++ % 4];
+  const slow = await play({ trouble: { delay }, worker: { patience: 5 } });
+  expect(await slow.playing).toEqual(quick);
+  // nobody waited for the slowest
+  expect(slow.sampler.batches.length).toBeGreaterThan(8);
+  await closed(slow);
+  for (const maxEnvironments of [1, 5]) {
+    const few = await play({ worker: { maxEnvironments } });
+    expect(await few.playing).toEqual(quick);
+    expect(few.world.most).toBe(maxEnvironments);
+    await closed(few);
+  }
+  const own = await play({
+    world: new CorridorWorld({}, { maxEnvironments: 2 }),
+    worker: { maxEnvironments: 7 },
+  });
+  expect(await own.playing).toEqual(quick);
+  expect(own.world.most).toBe(2);
+});
+
+test("worlds that answer at once play in step, with a timer and without", async () => {
+  const lengths = quick.map(({ rows }) => rows.length);
+  const inStep = Array.from({ length: 8 }, (_, step) => lengths.filter((length) => length > step).length);
+  for (const timer of [hostTimer, undefined]) {
+    const { sampler, playing } = await play({ worker: { timer } });
+    await playing;
+    expect(sampler.batches).toEqual(inStep.filter((count) => count > 0));
+  }
+});
+
+test("resets run side by side", async () => {
+  const { world, playing } = await play({ trouble: { delay: (_, step) => (step === 0 ? 20 : 0) } });
+  await new Promise((resolve) => setTimeout(resolve, 5));
+  expect(world.calls.length).toBe(requests.length);
+  await playing;
+});
+
+test.each(["throws", "rejects", "hangs"] as const)(
+  "a world that %s in one task loses that task alone",
+  async (kind) => {
+    const fault: Trouble["fault"] = (task, step) => (task === "two" && step === 1 ? kind : undefined);
+    const bad = await play({ trouble: { fault }, worker: { timeLimit: 20 } });
+    const episodes = await bad.playing;
+    episodes.forEach((episode, index) => {
+      if (episode.taskId !== "two") expect(episode).toEqual(quick[index]);
+      else {
+        expect(episode).toMatchObject({ ended: "failed", rows: [] });
+        expect(episode.failure).toMatch(
+          kind === "hangs" ? /step: got no answer in 20 ms/ : /step: the floor gave way/,
+        );
+      }
+    });
+    // a broken environment is not used again
+    expect(bad.world.opened - bad.world.closed).toBe(8);
+    await closed(bad);
+  },
+);
+
+test("a world that fails at reset, on one environment, is opened again for the next task", async () => {
+  const fault: Trouble["fault"] = (task, step) => (task === "one" && step === 0 ? "throws" : undefined);
+  const bad = await play({ trouble: { fault }, worker: { maxEnvironments: 1 } });
+  const episodes = await bad.playing;
+  expect(episodes.filter(({ ended }) => ended === "failed").length).toBe(4);
+  expect(episodes.slice(4)).toEqual(quick.slice(4));
+  expect(bad.world.most).toBe(1);
+  expect(bad.world.opened).toBe(5);
+  await closed(bad);
+});
+
+test.each(["throws", "hangs"] as const)("closing that %s too is told with the failure", async (closing) => {
+  const fault: Trouble["fault"] = (task, step) => (task === "two" && step === 1 ? "rejects" : undefined);
+  const { playing } = await play({ trouble: { fault, closing }, worker: { timeLimit: 20 } });
+  const failed = (await playing).filter(({ ended }) => ended === "failed");
+  expect(failed.length).toBe(4);
+  for (const { failure } of failed) expect(failure).toMatch(/gave way later; then close: /);
+});
+
+test("a world that fails everywhere is an error, and nothing stays open", async () => {
+  const bad = await play({ trouble: { fault: () => "throws" } });
+  await expect(bad.playing).rejects.toThrow(/every episode failed.*task `one`.*the floor gave way/);
+  await closed(bad);
+});
+
+test("an error of the sampler ends play, and nothing stays open", async () => {
+  const sampler = new SeededSampler();
+  sampler.generate = async () => {
+    throw new Error("device lost");
+  };
+  const broken = await play({
+    sampler,
+    trouble: { delay: (task) => (task === "one" ? 0 : 5) },
+    worker: { patience: 1 },
+  });
+  await expect(broken.playing).rejects.toThrow("device lost");
+  expect(broken.world.closed).toBe(broken.world.opened);
+});
+
+test("a stop ends play even in a world that hangs, and environments are closed", async () => {
+  const controller = new AbortController();
+  const fault: Trouble["fault"] = (task) => (task === "three" ? "hangs" : undefined);
+  const { world, playing } = await play({ trouble: { fault }, play: { signal: controller.signal } });
+  setTimeout(() => controller.abort(new Error("enough")), 30);
+  await expect(playing).rejects.toThrow("enough");
+  expect(world.closed).toBe(world.opened);
+});
+
+test("episodes of a group must start alike", async () => {
+  const { playing, world } = await play({ trouble: { opening: (number) => (number === 2 ? " !" : "") } });
+  await expect(playing).rejects.toThrow(/episodes of group 0 start differently/);
+  expect(world.closed).toBe(world.opened);
+});
+
+test("limits that make no sense are refused", () => {
+  const prompts = new PromptBuilder(tokenizer, { format: "plain", history: 0, admissible: false });
+  const make = (options: WorkerOptions) => () =>
+    new RolloutWorker(new CorridorWorld(), prompts, new SeededSampler(), endToken, options);
+  expect(make({ maxEnvironments: 0 })).toThrow(/number of environments: got 0/);
+  expect(make({ timeLimit: 5 })).toThrow(/a time limit needs a timer/);
+});
+
+test("anchors, validity, outcome and instructions follow their rules", async () => {
+  const world = () => new CorridorWorld({}, { score: true });
+  const rows = async (given: Partial<RolloutOptions>) =>
+    (await (await play({ world: world(), play: given })).playing).flatMap((episode) => episode.rows);
+  for (const row of await rows({ anchor: "none" })) expect(row.anchorKey).toBeUndefined();
+  for (const row of await rows({ anchor: "state_key" })) expect(row.anchorKey).toBe(row.stateKey);
+  for (const row of await rows({ anchor: "observation_inventory" }))
+    expect(row.anchorKey).toBe(`${row.step % 2 === 0 ? "nothing" : "a lamp"}\n${row.observation}`);
+  const free = await rows({ valid: "well_formed" });
+  expect(free.every(({ valid }) => valid)).toBe(true);
+  expect(free.filter(({ admissible }) => !admissible).map(({ action }) => action)).toContain("shout");
+  const graded = await rows({ outcome: "score" });
+  expect(new Set(graded.map(({ outcome }) => outcome)).size).toBeGreaterThan(2);
+  await expect((await play({ play: { outcome: "score" } })).playing).rejects.toThrow(
+    /outcome does not fit the world/,
+  );
+  const told = await rows({ instructions: ({ taskId }) => (taskId === "two" ? "left ! right" : undefined) });
+  for (const { taskId, text } of told) {
+    expect(text.blocks.map(({ name }) => name).slice(0, 2)).toEqual(
+      taskId === "two" ? ["task", "instructions"] : ["task", text.blocks[1].name],
+    );
+    expect(text.text.includes("left ! right")).toBe(taskId === "two");
+  }
+});
