@@ -177,22 +177,24 @@ test("an error of the sampler ends play, and nothing stays open", async () => {
     worker: { patience: 1 },
   });
   await expect(broken.playing).rejects.toThrow("device lost");
-  expect(broken.world.closed).toBe(broken.world.opened);
+  await closed(broken);
 });
 
 test("a stop ends play even in a world that hangs, and environments are closed", async () => {
   const controller = new AbortController();
   const fault: Trouble["fault"] = (task) => (task === "three" ? "hangs" : undefined);
-  const { world, playing } = await play({ trouble: { fault }, play: { signal: controller.signal } });
+  const stopped = await play({ trouble: { fault }, play: { signal: controller.signal } });
   setTimeout(() => controller.abort(new Error("enough")), 30);
-  await expect(playing).rejects.toThrow("enough");
-  expect(world.closed).toBe(world.opened);
+  await expect(stopped.playing).rejects.toThrow("enough");
+  // those of the task that hangs at least; the others may have ended before
+  expect(stopped.world.closed).toBeGreaterThanOrEqual(4);
+  await closed(stopped);
 });
 
 test("episodes of a group must start alike", async () => {
-  const { playing, world } = await play({ trouble: { opening: (number) => (number === 2 ? " !" : "") } });
-  await expect(playing).rejects.toThrow(/episodes of group 0 start differently/);
-  expect(world.closed).toBe(world.opened);
+  const unequal = await play({ trouble: { opening: (number) => (number === 2 ? " !" : "") } });
+  await expect(unequal.playing).rejects.toThrow(/episodes of group 0 start differently/);
+  await closed(unequal);
 });
 
 test("limits that make no sense are refused", () => {
