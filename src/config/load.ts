@@ -75,9 +75,11 @@ export function resolveLayers(layers: readonly Layer[]): { config: TrainConfig; 
   throw new ConfigError(describeIssues(result.error.issues, layers).join("\n"));
 }
 
-/** ALFWorld says where its data lies by a variable of its own; a setting is stronger. */
+/** Worlds say where their data lies by variables of their own; a setting is stronger. */
 function withDataFolder(config: TrainConfig, env: Environment): TrainConfig {
   const { world } = config;
+  if (world.id === "scienceworld")
+    return { ...config, world: { ...world, jar: world.jar ?? env.SCIENCEWORLD_JAR ?? null } };
   if (world.id !== "alfworld" || world.path !== null) return config;
   if (env.ALFWORLD_DATA) return { ...config, world: { ...world, path: env.ALFWORLD_DATA } };
   throw new ConfigError(

@@ -78,8 +78,27 @@ const householdSection = section({
     .describe("chance that a game may keep items behind doors or want them there"),
 });
 
+const scienceSection = section({
+  simplifications: text()
+    .default("easy")
+    .describe(
+      "easy (all that suit the task), none, or names joined by commas: teleportAction, openDoors, openContainers, " +
+        "selfWateringFlowerPots, noElectricalAction",
+    ),
+  commands: choice(["none", "templates", "valid"])
+    .default("none")
+    .describe(
+      "what counts as admissible: nothing, patterns of actions and the objects in sight, or every valid command, " +
+        "which takes longer than the step itself",
+    ),
+  max_moves: integerFrom(1)
+    .nullable()
+    .default(100)
+    .describe("moves of the simulator after which it ends an episode; null = never"),
+});
+
 export const worldSection = section({
-  id: choice(["household", "alfworld"]).default("household").describe("which text world"),
+  id: choice(["household", "alfworld", "scienceworld"]).default("household").describe("which text world"),
   path: text()
     .nullable()
     .default(null)
@@ -105,7 +124,7 @@ export const worldSection = section({
   max_environments: integerFrom(1)
     .nullable()
     .default(null)
-    .describe("environments at a time, beside the world's own limit; null = one for each episode"),
+    .describe("environments at a time; null = one for each episode, or the world's own limit (processes: by memory and cores)"),
   step_time_limit: numberAbove(0)
     .nullable()
     .default(null)
@@ -122,7 +141,17 @@ export const worldSection = section({
     .describe(
       "which steps of a group count as taken in one state: equal observations; and equal inventories; equal states by the world's own key; none",
     ),
+  jar: text()
+    .nullable()
+    .default(null)
+    .describe(
+      "ScienceWorld's jar; null = the environment variable SCIENCEWORLD_JAR, else that of an installed Python package",
+    ),
+  process_time_limit: numberFrom(1)
+    .default(120)
+    .describe("seconds that a process of a world may take to answer, after which another one plays its game again"),
   household: householdSection.prefault({}).describe("generator of the household world"),
+  scienceworld: scienceSection.prefault({}).describe("ScienceWorld's games"),
 });
 
 /** How a policy is stored while it trains: all of it as f32, or matrices and activations as f16 beside f32 masters. */

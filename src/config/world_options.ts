@@ -1,4 +1,4 @@
-/** What a configuration says about the household world, in the generator's own words. */
+/** What a configuration says about a world, in the world's own words. */
 import { type Difficulty, difficulties } from "../env/household/house.js";
 import type { HouseholdOptions } from "../env/household/world.js";
 import type { TrainConfig } from "./schema.js";
@@ -21,5 +21,23 @@ export function householdOptions(world: TrainConfig["world"]): HouseholdOptions 
       out_of_domain: task_types.out_of_domain ?? undefined,
     },
     maxSteps: world.max_steps,
+  };
+}
+
+/**
+ * Options of `openScienceWorld` for the section `world` of a configuration.
+ * @param evaluated task types of evaluation; null = all
+ */
+export function scienceWorldOptions(world: TrainConfig["world"], evaluated: readonly string[] | null) {
+  const { simplifications, commands, max_moves } = world.scienceworld;
+  return {
+    simplifications,
+    listing: commands,
+    maxMoves: max_moves ?? undefined,
+    sampledTasks:
+      world.task_types && evaluated ? [...new Set([...world.task_types, ...evaluated])] : undefined,
+    jar: world.jar ?? undefined,
+    timeLimit: world.process_time_limit,
+    maxEnvironments: world.max_environments ?? undefined,
   };
 }

@@ -35,6 +35,11 @@ export class DataError extends UncoupleError {
   override name = "DataError";
 }
 
+/** A world in another process crashed, hung or broke its protocol. Remedy: restart or mend that program. */
+export class WorldError extends UncoupleError {
+  override name = "WorldError";
+}
+
 /** No usable GPU adapter. Remedy: install or choose a driver. Exit code 3. */
 export class AdapterError extends UncoupleError {
   override readonly exitCode = EXIT.noAdapter;

@@ -16,6 +16,10 @@ export interface Info {
   readonly score?: number;
   /** What the agent carries now, in the world's words; absent where the world does not tell. */
   readonly inventory?: string;
+  /** Whether the world understood the command before; absent: whether it was an admissible one. */
+  readonly understood?: boolean;
+  /** Further facts in the world's own words and units, by name; `play --json` prints them. */
+  readonly details?: Readonly<Record<string, unknown>>;
 }
 
 export interface ResetResult {
@@ -78,6 +82,8 @@ export interface World {
    * @param from a snapshot of an environment playing this task; default: the task's start
    */
   expert?(taskId: string, from?: unknown): Awaitable<readonly string[] | null>;
+  /** Ends what the world itself started; its environments are closed before. */
+  close?(): Awaitable<void>;
   /** A bounded list of texts that together show every word the world can print or understand (for tokenizer building). */
   sampleTexts?(): Awaitable<readonly string[]>;
 }

@@ -145,6 +145,7 @@ const BARE: Omit<DoctorReport, "advice"> = {
   versions: { uncouple: "0", node: "v20", webgpu: "0", swiftshader: "0", platform: "linux-x64" },
   installedAdapters: [],
   traces: { manifests: [], gpuFiles: [] },
+  scienceWorld: {},
   environment: {},
 };
 
@@ -159,5 +160,26 @@ test("advice names the cure for what the machine lacks", () => {
   expect(advise({ ...BARE, traces: oldMesa })[1]).toContain(
     "apt install -t bookworm-backports mesa-vulkan-drivers",
   );
-  expect(advise({ ...BARE, installedAdapters: ["NVIDIA H200"], traces: oldMesa })).toEqual([]);
+  const withGpu = { ...BARE, installedAdapters: ["NVIDIA H200"] };
+  expect(advise({ ...withGpu, traces: oldMesa })).toEqual([]);
+  const environment = { SCIENCEWORLD_JAR: "/no/such.jar" };
+  expect(advise({ ...withGpu, environment })).toEqual([
+    expect.stringContaining("SCIENCEWORLD_JAR names /no/such.jar, which is no file"),
+    expect.stringContaining("apt install default-jre-headless"),
+  ]);
+  expect(advise({ ...withGpu, scienceWorld: { jar: "/a.jar" } })).toEqual([
+    expect.stringContaining("no Java"),
+  ]);
+  expect(advise({ ...withGpu, scienceWorld: { jar: "/a.jar", java: "17" } })).toEqual([]);
+});
+
+test("what ScienceWorld needs is found and told", async () => {
+  const jar = join(scratch, "scienceworld.jar");
+  writeFileSync(jar, "");
+  const env = { SCIENCEWORLD_JAR: jar };
+  const { stdout } = await shell(`PATH="" "$NODE" "$SCRIPT" doctor --json`, env);
+  const report: DoctorReport = JSON.parse(stdout);
+  expect(report.scienceWorld).toEqual({ jar });
+  expect(report.environment).toMatchObject(env);
+  expect(report.advice.at(-1)).toContain("apt install default-jre-headless");
 });

@@ -1,5 +1,5 @@
 /** `uncouple doctor`: which adapter is used, why, what it can do, and what is missing. */
-import { DeviceError, UncoupleError } from "../../core/errors.js";
+import { ConfigError, DeviceError, UncoupleError } from "../../core/errors.js";
 import { matrixConfigsOf } from "../../gpu/device_facts.js";
 import { selfTest } from "../../gpu/self_test.js";
 import { defaultCacheFolder } from "../../host/files/folders.js";
@@ -9,13 +9,15 @@ import { listAdapters } from "../../host/gpu/drivers.js";
 import { checkMatrixProducts } from "../../host/gpu/matrix_check.js";
 import { findSwiftShaderArchive } from "../../host/gpu/swiftshader.js";
 import { tuningPath } from "../../host/tuning/tuning_record.js";
+import { findScienceWorldJar, javaVersion } from "../../host/worlds/scienceworld_jar.js";
 import { type CliContext, gpuCommand, type Register } from "../kit/options.js";
 import { type GpuOptions, type GpuSession, withGpu } from "../kit/session.js";
 import { advise } from "./doctor_advice.js";
 import { type AdapterReport, type DoctorReport, renderReport } from "./doctor_report.js";
 
-/** Variables that change which driver is found or how it behaves. */
-const RELEVANT = /^(VK|UNCOUPLE|MESA|LP|GALLIUM|LIBGL|NVIDIA|DXVK|LD_LIBRARY)_|^XDG_CACHE_HOME$/;
+/** Variables that change which driver is found or how it behaves, and where worlds lie. */
+const RELEVANT =
+  /^(VK|UNCOUPLE|MESA|LP|GALLIUM|LIBGL|NVIDIA|DXVK|LD_LIBRARY|ALFWORLD|SCIENCEWORLD)_|^XDG_CACHE_HOME$/;
 
 export const register: Register = (program, context) => {
   gpuCommand(program, "doctor", "Show the GPU adapter that would be used, why, and what is missing.")
@@ -44,6 +46,7 @@ async function examine(
     },
     environment: pickRelevant(context),
     traces: await findDriverTraces(),
+    scienceWorld: await examineScienceWorld(context),
     installedAdapters: [],
   };
   let failure: UncoupleError | undefined;
@@ -112,6 +115,15 @@ async function examineProducts(
   const check = (precision: "f16" | "split_f16") =>
     checkMatrixProducts(precision, opened, { env, cacheFolder, logger });
   return { f16: await check("f16"), split_f16: await check("split_f16") };
+}
+
+/** A jar that is named wrongly counts as none; the advice names the cure. */
+async function examineScienceWorld({ env }: CliContext): Promise<DoctorReport["scienceWorld"]> {
+  const found = await findScienceWorldJar(env.SCIENCEWORLD_JAR).catch((error: unknown) => {
+    if (error instanceof ConfigError) return undefined;
+    throw error;
+  });
+  return { java: await javaVersion(), jar: found };
 }
 
 function pickRelevant({ env }: CliContext): Record<string, string> {

@@ -16,6 +16,21 @@ export function advise(findings: Findings): string[] {
   const hasHardware = installedAdapters.some((name) => !isSoftwareName(name));
   if (!hasHardware) lines.push(adviseHardware(findings), ...adviseMesa(findings));
   if (adapter) lines.push(...adviseFeatures(adapter));
+  return [...lines, ...adviseScienceWorld(findings)];
+}
+
+/** Who has neither the jar nor its variable does not want that world. */
+function adviseScienceWorld({ scienceWorld: { java, jar }, environment }: Findings): string[] {
+  const lines: string[] = [];
+  const named = environment.SCIENCEWORLD_JAR;
+  if (jar === undefined && named !== undefined) {
+    lines.push(
+      `no ScienceWorld: SCIENCEWORLD_JAR names ${named}, which is no file; name the jar of its Python package`,
+    );
+  }
+  if (java === undefined && (jar !== undefined || named !== undefined)) {
+    lines.push("no Java for ScienceWorld; on Debian: apt install default-jre-headless");
+  }
   return lines;
 }
 

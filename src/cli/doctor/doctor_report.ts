@@ -35,6 +35,8 @@ export interface DoctorReport {
   /** device names of the adapters of all installed drivers */
   installedAdapters: string[];
   traces: DriverTraces;
+  /** what the world ScienceWorld needs; absent where there is none */
+  scienceWorld: { java?: string; jar?: string };
   /** the environment variables that matter */
   environment: Record<string, string>;
   /** one line for each thing that is missing, with its cure */
@@ -44,6 +46,8 @@ export interface DoctorReport {
 type Row = [label: string, value: string];
 
 const LABEL_WIDTH = 20;
+const NO_JAR = "no jar: install the Python package scienceworld, or name one by SCIENCEWORLD_JAR";
+const NO_JAVA = "no Java: on Debian apt install default-jre-headless";
 /** Limits of drawing, which nothing here does; they are in the JSON only. */
 const DRAWING = /Texture|Sampler|Vertex|Fragment|Color|InterStage/;
 
@@ -66,6 +70,8 @@ export function renderReport(
   if (traces.manifests.length > 0) rows.push(["driver manifests", traces.manifests.join("\n")]);
   if (traces.mesaPackage) rows.push(["mesa package", traces.mesaPackage]);
   if (traces.gpuFiles.length > 0) rows.push(["GPU device files", traces.gpuFiles.join(" ")]);
+  const { jar, java } = report.scienceWorld;
+  rows.push(["ScienceWorld", `${jar ?? NO_JAR}\n${java ?? NO_JAVA}`]);
   const variables = Object.entries(report.environment).map(([name, value]) => `${name}=${value}`);
   rows.push(["environment", variables.join("\n") || "nothing that matters is set"]);
   if (adapter && adapter.choice.messages.length > 0) {

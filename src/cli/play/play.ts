@@ -1,6 +1,6 @@
 /** `uncouple play`: a text world by hand, from a file of commands, by its expert, or by a trained policy. */
 import { InvalidArgumentError, Option } from "@commander-js/extra-typings";
-import { trainConfigSchema } from "../../config/schema.js";
+import { type TrainConfig, trainConfigSchema } from "../../config/schema.js";
 import { DataError } from "../../core/errors.js";
 import type { World } from "../../env/world.js";
 import { type CliContext, gpuCommand, type Register } from "../kit/options.js";
@@ -46,8 +46,17 @@ export const register: Register = (program, context) => {
       new Option("--env <name>", "world to play (default: household, policies as trained)").choices(WORLDS),
     )
     .option("--data <folder>", "folder of ALFWorld's data (default: the variable ALFWORLD_DATA)")
+    .option("--jar <file>", "ScienceWorld's jar (default: SCIENCEWORLD_JAR, else the Python package's)")
     .option("--split <name>", "split of the world (default: train)")
-    .option("--task <id>", "task of the split (default: the first one)")
+    .option(
+      "--task <id>",
+      "task of the split (default: the first one); scienceworld: a name such as boil, too",
+    )
+    .option("--variation <number>", "scienceworld: variation of the task (default: 0)", wholeNumber(0))
+    .option(
+      "--simplifications <names>",
+      "scienceworld: easy, none, or names joined by commas (default: easy)",
+    )
     .option("--seed <number>", "household: draws other games; alfworld: draws a task", wholeNumber(0))
     .option("--list", "print the ids of the split's tasks")
     .addOption(
@@ -91,11 +100,28 @@ async function play(
   { env, terminal }: CliContext,
   openPolicy: OpenPolicy,
 ): Promise<void> {
-  const { json = false, maxSteps = Number.POSITIVE_INFINITY } = options;
   // A file that is not there is told before a world is built.
   const script = options.commands === undefined ? undefined : await readCommands(options.commands);
   const run = options.model === undefined ? undefined : await runConfig(options.model);
-  const world = await openWorld({ ...options, data: options.data ?? env.ALFWORLD_DATA }, run);
+  const folders = { data: options.data ?? env.ALFWORLD_DATA, jar: options.jar ?? env.SCIENCEWORLD_JAR };
+  const world = await openWorld({ ...options, ...folders }, run);
+  try {
+    await playWorld(world, options, terminal, openPolicy, script, run);
+  } finally {
+    await world.close?.();
+  }
+}
+
+/** Lists the tasks of a world, or plays one. */
+async function playWorld(
+  world: World,
+  options: PlayOptions,
+  terminal: Terminal,
+  openPolicy: OpenPolicy,
+  script: readonly string[] | undefined,
+  run: TrainConfig | undefined,
+): Promise<void> {
+  const { json = false, maxSteps = Number.POSITIVE_INFINITY } = options;
   if (options.list) {
     const tasks = world.tasks(options.split ?? (world.splits[0] as string));
     for (const task of tasks) terminal.print(json ? JSON.stringify(task) : task.id);

@@ -3,7 +3,7 @@ import type { Environment, ResetResult, StepResult, World } from "../../env/worl
 import type { PromptOptions } from "../../rl/play/prompt_state.js";
 import type { Terminal } from "../kit/terminal.js";
 
-/** One step; `--json` prints exactly this, one line a step. */
+/** One step; `--json` prints exactly this, one line a step, and then what else the world tells (`Info.details`). */
 export interface PlayStep {
   /** 0 is the start. */
   readonly step: number;
@@ -14,23 +14,24 @@ export interface PlayStep {
   /** Of this step alone. */
   readonly reward: number;
   readonly won: boolean;
-  /** Won, or at the step limit. */
+  /** Won, lost, or at the step limit. */
   readonly done: boolean;
+  readonly [detail: string]: unknown;
 }
 
 /** The first step of an episode. */
 export function firstStep({ obs, info }: ResetResult): PlayStep {
-  const { admissibleCommands: admissible, won } = info;
-  return { step: 0, command: null, observation: obs, admissible, reward: 0, won, done: won };
+  const { admissibleCommands: admissible, won, details } = info;
+  return { step: 0, command: null, observation: obs, admissible, reward: 0, won, done: won, ...details };
 }
 
 /** The step that a command led to.
  *  @param maxSteps from this step on, an episode is over; Infinity = never */
 export function nextStep(step: number, command: string, result: StepResult, maxSteps: number): PlayStep {
   const { obs: observation, reward, terminated, truncated, info } = result;
-  const { admissibleCommands: admissible, won } = info;
+  const { admissibleCommands: admissible, won, details } = info;
   const done = terminated || truncated || step >= maxSteps;
-  return { step, command, observation, admissible, reward, won, done };
+  return { step, command, observation, admissible, reward, won, done, ...details };
 }
 
 /** Plays one episode, command by command, past its end too. */

@@ -10,14 +10,16 @@ import { Random } from "../../core/random.js";
 import { taskTypeOfPath } from "../../env/alfworld/game.js";
 import { AlfworldWorld } from "../../env/alfworld/world.js";
 import { householdWorld } from "../../env/household/world.js";
+import { gameId, readGameId, SCIENCE_TASKS } from "../../env/scienceworld/tasks.js";
 import type { Task, World } from "../../env/world.js";
 import { readConfigText } from "../../host/files/config_text.js";
 import { pathExists } from "../../host/files/files.js";
 import { RUN_FILES } from "../../host/run/run_info.js";
 import { openAlfworldFolder } from "../../host/worlds/alfworld_folder.js";
+import { openScienceWorld } from "../../host/worlds/scienceworld.js";
 
 /** Worlds that `--env` names. */
-export const WORLDS = ["household", "alfworld"] as const;
+export const WORLDS = ["household", "alfworld", "scienceworld"] as const;
 
 /** The options that say what is played. */
 export interface WorldChoice {
@@ -26,6 +28,10 @@ export interface WorldChoice {
   readonly env?: (typeof WORLDS)[number];
   /** Folder of ALFWorld's data. */
   readonly data?: string;
+  /** ScienceWorld's jar. */
+  readonly jar?: string;
+  readonly variation?: number;
+  readonly simplifications?: string;
   readonly split?: string;
   readonly task?: string;
   readonly seed?: number;
@@ -51,6 +57,7 @@ export async function runConfig(model: string): Promise<TrainConfig | undefined>
  *  @throws DataError when a file is malformed */
 export async function openWorld(choice: WorldChoice, run?: TrainConfig): Promise<World> {
   const { game, env, data, domain, grammar } = choice;
+  refuseScience(choice, run);
   if (game !== undefined) return openGame(game, choice);
   if (run && env === undefined) return openRunWorld(choice, run);
   if (env === "alfworld") {
@@ -69,15 +76,30 @@ export async function openWorld(choice: WorldChoice, run?: TrainConfig): Promise
     });
   }
   refuseRules(choice);
+  if (env === "scienceworld") {
+    const { jar, simplifications } = choice;
+    return openScienceWorld({ jar, simplifications, maxEnvironments: 1 });
+  }
   return householdWorld({ seed: choice.seed });
 }
 
-/** Real games only can be played by other rules. */
-function refuseRules({ domain, grammar }: WorldChoice): void {
+/** Options that ScienceWorld alone has. */
+function refuseScience(choice: WorldChoice, run: TrainConfig | undefined): void {
+  if ((choice.env ?? run?.world.id) === "scienceworld") return;
+  for (const option of ["variation", "simplifications"] as const) {
+    if (choice[option] === undefined) continue;
+    throw new ConfigError(
+      `[play] option does not fit: got --${option} with another world, expected --env scienceworld. Add it, or leave the option out.`,
+    );
+  }
+}
+
+/** ALFWorld's games only can be played by other rules. */
+function refuseRules({ env = "household", domain, grammar }: WorldChoice): void {
   const rules = domain !== undefined ? "--domain" : grammar !== undefined ? "--grammar" : undefined;
   if (rules === undefined) return;
   throw new ConfigError(
-    `[play] option does not fit: got ${rules} with the household world, expected a real game. Add --game or --env alfworld.`,
+    `[play] option does not fit: got ${rules} with the ${env} world, expected a game of ALFWorld. Add --game or --env alfworld.`,
   );
 }
 
@@ -85,7 +107,7 @@ function refuseRules({ domain, grammar }: WorldChoice): void {
 async function openRunWorld(choice: WorldChoice, { world, ...rest }: TrainConfig): Promise<World> {
   // It brings the kernels along, which most ways to play do not need.
   const { openTrainingWorld } = await import("../../host/run/training_setup.js");
-  if (world.id === "household") refuseRules(choice);
+  if (world.id !== "alfworld") refuseRules({ ...choice, env: world.id });
   return openTrainingWorld({
     ...rest,
     world: {
@@ -93,6 +115,11 @@ async function openRunWorld(choice: WorldChoice, { world, ...rest }: TrainConfig
       domain: choice.domain ?? world.domain,
       grammar: choice.grammar ?? world.grammar,
       household: { ...world.household, seed: choice.seed ?? world.household.seed },
+      jar: choice.jar ?? world.jar,
+      scienceworld: {
+        ...world.scienceworld,
+        simplifications: choice.simplifications ?? world.scienceworld.simplifications,
+      },
     },
   });
 }
@@ -115,7 +142,9 @@ async function openGame(file: string, { domain, grammar }: WorldChoice): Promise
 
 /** The task to play: `task`, else one drawn by the seed from a world that the seed does not draw itself, else the first.
  *  @throws ConfigError when there is no such task or split */
-export function chooseTask(world: World, { split, task, seed }: WorldChoice): Task {
+export function chooseTask(world: World, choice: WorldChoice): Task {
+  const { split, seed } = choice;
+  const task = world.id === "scienceworld" ? scienceTaskId(choice) : choice.task;
   const splits = split === undefined ? world.splits : [split];
   if (task === undefined) {
     const tasks = world.tasks(splits[0] as string);
@@ -130,6 +159,21 @@ export function chooseTask(world: World, { split, task, seed }: WorldChoice): Ta
     `[play] unknown task: got \`${task}\`, expected one of ${ids.length} ids such as \`${closest(task, ids)}\`. ` +
       "Print them with --list.",
   );
+}
+
+/** `boil/3` from either way to say it; undefined when nothing is said.
+ *  @throws ConfigError when there is no such game */
+function scienceTaskId({ task, variation }: WorldChoice): string | undefined {
+  if (task === undefined && variation === undefined) return undefined;
+  if (task?.includes("/") && variation !== undefined) {
+    throw new ConfigError(
+      `[play] variation given twice: got --task ${task} and --variation ${variation}, expected one. Leave out --variation.`,
+    );
+  }
+  const id = task?.includes("/")
+    ? task
+    : gameId({ task: task ?? SCIENCE_TASKS[0].name, variation: variation ?? 0 });
+  return gameId(readGameId(id));
 }
 
 /** The commands of a file: every line as it is, spaces and empty lines too. Lines end in LF or CRLF; the end of the

@@ -36,8 +36,11 @@ export async function runLayer(run: string): Promise<Layer> {
   return textLayer(await readFile(file, "utf8"), file);
 }
 
+/** Where a world is found and how many of its processes run. */
+const PLACES = ["world.path", "world.jar", "world.max_environments", "world.process_time_limit"];
+
 /** Sections and fields that may change when a run goes on: they do not reach into the updates that were done. */
-const CHANGEABLE = ["name", "out", "device", "eval", "checkpoint", "log", "grpo.max_steps", "world.path"];
+const CHANGEABLE = ["name", "out", "device", "eval", "checkpoint", "log", "grpo.max_steps", ...PLACES];
 
 /** Names of the settings that differ, `a.b` deep down to fields. */
 function differences(before: unknown, after: unknown, prefix = ""): string[] {

@@ -1,7 +1,7 @@
 /** From a training configuration to the world, tokenizer and policy that it names. */
 import { FlatParameters } from "../../autograd/flat_parameters.js";
 import type { TrainConfig } from "../../config/schema.js";
-import { householdOptions } from "../../config/world_options.js";
+import { householdOptions, scienceWorldOptions } from "../../config/world_options.js";
 import { ConfigError } from "../../core/errors.js";
 import { Random } from "../../core/random.js";
 import { householdWorld } from "../../env/household/world.js";
@@ -14,15 +14,17 @@ import { Tokenizer } from "../../model/tokenizer.js";
 import { buildWordTokenizer } from "../../model/word_tokenizer.js";
 import { loadPolicy, policyTokenizer } from "../model/policy_folder.js";
 import { openAlfworldFolder } from "../worlds/alfworld_folder.js";
+import { openScienceWorld } from "../worlds/scienceworld.js";
 
 /** Numbers that a word tokenizer always knows, so that unseen games with more receptacles can be read. */
 const NUMBERS_UP_TO = 30;
 
 /** Opens the world of a configuration. @throws ConfigError when data is missing */
-export async function openTrainingWorld({ world }: TrainConfig): Promise<World> {
+export async function openTrainingWorld({ world, eval: evaluation }: TrainConfig): Promise<World> {
   if (world.id === "household") {
     return householdWorld(householdOptions(world));
   }
+  if (world.id === "scienceworld") return openScienceWorld(scienceWorldOptions(world, evaluation.task_types));
   if (world.path === null) {
     throw new ConfigError(
       "[train] world.path is missing: expected the folder of ALFWorld's data. Set it, or the environment variable ALFWORLD_DATA.",
