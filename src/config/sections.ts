@@ -124,7 +124,9 @@ export const worldSection = section({
   max_environments: integerFrom(1)
     .nullable()
     .default(null)
-    .describe("environments at a time; null = one for each episode, or the world's own limit (processes: by memory and cores)"),
+    .describe(
+      "environments at a time; null = one for each episode, or the world's own limit (processes: by memory and cores)",
+    ),
   step_time_limit: numberAbove(0)
     .nullable()
     .default(null)
@@ -149,7 +151,9 @@ export const worldSection = section({
     ),
   process_time_limit: numberFrom(1)
     .default(120)
-    .describe("seconds that a process of a world may take to answer, after which another one plays its game again"),
+    .describe(
+      "seconds that a process of a world may take to answer, after which another one plays its game again",
+    ),
   household: householdSection.prefault({}).describe("generator of the household world"),
   scienceworld: scienceSection.prefault({}).describe("ScienceWorld's games"),
 });

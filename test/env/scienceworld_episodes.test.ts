@@ -159,6 +159,29 @@ describe("a process that is lost", () => {
     );
   });
 
+  test("closed in the middle of a step: the step fails, its process ends, the environment can be used again", async () => {
+    const { world, started } = open([faulty("hang", 2), clean()]);
+    const environment = world.create();
+    await environment.reset({ options: { taskId } });
+    const step = environment.step("open door");
+    const failed = expect(step).rejects.toThrow(WorldError);
+    await new Promise((done) => setTimeout(done, 50));
+    await environment.close();
+    await failed;
+    await environment.reset({ options: { taskId } });
+    expect(await playAll(environment)).toHaveLength(4);
+    expect(started()).toBe(2);
+    // closed while the process starts
+    await environment.close();
+    const other = open([clean()]).world.create();
+    const reset = other.reset({ options: { taskId } });
+    const refused = expect(reset).rejects.toThrow(/the environment was closed/);
+    await other.close();
+    await refused;
+    await other.reset({ options: { taskId } });
+    await other.close();
+  });
+
   test("an exception of the simulator is an error, and the next episode has a fresh process", async () => {
     const marker = join(scratch, "exception");
     const java = stubJava([writeSmallGame(scratch)], { kind: "exception", step: 2, marker });

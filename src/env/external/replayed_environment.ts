@@ -33,6 +33,10 @@ interface Game {
 export class ReplayedEnvironment<S extends Session> implements Environment {
   #session: S | undefined;
   #game: Game | undefined;
+  /** Calls under way, of this use. */
+  #calls = 0;
+  /** Counts uses: what a call under way finds after a `close` is no longer its own. */
+  #use = 0;
 
   /** @param name of the world, for messages */
   constructor(
@@ -83,30 +87,50 @@ export class ReplayedEnvironment<S extends Session> implements Environment {
     return last;
   }
 
-  /** Gives the session back. */
+  /** Gives the session back; in the middle of a call, which then fails, it is ended. */
   async close(): Promise<void> {
     const session = this.#session;
+    const isBusy = this.#calls > 0;
     this.#session = undefined;
     this.#game = undefined;
-    if (session) await this.source.release(session);
+    this.#calls = 0;
+    this.#use++;
+    if (session) await (isBusy ? this.source.discard(session) : this.source.release(session));
   }
 
   /** Runs something in the session held, or in new ones while sessions get lost. */
   async #retried<R>(run: (session: S, isNew: boolean) => Promise<R>): Promise<R> {
-    for (let failures = 0; ; failures++) {
-      const isNew = this.#session === undefined;
-      try {
-        this.#session ??= await this.source.acquire();
-        return await run(this.#session, isNew);
-      } catch (error) {
-        // Refused before anything happened: the session is as it was.
-        if (error instanceof ConfigError || error instanceof DataError) throw error;
-        await this.#discard();
-        // Only a lost process is worth another try: everything else happens again.
-        if (!(error instanceof WorldError) || error instanceof ReplayError || failures >= RETRIES)
-          throw error;
+    const use = this.#use;
+    this.#calls++;
+    try {
+      for (let failures = 0; ; failures++) {
+        const isNew = this.#session === undefined;
+        try {
+          return await run(this.#session ?? (await this.#acquire(use)), isNew);
+        } catch (error) {
+          // Refused before anything happened: the session is as it was.
+          if (error instanceof ConfigError || error instanceof DataError || use !== this.#use) throw error;
+          await this.#discard();
+          // Only a lost process is worth another try: everything else happens again.
+          const isLost = error instanceof WorldError && !(error instanceof ReplayError);
+          if (!isLost || failures >= RETRIES) throw error;
+        }
       }
+    } finally {
+      if (use === this.#use) this.#calls--;
     }
+  }
+
+  async #acquire(use: number): Promise<S> {
+    const session = await this.source.acquire();
+    if (use === this.#use) {
+      this.#session = session;
+      return session;
+    }
+    await this.source.release(session);
+    throw new WorldError(
+      `[${this.name}] the environment was closed: got a call under way, expected none. Reset it.`,
+    );
   }
 
   async #discard(): Promise<void> {

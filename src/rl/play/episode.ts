@@ -110,7 +110,7 @@ class PlayingEpisode {
       });
       const answer = prompts.answered(generation.tokens);
       const result = await callWorld("step", () => environment.step(answer.command), limits);
-      const isAdmissible = shown.info.admissibleCommands.includes(answer.command);
+      const isAdmissible = result.info.understood ?? shown.info.admissibleCommands.includes(answer.command);
       this.#rows.push({
         ...this.#place(step, prompt, shown),
         answer: generation.tokens,
