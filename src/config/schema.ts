@@ -1,6 +1,8 @@
 /** What `uncouple train` can be told: one schema gives types, defaults, checks, documentation and the file of `init`. */
 import { z } from "zod";
+import { correctionSection } from "./correction.js";
 import { integerFrom, section, text } from "./fields.js";
+import { gcdSection } from "./gcd.js";
 import {
   checkpointSection,
   deviceSection,
@@ -30,6 +32,10 @@ const allFields = section({
   grpo: grpoSection
     .prefault({})
     .describe("second stage: reinforcement learning; names and defaults follow TRL's GRPOConfig"),
+  gcd: gcdSection.prefault({}).describe("generative classification disentanglement, beside the policy loss"),
+  correction: correctionSection
+    .prefault({})
+    .describe("prompt-based correction: the policy's critiques of its habits as instructions"),
   eval: evaluationSection.prefault({}).describe("measuring success on held-out tasks"),
   checkpoint: checkpointSection.prefault({}).describe("saving the state of the run"),
   log: logSection.prefault({}).describe("what is written beside metrics"),

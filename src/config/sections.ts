@@ -191,10 +191,10 @@ export const promptSection = section({
     .describe(
       "step = each prompt is written anew; episode = it goes on from the one before, token by token, and each token is computed once (history, past_actions and recent_answers have no effect)",
     ),
-  answer: choice(["command", "think", "tags"])
+  answer: choice(["command", "think", "tags", "tag"])
     .default("command")
     .describe(
-      "command = the bare command; think = <think> and <action> (verl-agent); tags = one of <planning>, <explore>, <reflection>, <monitor>, and <action> (RLVMR)",
+      "command = the bare command; think = <think> and <action> (verl-agent); tags = one of <planning>, <explore>, <reflection>, <monitor>, and <action> (RLVMR); tag = the tag as a word, then the command (RLVMR for policies from scratch)",
     ),
   answer_rule: choice(["strict", "loose"])
     .default("strict")

@@ -105,6 +105,10 @@ const grpoAdvantages = {
     .describe(
       "taken from the advantage (not the reward) of rows with invalid actions, and given back evenly to all rows of the group",
     ),
+  algo: choice(["grpo", "rloo", "gigpo", "hgpo", "rlvmr"])
+    .default("grpo")
+    .describe("estimator of advantages"),
+  gamma: fraction().default(0.95).describe("discount of step rewards (gigpo, hgpo)"),
   scale_rewards: choice(["group", "batch", "none"])
     .default("group")
     .describe("divide advantages by the standard deviation of the group, of the batch, or not (Dr. GRPO)"),

@@ -81,13 +81,15 @@ export interface Evaluation {
   readonly split: string;
   /** How actions were chosen. */
   readonly mode: "greedy" | "sampled";
+  /** Whether the policy read the instructions of prompt-based correction; absent where there are none. */
+  readonly instructions?: "with" | "without";
   readonly episodes: number;
   /** Share of episodes that reached their goal, with its 95 % interval. */
   readonly success: number;
   readonly success_low: number;
   readonly success_high: number;
   /** Further numbers under their metric names. */
-  readonly [name: string]: number | string | null;
+  readonly [name: string]: number | string | null | undefined;
 }
 
 /** An evaluation as written. */

@@ -15,7 +15,8 @@ async function playExperts(options: Partial<ExpertOptions>) {
   const step = vi.spyOn(environment, "step");
   vi.spyOn(world, "create").mockReturnValue(environment);
   const chosen = { seed: 0, detours: 0, maxSteps: 30, ...options };
-  const rows = await expertRows(world, world.tasks("train"), prompts, tokenizer.eosTokenId as number, chosen);
+  const deps = { world, prompts, endToken: tokenizer.eosTokenId as number };
+  const rows = await expertRows(deps, world.tasks("train"), chosen);
   return { played: step.mock.calls.map(([action]) => action), imitated: rows.map(({ action }) => action) };
 }
 

@@ -2,7 +2,7 @@
 import type { z } from "zod";
 import { type TrainConfig, trainConfigSchema } from "../../src/config/schema.js";
 import { silentLogger } from "../../src/core/logger.js";
-import type { Checkpoint, Evaluation, Metrics, RolloutRow } from "../../src/core/run_record.js";
+import type { Checkpoint, Evaluation, Json, Metrics, RolloutRow } from "../../src/core/run_record.js";
 import { householdWorld } from "../../src/env/household/world.js";
 import type { World } from "../../src/env/world.js";
 import { openPolicy } from "../../src/host/run/training_setup.js";
@@ -14,6 +14,7 @@ export interface SavedCheckpoint {
   readonly step: number;
   readonly model: ReadonlyMap<string, Float32Array>;
   readonly optimizer: ReadonlyMap<string, Float32Array>;
+  readonly state: Json;
 }
 
 export interface RecordedRun {
@@ -70,6 +71,7 @@ export async function recordTraining(
   const resume: ResumePoint | undefined = from && {
     step: from.step,
     evaluated: [],
+    state: from.state,
     model: { tensors: from.model, read: async (name) => from.model.get(name) as Float32Array },
     optimizer: { tensors: from.optimizer, read: async (name) => from.optimizer.get(name) as Float32Array },
   };
@@ -88,9 +90,10 @@ export async function recordTraining(
       },
       evaluation: async (row) => void run.evaluations.push(row),
       rollouts: async (_step, rows) => void run.rollouts.push(...rows),
-      checkpoint: async ({ step, tensors }) => {
+      checkpoint: async ({ step, tensors, state }) => {
         run.checkpoints.push({
           step,
+          state,
           model: await valuesOf(tensors.model),
           optimizer: await valuesOf(tensors.optimizer),
         });

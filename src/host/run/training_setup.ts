@@ -12,6 +12,9 @@ import { storedShapes } from "../../model/parameters.js";
 import { Qwen2Model } from "../../model/qwen2.js";
 import { Tokenizer } from "../../model/tokenizer.js";
 import { buildWordTokenizer } from "../../model/word_tokenizer.js";
+import { CORRECTION_WORDS } from "../../rl/correction/instructions.js";
+import { JUDGE_WORDS } from "../../rl/gcd/judge.js";
+import { STEP_TAGS } from "../../rl/play/action.js";
 import { loadPolicy, policyTokenizer } from "../model/policy_folder.js";
 import { openAlfworldFolder } from "../worlds/alfworld_folder.js";
 import { openScienceWorld } from "../worlds/scienceworld.js";
@@ -69,7 +72,9 @@ async function wordTokenizer(world: World): Promise<Tokenizer> {
       `[train] world ${world.id} shows no sample texts to build a tokenizer from. Set model.path.`,
     );
   }
-  const texts = [...(await world.sampleTexts()), "> ; :"];
+  // words of questions, instructions and step tags too: every fresh policy can be asked and told
+  const words = [...JUDGE_WORDS, ...CORRECTION_WORDS, ...STEP_TAGS].join(" ");
+  const texts = [...(await world.sampleTexts()), "> ; :", words];
   return new Tokenizer(
     buildWordTokenizer(texts, { numbersUpTo: NUMBERS_UP_TO, roles: ["user", "assistant"] }),
   );

@@ -1,27 +1,30 @@
-/** The stage that learns by play: roll out groups, compare episodes within each group, improve the policy on every row. */
+/**
+ * The stage that learns by play: roll out groups, compare episodes within each group, judge what was done, improve the policy
+ * on every row.
+ */
 import type { TrainConfig } from "../../config/schema.js";
-import type { RunSink } from "../../core/run_record.js";
-import { mean } from "../../core/statistics.js";
+import type { Json, RunSink } from "../../core/run_record.js";
 import type { Task } from "../../env/world.js";
+import type { Qwen2Model } from "../../model/qwen2.js";
 import { type Advantages, estimateAdvantages } from "../advantages/estimate.js";
-import {
-  type FixedLogProbs,
-  type PolicyLossOptions,
-  policyObjective,
-  policyStatistics,
-  type StreamLoss,
-} from "../objective/policy.js";
+import { Correction } from "../correction/correction.js";
+import { expertVerdicts } from "../gcd/critic.js";
+import { criticise } from "../gcd/critique.js";
+import { Gcd, openJudge } from "../gcd/gcd.js";
+import { type LabelledAction, labelActions, stateOf } from "../gcd/labels.js";
 import type { Episode } from "../play/episode.js";
-import { summariseEpisodes } from "../play/evaluation.js";
 import { playRules, type RolloutWorker } from "../play/rollout.js";
-import type { PlayedRow, Row } from "../rows.js";
+import type { PlayedRow } from "../rows.js";
 import { itemsOfStep } from "./data_order.js";
+import { labelMetrics, policyMetrics } from "./policy_metrics.js";
+import { policyLoss, updatePolicy } from "./policy_update.js";
 import { rolloutRow } from "./records.js";
 import type { Stage, UpdateContext } from "./stage.js";
 
 /** What the stage needs for the whole run. */
 export interface PolicyStageDeps {
   readonly config: TrainConfig;
+  readonly model: Qwen2Model;
   readonly worker: RolloutWorker;
   /** Tasks that are practised. */
   readonly tasks: readonly Task[];
@@ -29,22 +32,54 @@ export interface PolicyStageDeps {
   readonly now: () => number;
 }
 
+/** Parts of the stage that remember something from one update to the next. */
+interface Remembering {
+  readonly gcd: Gcd | undefined;
+  readonly correction: Correction | undefined;
+}
+
 export function policyStage(deps: PolicyStageDeps): Stage {
   const { grpo, eval: evaluation } = deps.config;
+  const parts = openParts(deps);
+  const { gcd, correction } = parts;
   return {
     name: "grpo",
     settings: grpo,
     needsReference: grpo.beta > 0,
     evaluateEvery: evaluation.every,
-    update: (context) => iteration({ ...deps, ...context }),
+    update: (context) => iteration({ ...deps, ...parts, ...context }),
+    instructions: () =>
+      correction && correction.active.length > 0 ? (taskType) => correction.block(taskType) : undefined,
+    save: async () => ({ gcd: (await gcd?.save()) ?? null, correction: correction?.save() ?? null }),
+    restore: (saved) => {
+      const { gcd: ofGcd, correction: ofCorrection } = saved as Record<"gcd" | "correction", Json>;
+      if (ofGcd !== null) gcd?.restore(ofGcd);
+      if (ofCorrection !== null) correction?.restore(ofCorrection);
+    },
+    release: () => gcd?.release(),
   };
 }
 
-type Iteration = PolicyStageDeps & UpdateContext;
+function openParts(deps: PolicyStageDeps): Remembering {
+  const { config, model, worker } = deps;
+  const { tokenizer } = worker.prompts;
+  return {
+    gcd: config.gcd.enabled ? new Gcd({ config, model, worker }) : undefined,
+    correction: config.correction.enabled
+      ? new Correction({
+          config,
+          criticise: criticise({ config, model, worker, judge: openJudge(deps) }),
+          tokensOf: (text) => tokenizer.encode(text).length,
+        })
+      : undefined,
+  };
+}
+
+type Iteration = PolicyStageDeps & Remembering & UpdateContext;
 
 /** @returns metrics under TRL's names where they exist */
 async function iteration(work: Iteration): Promise<Record<string, number>> {
-  const { config, now } = work;
+  const { config, gcd, correction, index, now } = work;
   const started = now();
   const episodes = await rollOut(work);
   const rolledOut = now();
@@ -52,27 +87,50 @@ async function iteration(work: Iteration): Promise<Record<string, number>> {
   const played = episodes
     .filter(({ ended }) => ended !== "failed")
     .flatMap((episode) => episode.rows.map((row) => ({ ...row, outcome: row.outcome * success_reward })));
-  const advantages = estimateAdvantages(played, {
-    algo: "grpo",
-    scale_rewards: config.grpo.scale_rewards,
-    invalid_action_penalty: config.grpo.invalid_action_penalty,
-    cross_steps: config.grpo.cross_steps,
-    mask_truncated: config.grpo.mask_truncated_completions,
-  });
-  const rows = played.map((row, index) => judgedRow(config, row, advantages, index));
-  const updates = await improve(work, rows);
+  const advantages = estimateAdvantages(played, advantageOptions(config));
+  const rows = played.map((row, at) => judgedRow(config, row, advantages, at));
+  const labelled = gcd || correction ? await labelRows(work, rows) : undefined;
+  const judged = labelled && (await gcd?.rows(rows, labelled.labels, index));
+  const updates = await updatePolicy(
+    { ...work, classification: gcd?.lossOptions(policyLoss(config)), head: gcd?.head },
+    rows,
+    judged?.rows ?? [],
+  );
+  const lambda = gcd?.weight ?? 0;
+  if (judged) gcd?.finish(judged);
+  const corrected = labelled && (await correct(work, rows, labelled.labels));
   if (config.log.rollouts)
     await work.sink.rollouts(
       work.step,
-      rows.map((row) => rolloutRow(work.step, row)),
+      [...rows, ...(judged?.rows ?? [])].map((row) => rolloutRow(work.step, row)),
     );
-  return metrics(work, episodes, advantages, rows, updates, {
-    rollout: rolledOut - started,
-    update: now() - rolledOut,
-  });
+  return {
+    ...policyMetrics(work, episodes, advantages, rows, updates, {
+      rollout: rolledOut - started,
+      update: now() - rolledOut,
+    }),
+    ...(labelled && labelMetrics(labelled.counts)),
+    ...(judged && {
+      ...judged.metrics,
+      "gcd/lambda": lambda,
+      "gcd/loss": updates.reduce((sum, { classification }) => sum + classification.loss, 0) / updates.length,
+    }),
+    ...(correction && corrected),
+  };
 }
 
-async function rollOut({ config, worker, tasks, index }: Iteration): Promise<Episode[]> {
+function advantageOptions({ grpo }: TrainConfig): Parameters<typeof estimateAdvantages>[1] {
+  return {
+    algo: grpo.algo,
+    gamma: grpo.gamma,
+    scale_rewards: grpo.scale_rewards,
+    invalid_action_penalty: grpo.invalid_action_penalty,
+    cross_steps: grpo.cross_steps,
+    mask_truncated: grpo.mask_truncated_completions,
+  };
+}
+
+async function rollOut({ config, worker, tasks, index, correction }: Iteration): Promise<Episode[]> {
   const { tasks_per_step, num_generations, temperature, top_k, top_p, max_completion_length } = config.grpo;
   const chosen = itemsOfStep(config.seed, "tasks", tasks, tasks_per_step, index);
   const requests = chosen.flatMap((task, group) =>
@@ -89,6 +147,7 @@ async function rollOut({ config, worker, tasks, index }: Iteration): Promise<Epi
     sampling: { temperature, topK: top_k, topP: top_p, maxNewTokens: max_completion_length },
     seed: config.seed,
     label: `grpo ${index}`,
+    instructions: correction && (({ taskType, group }) => correction.blockFor(taskType, index, group)),
   });
 }
 
@@ -103,134 +162,22 @@ function judgedRow({ grpo }: TrainConfig, row: PlayedRow, advantages: Advantages
   };
 }
 
-/** What the policy loss and the optimiser say of one update. */
-interface PolicyUpdate extends ReturnType<typeof policyStatistics> {
-  readonly gradNorm: number;
-  readonly skipped: boolean;
-  readonly skippedSteps: number;
-  readonly lossScale: number;
-  readonly packedTokens: number;
-  /** Rows that were computed, equal ones counted once. */
-  readonly computedRows: number;
-  /** Difference between sampled and trainer log-probabilities, over tokens: an invariant of one update per rollout. */
-  readonly difference: { readonly mean: number; readonly max: number };
+/** Which of the actions were good and which bad, as the configuration wants to know it. */
+async function labelRows({ config, worker }: Iteration, rows: readonly PlayedRow[]) {
+  const { gcd, grpo, seed } = config;
+  const { label_source: source, threshold, min_visits: minVisits, conflicts } = gcd;
+  const critic = source === "critic" ? await expertVerdicts(worker.world, rows, seed) : undefined;
+  return labelActions(rows, { source, threshold, minVisits, conflicts, gamma: grpo.gamma }, critic);
 }
 
-/** All updates on one rollout. */
-async function improve(work: Iteration, rows: readonly Row[]): Promise<PolicyUpdate[]> {
-  const { learner, config, reference } = work;
-  const { num_iterations, mini_batch_size, temperature } = config.grpo;
-  const size = mini_batch_size ?? rows.length;
-  const single = num_iterations === 1 && size >= rows.length;
-  // with one update the current policy is the behaviour policy, and its ratio is 1 by construction
-  const old = single ? undefined : await learner.score(rows, temperature);
-  const fromReference = reference ? await learner.score(rows, temperature, reference) : undefined;
-  const updates: PolicyUpdate[] = [];
-  for (let pass = 0; pass < num_iterations; pass++) {
-    const order = single ? [...rows.keys()] : shuffled(work, rows.length, pass);
-    for (let first = 0; first < order.length; first += size) {
-      const part = order.slice(first, first + size);
-      const fixed: FixedLogProbs = {
-        old: old && part.map((row) => old[row]),
-        reference: fromReference && part.map((row) => fromReference[row]),
-      };
-      updates.push(
-        await policyUpdate(
-          work,
-          part.map((row) => rows[row]),
-          fixed,
-        ),
-      );
-    }
-  }
-  return updates;
-}
-
-async function policyUpdate(
-  { learner, config, learningRate }: Iteration,
-  rows: readonly Row[],
-  fixed: FixedLogProbs,
-): Promise<PolicyUpdate> {
-  const objective = policyObjective(rows, fixed, lossOptions(config));
-  const { stats, logProbs, ...rest } = await learner.update(objective, learningRate, { keepLogProbs: true });
-  const sampled = objective.selected.map(({ index }) => rows[index].logProbs ?? []);
-  return {
-    ...policyStatistics(stats),
-    ...rest,
-    computedRows: objective.selected.length,
-    difference: difference(logProbs, sampled),
-  };
-}
-
-function difference(
-  trainer: readonly Float32Array[],
-  sampled: readonly (readonly number[])[],
-): { mean: number; max: number } {
-  const gaps = trainer.flatMap((values, row) => sampled[row].map((value, t) => Math.abs(values[t] - value)));
-  return { mean: mean(gaps), max: gaps.reduce((most, gap) => Math.max(most, gap), 0) };
-}
-
-function shuffled({ config, index }: Iteration, count: number, pass: number): number[] {
-  return itemsOfStep(config.seed, `rows ${index}`, [...Array(count).keys()], count, pass);
-}
-
-function lossOptions({ grpo }: TrainConfig): PolicyLossOptions {
-  const policy: StreamLoss = {
-    coefficient: 1,
-    clipLow: grpo.epsilon,
-    clipHigh: grpo.epsilon_high ?? grpo.epsilon,
-    dualClip: grpo.delta ?? 0,
-    beta: grpo.beta,
-    klKind: Number(grpo.kl_estimator.slice(1)) as 1 | 2 | 3,
-    entropyCoef: grpo.entropy_coef,
-    aggregation: grpo.loss_aggregation,
-    normaliser: grpo.max_completion_length,
-    skipBelow: grpo.skip_gradient_below,
-  };
-  return { temperature: grpo.temperature, policy };
-}
-
-function metrics(
-  { learningRate }: Iteration,
-  episodes: readonly Episode[],
-  { statistics }: Advantages,
+/** Counts habits, and from time to time makes and retires instructions. */
+async function correct(
+  { correction, index, step }: Iteration,
   rows: readonly PlayedRow[],
-  updates: readonly PolicyUpdate[],
-  time: { readonly rollout: number; readonly update: number },
-): Record<string, number> {
-  const average = (of: (update: PolicyUpdate) => number) => mean(updates.map(of));
-  const lengths = rows.map(({ answer }) => answer.length);
-  const summary = summariseEpisodes(episodes);
-  const trained = updates.reduce((sum, { packedTokens }) => sum + packedTokens, 0);
-  return {
-    loss: average(({ policy }) => policy.loss),
-    ...statistics,
-    success: summary.success,
-    "episodes/failed_rate": summary.failed_rate,
-    "episodes/mean_length": summary.mean_length,
-    "episodes/invalid_action_rate": summary.invalid_action_rate,
-    "episodes/repeated_action_rate": summary.repeated_action_rate,
-    "completions/mean_length": mean(lengths),
-    "completions/clipped_ratio": mean(rows.map(({ truncated }) => Number(truncated))),
-    kl: average(({ policy }) => policy.referenceKl),
-    approx_kl: average(({ policy }) => policy.approximateKl),
-    entropy: -mean(rows.flatMap(({ logProbs }) => [...logProbs])),
-    "clip_ratio/low_mean": average(({ policy }) => policy.clipFractionLow),
-    "clip_ratio/high_mean": average(({ policy }) => policy.clipFractionHigh),
-    "clip_ratio/dual_mean": average(({ policy }) => policy.dualClipFraction),
-    "ratio/max": Math.max(0, ...updates.map(({ policy }) => policy.ratioMax)),
-    "sampling/logp_diff_mean": updates[0]?.difference.mean ?? 0,
-    "sampling/logp_diff_max": updates[0]?.difference.max ?? 0,
-    grad_norm: average(({ gradNorm }) => gradNorm),
-    skipped: updates.filter(({ skipped }) => skipped).length,
-    skipped_updates: updates.at(-1)?.skippedSteps ?? 0,
-    loss_scale: updates.at(-1)?.lossScale ?? 1,
-    learning_rate: learningRate,
-    num_tokens: rows.reduce((sum, { prompt, answer }) => sum + prompt.length + answer.length, 0),
-    rows: rows.length,
-    "rows/computed": average(({ computedRows }) => computedRows),
-    "perf/step_ms/rollout": time.rollout,
-    "perf/step_ms/update": time.update,
-    "perf/trained_tokens_per_s": trained / (time.update / 1000),
-  };
+  labels: readonly LabelledAction[],
+): Promise<Record<string, number> | undefined> {
+  if (!correction) return undefined;
+  const verdicts = new Map(labels.map(({ state, action, verdict }) => [`${state}\n${action}`, verdict]));
+  correction.observe(rows, (row) => verdicts.get(`${stateOf(row)}\n${row.action}`));
+  return correction.refresh(index, step);
 }

@@ -1,4 +1,5 @@
 /** A stage of a run: a number of updates of one kind, with an optimiser of its own. */
+import type { Json } from "../../core/run_record.js";
 import type { Qwen2Model } from "../../model/qwen2.js";
 import type { Learner } from "../update/learner.js";
 
@@ -38,6 +39,12 @@ export interface Stage {
   readonly evaluateEvery: number;
   /** @returns metrics under their names; `num_tokens` among them */
   update(context: UpdateContext): Promise<Record<string, number>>;
+  /** The instruction block of each task type as it is now; undefined where there is none. */
+  instructions?(): ((taskType: string) => string | undefined) | undefined;
+  /** What the stage remembers from one update to the next, as plain data for checkpoints. */
+  save?(): Promise<Json>;
+  restore?(saved: Json): void;
+  release?(): void;
 }
 
 /** Where a step number of the run lies. */

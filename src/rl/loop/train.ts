@@ -2,7 +2,7 @@
 import type { TrainConfig } from "../../config/schema.js";
 import { ConfigError } from "../../core/errors.js";
 import type { Logger } from "../../core/logger.js";
-import type { Evaluation, Metrics, RunSink } from "../../core/run_record.js";
+import type { Evaluation, Json, Metrics, RunSink } from "../../core/run_record.js";
 import type { Timer } from "../../core/timer.js";
 import type { Task, World } from "../../env/world.js";
 import { Generator } from "../../model/generate.js";
@@ -10,6 +10,7 @@ import type { Qwen2Model } from "../../model/qwen2.js";
 import type { Tokenizer } from "../../model/tokenizer.js";
 import { AdamW } from "../../optim/adamw.js";
 import { schedule } from "../../optim/schedule.js";
+import { openJudge } from "../gcd/gcd.js";
 import { Evaluator } from "../play/evaluate.js";
 import { PromptBuilder } from "../play/prompt.js";
 import { RolloutWorker, workerOptions } from "../play/rollout.js";
@@ -33,8 +34,10 @@ export interface ResumePoint {
   readonly step: number;
   readonly model: TensorReader;
   readonly optimizer: TensorReader;
+  /** What the checkpoint's `state` holds. */
+  readonly state: Json;
   /** Evaluations that were recorded after this very step: they are not made again. */
-  readonly evaluated: readonly Pick<Evaluation, "split" | "mode">[];
+  readonly evaluated: readonly Pick<Evaluation, "split" | "mode" | "instructions">[];
 }
 
 export interface TrainingDeps {
@@ -116,8 +119,12 @@ async function openStages(config: TrainConfig, deps: TrainingDeps, parts: RunPar
       detours,
       detourPattern: detour_pattern ? new RegExp(detour_pattern) : undefined,
       maxSteps: config.world.max_steps,
+      questions:
+        config.gcd.cold_start_share > 0
+          ? { share: config.gcd.cold_start_share, judge: openJudge({ config, worker: parts.worker }) }
+          : undefined,
     };
-    const rows = await expertRows(deps.world, demonstrated, parts.prompts, parts.endToken, options);
+    const rows = await expertRows({ world: deps.world, ...parts }, demonstrated, options);
     stages.push(imitationStage(config, rows));
   }
   if (grpo.max_steps > 0) {
@@ -125,7 +132,8 @@ async function openStages(config: TrainConfig, deps: TrainingDeps, parts: RunPar
       0,
       grpo.max_tasks ?? undefined,
     );
-    stages.push(policyStage({ config, worker: parts.worker, tasks, sink: deps.sink, now: deps.now }));
+    const { worker } = parts;
+    stages.push(policyStage({ config, model: deps.model, worker, tasks, sink: deps.sink, now: deps.now }));
   }
   return stages;
 }
@@ -158,14 +166,17 @@ class TrainingRun {
       this.#learner?.optimizer.release();
       this.#reference?.parameters.release();
       this.#reference?.release();
+      for (const stage of this.stages) stage.release?.();
     }
   }
 
   /** @returns false when a stop was asked for meanwhile, as the other steps do */
   async #begin(): Promise<boolean> {
     const { resume, model } = this.deps;
-    if (!resume) return !this.config.eval.at_start || this.#evaluate("start", []);
+    if (!resume) return !this.config.eval.at_start || this.#evaluate("start", undefined, []);
     await restoreModel(model, resume.model);
+    const { stages } = resume.state as { readonly stages?: Readonly<Record<string, Json>> };
+    for (const stage of this.stages) if (stages?.[stage.name]) stage.restore?.(stages[stage.name]);
     // the run may have ended between a checkpoint and the evaluation that follows it
     return this.#evaluateWhenDue(resume.evaluated);
   }
@@ -257,16 +268,18 @@ class TrainingRun {
     const { stage, first } = this.#place(this.#step - 1);
     const { evaluateEvery } = stage;
     const isDue = evaluateEvery > 0 && (this.#step - first) % evaluateEvery === 0;
-    return isDue || this.#atBoundary ? this.#evaluate(stage.name, evaluated) : true;
+    return isDue || this.#atBoundary ? this.#evaluate(stage.name, stage, evaluated) : true;
   }
 
-  async #evaluate(stage: string, evaluated: ResumePoint["evaluated"]): Promise<boolean> {
+  async #evaluate(name: string, stage: Stage | undefined, done: ResumePoint["evaluated"]): Promise<boolean> {
     const { signal, logger, sink } = this.deps;
-    for await (const result of this.parts.evaluator.run(this.#step, stage, { done: evaluated, signal })) {
+    const blockOf = stage?.instructions?.();
+    const instructions = blockOf && (({ taskType }: { readonly taskType: string }) => blockOf(taskType));
+    for await (const result of this.parts.evaluator.run(this.#step, name, { done, signal, instructions })) {
       this.#evaluations.push(result);
       const share = (value: number) => `${(100 * value).toFixed(1)} %`;
       logger.info(
-        `evaluation after update ${result.step}, ${result.split}, ${result.mode}: success ${share(result.success)} ` +
+        `evaluation after update ${result.step}, ${result.split}, ${result.mode}${result.instructions ? `, ${result.instructions} instructions` : ""}: success ${share(result.success)} ` +
           `(95 % interval ${share(result.success_low)} to ${share(result.success_high)}, ${result.episodes} episodes)`,
       );
       await sink.evaluation(result);
@@ -281,6 +294,8 @@ class TrainingRun {
 
   async #save(): Promise<void> {
     const { deps } = this;
+    const stages: Record<string, Json> = {};
+    for (const stage of this.stages) if (stage.save) stages[stage.name] = await stage.save();
     await deps.sink.checkpoint({
       step: this.#step,
       stage: this.#place(Math.max(0, this.#step - 1)).stage.name,
@@ -288,7 +303,7 @@ class TrainingRun {
         model: modelTensors(deps.model, this.#reference),
         optimizer: this.#learner ? optimizerTensors(this.#learner.optimizer) : [],
       },
-      state: { seed: this.config.seed, precision: this.config.model.precision },
+      state: { seed: this.config.seed, precision: this.config.model.precision, stages },
     });
     this.#lastSaved = this.#step;
   }

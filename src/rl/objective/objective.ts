@@ -4,6 +4,14 @@ import type { Tensor } from "../../autograd/tensor.js";
 import type { ScoredTokens } from "../../model/qwen2.js";
 import type { Row } from "../rows.js";
 
+/** What a loss is made of: the answer tokens of some rows, row after row. */
+export interface ForwardPass extends ScoredTokens {
+  /** Final hidden states of the packed tokens, [N, C]. */
+  readonly hidden: Tensor;
+  /** Row of `hidden` that predicts each answer token. */
+  readonly index: Uint32Array;
+}
+
 /** Gradients that backward starts from, and numbers of the loss for the host. */
 export interface LossGradients {
   /** Pairs of a scored tensor and its gradient. */
@@ -23,12 +31,12 @@ export interface Objective {
   readonly temperature: number;
   /**
    * Appends the loss of some rows to the tape's work.
-   * @param scored of the answer tokens of `rows[first .. end - 1]`, row after row
+   * @param forward of `rows[first .. end - 1]`
    * @param lossScale f32 [1], factor of the gradients (mixed precision)
    */
   loss(
     tape: Tape,
-    scored: ScoredTokens,
+    forward: ForwardPass,
     first: number,
     end: number,
     lossScale: Tensor | undefined,

@@ -4,8 +4,20 @@ import type { Tensor } from "../../autograd/tensor.js";
 import { type Aggregation, aggregationWeights } from "../../core/aggregation.js";
 import { joinPolicyStatistics, type PolicyStatistics, policyLoss } from "../../kernels/index.js";
 import type { Row } from "../rows.js";
-import type { Objective } from "./objective.js";
+import type { ForwardPass, Objective } from "./objective.js";
 import { type SelectedRow, selectRows, tokenFactor } from "./selection.js";
+
+/** A classifier that judges in the place of the policy's own words, see `ValueHead`. */
+export interface ClassifierHead {
+  loss(
+    tape: Tape,
+    hidden: Tensor,
+    places: Uint32Array,
+    labels: readonly ("good" | "bad")[],
+    weight: number,
+    lossScale: Tensor | undefined,
+  ): readonly [Tensor, Tensor];
+}
 
 /** The loss of one stream. */
 export interface StreamLoss {
@@ -30,6 +42,8 @@ export interface PolicyLossOptions {
   readonly policy: StreamLoss;
   /** Needed where rows of that stream are given. */
   readonly classification?: StreamLoss;
+  /** Learns the labels of the classification rows in the place of the policy's tokens. */
+  readonly head?: { readonly classifier: ClassifierHead; readonly labelOf: (row: Row) => "good" | "bad" };
 }
 
 /** Log-probabilities per row that stay fixed during the updates of one rollout. */
@@ -60,15 +74,41 @@ export function policyObjective(
   options: PolicyLossOptions,
 ): PolicyObjective {
   const selected = STREAMS.flatMap((kind) =>
-    selectStream(rows, kind, options[kind], fixed.old === undefined),
+    kind === "classification" && options.head
+      ? unweightedRows(rows, kind)
+      : selectStream(rows, kind, options[kind], fixed.old === undefined),
   );
+  const asked = selected.filter(({ index }) => rows[index].kind === "classification").length;
+  const headSeeds = (
+    tape: Tape,
+    { hidden, index }: ForwardPass,
+    part: readonly SelectedRow[],
+    lossScale: Tensor | undefined,
+  ): (readonly [Tensor, Tensor])[] => {
+    const { head, classification } = options;
+    if (!head || !classification) return [];
+    const places: number[] = [];
+    const labels: ("good" | "bad")[] = [];
+    let at = 0;
+    for (const { index: place, weights } of part) {
+      if (rows[place].kind === "classification") {
+        places.push(index[at]);
+        labels.push(head.labelOf(rows[place]));
+      }
+      at += weights.length;
+    }
+    if (places.length === 0) return [];
+    const weight = classification.coefficient / asked;
+    return [head.classifier.loss(tape, hidden, Uint32Array.from(places), labels, weight, lossScale)];
+  };
   const hasVerdicts = selected.some(({ index }) => rows[index].kind === "classification");
   const { beta, entropyCoef } = options.policy;
   return {
     rows: selected.map(({ index }) => rows[index]),
     selected,
     temperature: options.temperature,
-    loss(tape, { log_prob, entropy }, first, end, lossScale) {
+    loss(tape, forward, first, end, lossScale) {
+      const { log_prob, entropy } = forward;
       const part = selected.slice(first, end);
       const perToken = tokenInput(tape, part);
       const { old, reference } = fixed;
@@ -90,7 +130,8 @@ export function policyObjective(
         kernelScalars(options),
       );
       const ofTokens: readonly [Tensor, Tensor] = [log_prob, d_log_prob];
-      return { seeds: entropyCoef === 0 ? [ofTokens] : [ofTokens, [entropy, d_entropy]], stats };
+      const ofEntropy: [Tensor, Tensor][] = entropyCoef === 0 ? [] : [[entropy, d_entropy]];
+      return { seeds: [ofTokens, ...ofEntropy, ...headSeeds(tape, forward, part, lossScale)], stats };
     },
   };
 }
@@ -134,6 +175,16 @@ function selectStream(
     skipBelow: options.skipBelow,
   });
   return selected.map((row) => ({ ...row, index: places[row.index] }));
+}
+
+/** Rows that are computed for their hidden states; their tokens have no loss. */
+function unweightedRows(rows: readonly Row[], kind: Row["kind"]): SelectedRow[] {
+  return [...rows.keys()]
+    .filter((index) => rows[index].kind === kind)
+    .map((index) => {
+      const zeros = rows[index].answer.map(() => 0);
+      return { index, advantages: zeros, weights: zeros };
+    });
 }
 
 /** Statistics of a policy update by stream, from the `stats` of every micro-batch. */

@@ -9,8 +9,9 @@ export type StepTag = (typeof STEP_TAGS)[number];
  * `command`: the command and nothing else.
  * `think`: a thought in <think>, a command in <action>, as verl-agent asks for.
  * `tags`: a thought in one of the four step tags, a command in <action>, as RLVMR asks for.
+ * `tag`: the word of a step tag, then the command: RLVMR for policies that cannot write thoughts. Ours.
  */
-export type AnswerFormat = "command" | "think" | "tags";
+export type AnswerFormat = "command" | "think" | "tags" | "tag";
 
 /**
  * When an answer in tags is well formed.
@@ -71,6 +72,7 @@ function countTags(text: string, names: readonly string[]): number {
 export function parseAnswer(text: string, format: AnswerFormat, rule: AnswerRule = "strict"): ParsedAnswer {
   const whole = text.trim();
   if (format === "command") return { command: whole, isWellFormed: true };
+  if (format === "tag") return parseTagged(whole);
   const names = format === "think" ? ["think"] : STEP_TAGS;
   const thoughts = partsOf(whole, names);
   const actions = partsOf(whole, ["action"]);
@@ -92,4 +94,29 @@ export function parseAnswer(text: string, format: AnswerFormat, rule: AnswerRule
     ...(thought && format === "tags" && { tag: thought.name as StepTag }),
     ...(thought && { thought: thought.content }),
   };
+}
+
+function parseTagged(whole: string): ParsedAnswer {
+  const [word, ...rest] = whole.split(/\s+/);
+  const tag = STEP_TAGS.find((one) => one === word);
+  const command = tag === undefined ? whole : rest.join(" ");
+  return { command, isWellFormed: tag !== undefined && command !== "", ...(tag && { tag }) };
+}
+
+/**
+ * A well-formed answer with a command, for rows that are imitated. Thoughts are a sentence of ours: an expert has none.
+ * @param tag kind of the step, for the formats that name one
+ */
+export function writeAnswer(command: string, tag: StepTag, format: AnswerFormat): string {
+  const thought = `The next command is ${command}.`;
+  switch (format) {
+    case "command":
+      return command;
+    case "tag":
+      return `${tag} ${command}`;
+    case "think":
+      return `<think>${thought}</think><action>${command}</action>`;
+    case "tags":
+      return `<${tag}>${thought}</${tag}><action>${command}</action>`;
+  }
 }

@@ -28,13 +28,13 @@ export interface EpisodeRecords {
 
 export interface EvaluationOptions {
   /** Results that are there already: they are not made again. */
-  readonly done?: readonly Pick<Evaluation, "split" | "mode">[];
+  readonly done?: readonly Pick<Evaluation, "split" | "mode" | "instructions">[];
   /** Ends the evaluation: what is not whole by then is not given. */
   readonly signal?: AbortSignal | undefined;
   /** Lets an evaluation that was stopped go on from its episodes. */
   readonly records?: EpisodeRecords;
-  /** Text between task and history, by task. */
-  readonly instructions?: (request: EpisodeRequest) => string | undefined;
+  /** Text between task and history, by task: every split and mode is played without it, and then with it. */
+  readonly instructions?: ((request: EpisodeRequest) => string | undefined) | undefined;
 }
 
 /** Apart by more than there are tasks: numbers of a task's episodes, whatever the number of tasks and samples. */
@@ -45,6 +45,7 @@ interface Part {
   readonly split: string;
   readonly tasks: readonly Task[];
   readonly mode: EvaluationMode;
+  readonly instructions: "with" | "without" | undefined;
 }
 
 /**
@@ -71,21 +72,32 @@ export class Evaluator {
     );
   }
 
-  /** One result per split and mode, as they are made. */
+  /** One result per split and mode (and, where there are instructions, without and with them), as they are made. */
   async *run(step: number, stage: string, options: EvaluationOptions = {}): AsyncGenerator<Evaluation> {
-    for (const [split, tasks] of this.#tasks) {
-      for (const mode of this.config.eval.modes) {
-        if (options.done?.some((one) => one.split === split && one.mode === mode)) continue;
-        let episodes: EvaluationEpisode[];
-        try {
-          episodes = await this.#play({ split, tasks, mode }, options);
-        } catch (error) {
-          if (options.signal?.aborted) return;
-          throw error;
-        }
-        yield { step, stage, split, mode, ...summary(episodes, this.#samples(mode)) };
+    for (const part of this.#parts(options.instructions !== undefined)) {
+      const { split, mode, instructions } = part;
+      const isSame = (one: Pick<Evaluation, "split" | "mode" | "instructions">) =>
+        one.split === split && one.mode === mode && (one.instructions ?? undefined) === instructions;
+      if (options.done?.some(isSame)) continue;
+      let episodes: EvaluationEpisode[];
+      try {
+        episodes = await this.#play(part, options);
+      } catch (error) {
+        if (options.signal?.aborted) return;
+        throw error;
       }
+      const read = instructions && { instructions };
+      yield { step, stage, split, mode, ...read, ...summary(episodes, this.#samples(mode)) };
     }
+  }
+
+  #parts(hasInstructions: boolean): Part[] {
+    const variants = hasInstructions ? (["without", "with"] as const) : [undefined];
+    return [...this.#tasks].flatMap(([split, tasks]) =>
+      this.config.eval.modes.flatMap((mode) =>
+        variants.map((instructions) => ({ split, tasks, mode, instructions })),
+      ),
+    );
   }
 
   #samples(mode: EvaluationMode): number {
@@ -129,7 +141,7 @@ export class Evaluator {
         },
         seed: options.seed,
         label: "evaluation",
-        instructions,
+        instructions: part.instructions === "with" ? instructions : undefined,
         signal,
         onEpisode: (episode) => records?.add(recorded(episode)),
       },

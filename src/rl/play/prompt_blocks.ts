@@ -132,6 +132,8 @@ function answerFormat(answer: NonNullable<PromptOptions["answer"]>): string {
         "First think about what to do, between <think> and </think>. Then give one command of those possible, between " +
         "<action> and </action>."
       );
+    case "tag":
+      return `Answer with the kind of the step, ${STEP_TAGS.join(", ")}, and then one command.`;
     case "tags": {
       const uses = STEP_TAGS.map((tag) => `<${tag}> ${TAG_USES[tag]} </${tag}>`);
       return (

@@ -62,7 +62,8 @@ export interface Block {
     | "observation"
     | "admissible"
     | "plan"
-    | "answer_format";
+    | "answer_format"
+    | "candidate";
   readonly text: string;
 }
 

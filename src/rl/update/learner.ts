@@ -1,9 +1,9 @@
 /** Turns objectives into optimiser steps: micro-batches, forward, loss with its gradient, backward, AdamW. */
 import { Tape } from "../../autograd/tape.js";
 import type { Tensor } from "../../autograd/tensor.js";
-import type { Qwen2Model, ScoredTokens } from "../../model/qwen2.js";
+import type { Qwen2Model } from "../../model/qwen2.js";
 import type { AdamW } from "../../optim/adamw.js";
-import type { Objective } from "../objective/objective.js";
+import type { ForwardPass, Objective } from "../objective/objective.js";
 import type { Row } from "../rows.js";
 import { type MicroBatch, microBatches } from "./micro_batches.js";
 
@@ -54,11 +54,11 @@ export class Learner {
     for (const batch of microBatches(rows, this.tokensPerMicroBatch)) {
       packedTokens += batch.packed.tokens.length;
       const tape = new Tape(this.model.launcher, { activations: this.model.activations });
-      const scored = this.#forward(tape, batch, temperature);
-      const loss = objective.loss(tape, scored, batch.first, batch.end, this.optimizer.lossScale);
+      const forward = this.#forward(tape, batch, temperature);
+      const loss = objective.loss(tape, forward, batch.first, batch.end, this.optimizer.lossScale);
       // backward releases what the tape recorded
       stats.push(keep(loss.stats));
-      if (keepLogProbs) scores.push(keep(scored.log_prob));
+      if (keepLogProbs) scores.push(keep(forward.log_prob));
       tape.backward(loss.seeds);
       tape.release();
     }
@@ -90,9 +90,10 @@ export class Learner {
     return byRow(rows, values);
   }
 
-  #forward(tape: Tape, batch: MicroBatch, temperature: number): ScoredTokens {
+  #forward(tape: Tape, batch: MicroBatch, temperature: number): ForwardPass {
     const hidden = this.model.hidden(tape, this.model.batch(tape, batch.packed));
-    return this.model.score(tape, hidden, batch.index, batch.target, temperature);
+    const scored = this.model.score(tape, hidden, batch.index, batch.target, temperature);
+    return { ...scored, hidden, index: batch.index };
   }
 
   async #stepStatistics(): Promise<StepStatistics> {
