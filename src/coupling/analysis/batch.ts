@@ -1,0 +1,119 @@
+/** From rows of a rollout to the distinct samples of one update, each with its weight in the loss. */
+import { type Aggregation, aggregationWeights } from "../../core/aggregation.js";
+import { ArgumentError } from "../../core/errors.js";
+import { groupBy } from "../../core/group_by.js";
+import { hashText } from "../../core/hash.js";
+import { Random } from "../../core/random.js";
+import type { RolloutRow } from "../../core/run_record.js";
+
+/** A prompt with a response, in the place of all rows that hold the same. */
+export interface DistinctSample {
+  /** 16 hexadecimal digits, from tokens and weights: the same content has the same id in every run. */
+  readonly id: string;
+  /** Identity of what was read. Samples with the same state share one softmax a token. */
+  readonly state: string;
+  readonly stateText: string;
+  readonly action: string;
+  readonly taskType: string;
+  /** Rows that it stands for. */
+  readonly rows: number;
+  /** Mean over its rows, weighted as the loss weighs them. */
+  readonly advantage: number;
+  /** w_i, sum over its rows: the loss holds w_i A_i sum_t weights_t log p_t. */
+  readonly weight: number;
+  /** Prompt and response. */
+  readonly tokens: readonly number[];
+  /** Place of the first response token. */
+  readonly responseStart: number;
+  /** One a response token, the largest 1; 0 where the loss counts a token not. */
+  readonly weights: readonly number[];
+}
+
+export interface BatchOptions {
+  readonly aggregation: Aggregation;
+  /** Divides `sequence_sum`. */
+  readonly normaliser: number;
+}
+
+/**
+ * Joins rows of equal prompt, response and relative token weights: their gradients are the same, so together they are one
+ * sample with the sum of their weights. Rows of which no token counts are left out, as the loss leaves them out.
+ * @param rows of one update; only those of the policy stream are taken
+ * @returns in the order in which they first come
+ * @source ours
+ */
+export function distinctSamples(
+  rows: readonly RolloutRow[],
+  { aggregation, normaliser }: BatchOptions,
+): DistinctSample[] {
+  const policy = rows.filter(({ kind }) => kind === "policy");
+  const normalised = aggregationWeights(
+    aggregation,
+    policy.map(({ mask }) => mask),
+    normaliser,
+  );
+  const weighed = policy.flatMap((row, index) => {
+    const weights = row.action_tokens.map((_, t) => normalised[index][t] * row.weight[t]);
+    const most = Math.max(...weights);
+    return most > 0 ? [{ row, weight: most, relative: weights.map((value) => value / most) }] : [];
+  });
+  const piles = groupBy(weighed, ({ row, relative }) =>
+    [
+      row.prompt_tokens.join(),
+      row.action_tokens.join(),
+      relative.map((value) => value.toPrecision(6)).join(),
+    ].join(" "),
+  );
+  return [...piles].map(([key, pile]) => {
+    const [{ row, relative }] = pile;
+    const weight = pile.reduce((sum, one) => sum + one.weight, 0);
+    const pushed = pile.reduce((sum, one) => sum + one.weight * one.row.advantage, 0);
+    return {
+      id: contentId(key),
+      state: contentId(row.prompt_tokens.join()),
+      stateText: row.prompt || (row.observation ?? ""),
+      action: row.action,
+      taskType: row.task_type,
+      rows: pile.length,
+      advantage: pushed / weight,
+      weight,
+      tokens: [...row.prompt_tokens, ...row.action_tokens],
+      responseStart: row.prompt_tokens.length,
+      weights: relative,
+    };
+  });
+}
+
+/** 64 bits of two hashes with different beginnings. */
+function contentId(content: string): string {
+  return ["a", "b"]
+    .map((start) =>
+      hashText(start + content)
+        .toString(16)
+        .padStart(8, "0"),
+    )
+    .join("");
+}
+
+/**
+ * Some of the samples that push: whole states in a drawn order, until there are enough. The last state is cut.
+ * @param most at least 1
+ * @returns in their order among `samples`
+ * @throws ArgumentError when no sample has an advantage
+ */
+export function chooseSamples(
+  samples: readonly DistinctSample[],
+  most: number,
+  seed: number,
+): DistinctSample[] {
+  const pushing = samples.filter(({ advantage }) => advantage !== 0);
+  if (pushing.length === 0 || !(most >= 1)) {
+    throw new ArgumentError(
+      `[coupling] nothing to measure: got ${pushing.length} samples with an advantage and a limit of ${most}, expected at ` +
+        "least 1 of each. Take rollouts of an update with dead and living groups.",
+    );
+  }
+  const states = [...groupBy(pushing, ({ state }) => state).values()];
+  const chosen = new Set(Random.of(seed, "coupling samples").shuffle(states).flat().slice(0, most));
+  return pushing.filter((sample) => chosen.has(sample));
+}

@@ -1,0 +1,115 @@
+/** Predictions by the Gram against steps that were really made. */
+import { describe, expect, test } from "vitest";
+import { Random } from "../../src/core/random.js";
+import { influence } from "../../src/coupling/analysis/influence.js";
+import { agreement, leaveOneOutPrediction } from "../../src/coupling/analysis/leave_one_out.js";
+import {
+  backwardOf,
+  readGradients,
+  readValues,
+  separateGradients,
+  weightedLogProbs,
+} from "../../src/coupling/ground_truth/passes.js";
+import {
+  leaveOneOutChanges,
+  optimiserStepChanges,
+  plainStepChanges,
+  rateFor,
+} from "../../src/coupling/ground_truth/real_steps.js";
+import { gramError, referenceGram, referencePushes } from "../../src/coupling/ground_truth/reference_gram.js";
+import { Launcher } from "../../src/kernels/index.js";
+import { AdamW } from "../../src/optim/adamw.js";
+import { testRuntime } from "../support/runtime.js";
+import { drawnSamples, tinyModel } from "../support/tiny_model.js";
+
+const launcher = new Launcher(await testRuntime());
+const model = tinyModel(launcher);
+const count = 10;
+const samples = drawnSamples(count);
+const random = Random.of(7, "advantages");
+const advantages = samples.map(() => random.normal());
+const weights = samples.map(() => random.uniform() / count);
+const coefficients = advantages.map((advantage, i) => weights[i] * advantage);
+const step = { model, samples, coefficients };
+const gradients = await separateGradients(model, samples);
+const { gram, layers } = referenceGram(gradients);
+
+test("layers add up to the whole, and the gradient of a batch is the sum of its samples'", async () => {
+  const sums = Object.values(layers).reduce((sum, layer) => sum.map((value, at) => value + layer[at]));
+  sums.forEach((value, at) => {
+    expect(value).toBeCloseTo(gram[at], 10);
+  });
+  expect(Object.keys(layers)).toContain("model.layers.1.self_attn.k_proj.bias");
+  // two passes of few tokens each
+  backwardOf(model, samples, coefficients, 50);
+  const batch = await readGradients(model);
+  const { total } = influence(gram, advantages, { weights });
+  referencePushes(gradients, batch).forEach((value, j) => {
+    expect(value).toBeCloseTo(total[j], 4);
+  });
+});
+
+describe("plain gradient steps", () => {
+  test("changes of log-probability are as predicted, and the weights are put back", async () => {
+    const before = await readValues(model);
+    const { total } = influence(gram, advantages, { weights });
+    const rate = rateFor(total, 0.01);
+    const realised = await plainStepChanges(step, rate);
+    const found = agreement(
+      total.map((value) => rate * value),
+      realised,
+    );
+    expect(found.correlation).toBeGreaterThan(0.999);
+    expect(found.slope).toBeCloseTo(1, 1);
+    for (const [name, values] of await readValues(model)) expect(values).toEqual(before.get(name));
+  });
+
+  test("leaving one sample out changes the others as predicted", async () => {
+    const { total } = influence(gram, advantages, { weights });
+    const rate = rateFor(total, 0.02);
+    const whole = await plainStepChanges(step, rate);
+    const [predicted, realised]: [number[], number[]] = [[], []];
+    for (const left of [0, 3, 8]) {
+      const changes = await leaveOneOutChanges(step, rate, left, whole);
+      predicted.push(...leaveOneOutPrediction(gram, advantages, left, { weights, learningRate: rate }));
+      realised.push(...changes);
+    }
+    const found = agreement(predicted, realised);
+    expect(found.rankCorrelation).toBeGreaterThan(0.99);
+    expect(found.correlation).toBeGreaterThan(0.999);
+    expect(found.count).toBe(3 * count);
+  });
+});
+
+test("through AdamW's own update, the products with what it did are the prediction; the raw Gram is a proxy", async () => {
+  const optimizer = new AdamW({
+    parameters: model.parameters,
+    launcher,
+    lr: 1,
+    weightDecay: 0.1,
+    maxGradNorm: 1,
+  });
+  const { changes, update } = await optimiserStepChanges(step, optimizer, 2e-5);
+  const exact = agreement(referencePushes(gradients, update), changes);
+  expect(exact.correlation).toBeGreaterThan(0.999);
+  expect(exact.slope).toBeCloseTo(1, 1);
+  const proxy = agreement(influence(gram, advantages, { weights }).total, changes);
+  expect(proxy.correlation).toBeGreaterThan(0.3);
+  expect(proxy.correlation).toBeLessThan(exact.correlation as number);
+  optimizer.release();
+});
+
+test("log-probabilities do not depend on how samples are put into passes", async () => {
+  const together = await weightedLogProbs(model, samples);
+  const apart = await weightedLogProbs(model, samples, 1);
+  together.forEach((value, j) => {
+    expect(value).toBeCloseTo(apart[j], 5);
+  });
+});
+
+test("errors of a Gram are relative to the two samples", () => {
+  const reference = [4, 1, 1, 9];
+  expect(gramError([4, 1, 1, 9], reference, 2)).toBe(0);
+  expect(gramError([4, 1.6, 1, 9], reference, 2)).toBeCloseTo(0.1, 12);
+  expect(gramError([0, 0, 0, 1], [0, 0, 0, 0], 2)).toBe(Number.POSITIVE_INFINITY);
+});
