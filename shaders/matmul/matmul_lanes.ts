@@ -8,7 +8,16 @@
  * No shared memory, no barrier. Each element of y adds its products in ascending k, four to a step.
  */
 import { wgsl } from "wgsl-preprocessor/wgsl-preprocessor.js";
-import { finish, finishRow, type MatmulText, read, rowValue, scaled } from "./matmul_text.js";
+import {
+  finish,
+  finishRow,
+  type MatmulText,
+  partStart,
+  pitchOfA,
+  read,
+  rowValue,
+  scaled,
+} from "./matmul_text.js";
 
 export interface LaneTile {
   /** Invocations of a workgroup. */
@@ -48,13 +57,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   let tile = index % tiles;
   let part = index / tiles;
   if (part >= params.B * params.P) { return; }
-  let batch = part / params.P;
-  let k_start = (part % params.P) * params.R;
-  let k_end = min(params.K, k_start + params.R);
+${partStart(text, "part")}
   let row = (tile % row_tiles) * ${rows}u;
   let column = (tile / row_tiles) * ${lanes * groups * 4}u + lane * 4u;
-  let a_start = batch * params.M * params.K;
-  let b_start = batch * params.K * params.N;
 ${addressesOfA(tile, text)}
 ${addressesOfB(tile, text)}
 ${accumulators(tile)}
@@ -116,18 +121,20 @@ function loadsOfA(tile: LaneTile, text: MatmulText): string {
   });
 }
 
-function loadOfA(tile: LaneTile, { transposeA, vectorA, tail }: MatmulText, i: number): string {
+function loadOfA(tile: LaneTile, text: MatmulText, i: number): string {
+  const { transposeA, vectorA, tail } = text;
+  const pitch = pitchOfA(text);
   if (!transposeA) return vectorA ? read("a", `(a_row${i} + k) >> 2u`) : `load_a(a_row${i} + k, k_end - k)`;
   if (tile.exchange === "swap") {
     const elements = STEP.map((j) =>
       tail
-        ? `select(0.0, ${read("a", `a_row${i} + min(k + ${j}u, params.K - 1u) * params.M`)}, k + ${j}u < k_end)`
-        : read("a", `a_row${i} + (k + ${j}u) * params.M`),
+        ? `select(0.0, ${read("a", `a_row${i} + min(k + ${j}u, params.K - 1u) * ${pitch}`)}, k + ${j}u < k_end)`
+        : read("a", `a_row${i} + (k + ${j}u) * ${pitch}`),
     );
     return `vec4<f32>(${elements.join(", ")})`;
   }
   const k = tail ? `min(k + a_step${i}, params.K - 1u)` : `(k + a_step${i})`;
-  const offset = `a_row${i} + ${k} * params.M`;
+  const offset = `a_row${i} + ${k} * ${pitch}`;
   const load = vectorA
     ? read("a", `(${offset}) >> 2u`)
     : `load_a(${offset}, params.M - (a_row${i} - a_start))`;

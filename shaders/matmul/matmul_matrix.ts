@@ -132,7 +132,7 @@ ${operands.map(({ name, elements }) => `var<workgroup> tile_${name}: array<f16, 
 var<workgroup> results: array<f32, ${sharedResults(tile, operands[0])}>;
 ${rows.declaration}
 ${finish(text)}
-${tileStart(tile, invocations)}
+${tileStart(tile, invocations, text)}
   let subgroup = local / ${subgroupSize}u;
   let lane = local % ${subgroupSize}u;
   let own_row = subgroup / ${subgroupsN}u * ${tileM / subgroupsM}u;

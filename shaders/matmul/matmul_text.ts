@@ -35,16 +35,40 @@ export interface MatmulFusion {
 }
 
 export interface MatmulText extends MatmulLayout, MatmulFusion {
-  /** `add`: y += the product; `partial`: the parts of a split K go to `partial` [B, P, M, N] instead of y. */
-  readonly output: "y" | "add" | "partial";
+  /**
+   * `add`: y += the product; `partial`: the parts of a split K go to `partial` [B, P, M, N] instead of y; `segments`: the
+   * same with parts of any length, whose k begin at `k_offset` [P + 1], and with factors of columns. Then transposed A has
+   * rows of `params.A` elements, of which M from `params.F` on are used.
+   */
+  readonly output: "y" | "add" | "partial" | "segments";
+  /** Of segments: rows that alternate between so many matrices are stored matrix after matrix. */
+  readonly interleave?: 1 | 2;
 }
+
+/** k of the parts of a product and where A begins; `index` is the part's number among those of all batches. */
+export function partStart({ output, transposeA }: MatmulText, index: string): string {
+  if (output === "segments")
+    return `  let k_start = k_offset[${index}];
+  let k_end = k_offset[${index} + 1u];
+  let a_start = ${transposeA ? "params.F" : "0u"};
+  let b_start = 0u;`;
+  return `  let k_start = (${index} % params.P) * params.R;
+  let k_end = min(params.K, k_start + params.R);
+  let a_start = ${index} / params.P * params.M * params.K;
+  let b_start = ${index} / params.P * params.K * params.N;`;
+}
+
+/** Elements from one k of a transposed A to the next. */
+export const pitchOfA = ({ output }: MatmulText): string => (output === "segments" ? "params.A" : "params.M");
+
+const isPart = ({ output }: MatmulText): boolean => output === "partial" || output === "segments";
 
 /** An element, or vector, of a tensor that may be stored as f16. */
 export const read = (name: string, index: string): string => `read_${name}(${index})`;
 const write = (name: string, index: string, value: string): string => `write_${name}(${index}, ${value});`;
 
 /** Whether the kernel uses the rows' sums of squares itself. */
-const scalesRows = ({ rowSum, output }: MatmulText): boolean => rowSum === "squares" && output !== "partial";
+const scalesRows = (text: MatmulText): boolean => text.rowSum === "squares" && !isPart(text);
 
 /** What of a row's sum the kernel goes on with: the factor of the row, or the sum. */
 export const rowValue = (text: MatmulText, sum: string): string =>
@@ -55,23 +79,28 @@ export const scaled = (text: MatmulText, sum: string, factor: string): string =>
   scalesRows(text) ? `${sum} * ${factor}` : sum;
 
 /** Stores the value of an existing row; one invocation of the workgroups with the first columns does it. */
-export function finishRow({ rowSum, output }: MatmulText, row: string, value: string): string {
-  if (output === "partial") return `row_sums[part * params.M + ${row}] = ${value};`;
+export function finishRow(text: MatmulText, row: string, value: string): string {
+  const { rowSum } = text;
+  if (isPart(text)) return `row_sums[part * params.M + ${row}] = ${value};`;
   return rowSum === "squares" ? `rstd[${row}] = ${value};` : `store_d_sum(${row}, ${value});`;
 }
 
 /** `finish(part, row, column, sum)`: stores columns `column` (a multiple of 4) to `column + 3` of a row, as far as they exist. */
 export function finish(text: MatmulText): string {
-  const { output, vectorY, gate } = text;
+  const { vectorY, gate, interleave = 1 } = text;
+  const place = interleave === 2 ? "(row & 1u) * (params.M / 2u) + row / 2u" : "row";
   const head = `fn finish(part: u32, row: u32, column: u32, sum: vec4<f32>) {
   if (row >= params.M || column >= params.N) { return; }
-  let start = (part * params.M + row) * params.N + column;
+  let start = (part * params.M + ${place}) * params.N + column;
   var value = sum;`;
-  const body = output === "partial" ? columns(vectorY, storePart) : epilogue(text);
-  return `${gate && output !== "partial" ? gateFunctions : ""}${head}\n${body}\n}`;
+  const body = isPart(text) ? columns(vectorY, storePart(text)) : epilogue(text);
+  return `${gate && !isPart(text) ? gateFunctions : ""}${head}\n${body}\n}`;
 }
 
-const storePart = (value: string, _column: string, index: string): string => write("partial", index, value);
+const storePart =
+  ({ output, nScale }: MatmulText) =>
+  (value: string, column: string, index: string): string =>
+    write("partial", index, output === "segments" && nScale ? `${value} * n_scale[${column}]` : value);
 
 /** WGSL over four neighbouring elements: at once, or one by one where rows are not aligned. */
 function columns(vectorY: boolean, line: (value: string, column: string, index: string) => string): string {

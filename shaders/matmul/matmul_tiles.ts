@@ -10,7 +10,7 @@
  */
 import { wgsl } from "wgsl-preprocessor/wgsl-preprocessor.js";
 import { addRowSum, eachLoad, kScale, type Loader, place, rowSumElements, rowSums } from "./matmul_loader.js";
-import { finish, type MatmulText, read, scaled } from "./matmul_text.js";
+import { finish, type MatmulText, partStart, pitchOfA, read, scaled } from "./matmul_text.js";
 
 export interface SharedTile {
   readonly tileM: number;
@@ -34,6 +34,8 @@ interface Operand extends Loader {
   readonly stride: number;
   readonly first: string;
   readonly limit: string;
+  /** Elements from one k to the next, where memory is not contiguous along k. */
+  readonly pitch: string;
   /** Factors of k are applied to it. */
   readonly scaled: boolean;
 }
@@ -42,6 +44,7 @@ interface Operand extends Loader {
 export function tileStart(
   { tileM, tileN }: Pick<SharedTile, "tileM" | "tileN">,
   invocations: number,
+  text: MatmulText,
 ): string {
   return `@compute @workgroup_size(${invocations})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
@@ -52,12 +55,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   let tile = index % tiles;
   let part = index / tiles;
   if (part >= params.B * params.P) { return; }
-  let k_start = (part % params.P) * params.R;
-  let k_end = min(params.K, k_start + params.R);
+${partStart(text, "part")}
   let row = tile / column_tiles * ${tileM}u;
-  let column = tile % column_tiles * ${tileN}u;
-  let a_start = part / params.P * params.M * params.K;
-  let b_start = part / params.P * params.K * params.N;`;
+  let column = tile % column_tiles * ${tileN}u;`;
 }
 
 export function matmulTiles(tile: SharedTile, text: MatmulText): string {
@@ -72,6 +72,7 @@ export function matmulTiles(tile: SharedTile, text: MatmulText): string {
     stride: tileM + 1,
     first: "row",
     limit: "params.M",
+    pitch: pitchOfA(text),
     alongK: !text.transposeA,
     width: text.vectorA ? 4 : 1,
     scaled: text.kScale && ofRows,
@@ -85,6 +86,7 @@ export function matmulTiles(tile: SharedTile, text: MatmulText): string {
     stride: tileN,
     first: "column",
     limit: "params.N",
+    pitch: "params.N",
     alongK: text.transposeB,
     width: text.vectorB ? 4 : 1,
     scaled: text.kScale && !ofRows,
@@ -95,7 +97,7 @@ var<workgroup> tile_a: array<f32, ${Math.max(tileK * a.stride, rowSumElements(a)
 var<workgroup> tile_b: array<f32, ${tileK * b.stride}>;
 ${sums.declaration}
 ${finish(text)}
-${tileStart({ tileM, tileN }, invocations)}
+${tileStart({ tileM, tileN }, invocations, text)}
   let own_row = local / ${tileN / ownN}u * ${ownM}u;
   let own_column = local % ${tileN / ownN}u * ${ownN}u;
 ${each(ownM, (m) => each(ownN / 4, (c) => `  var sum${m}_${c} = vec4<f32>();`))}
@@ -119,8 +121,8 @@ const each = (count: number, line: (index: number) => string): string =>
 
 /** Copies one operand's tile to shared memory; what lies past an edge becomes 0. */
 function loader(operand: Operand, { tail }: MatmulText): string {
-  const { name, stride, first, limit, alongK, width } = operand;
-  const offset = alongK ? `at * params.K + at_k` : `at_k * ${limit} + at`;
+  const { name, stride, first, limit, pitch, alongK, width } = operand;
+  const offset = alongK ? `at * params.K + at_k` : `at_k * ${pitch} + at`;
   const target = (i: number) =>
     alongK ? `(in_k + ${i}u) * ${stride}u + in_size` : `in_k * ${stride}u + in_size + ${i}u`;
   return eachLoad(

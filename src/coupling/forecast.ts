@@ -1,0 +1,143 @@
+/** What a Gram will cost, before anything is allocated. Pure. */
+import { ArgumentError } from "../core/errors.js";
+import type { DeviceFacts } from "../gpu/runtime.js";
+import { vocabularyTile } from "../kernels/loss/linear_log_prob.js";
+import type { Qwen2Config } from "../model/config.js";
+import { headWidth, parameterCount, parameterShapes, projectionWidth } from "../model/parameters.js";
+import { defaultPieceBytes } from "./pass.js";
+import { type CouplingSample, readTokens } from "./samples.js";
+
+/** Sizes are upper bounds: pooled buffers are up to a quarter larger than what was asked for. */
+export interface CouplingForecast {
+  /** Most bytes of GPU memory at the same time, beside what was in use before. */
+  readonly bytes: number;
+  /** Floating-point operations of all passes. */
+  readonly flops: number;
+  /** Numbers of the samples of each pass. */
+  readonly passes: readonly (readonly number[])[];
+  /** Bytes of per-sample gradients in memory at the same time, about. */
+  readonly pieceBytes: number;
+}
+
+interface Wishes {
+  readonly budgetBytes?: number | undefined;
+  readonly pieceBytes?: number | undefined;
+}
+
+/** The model's sizes and the adapter's facts. */
+export interface ForecastPolicy {
+  readonly config: Qwen2Config;
+  readonly activations: "f32" | "f16";
+  readonly launcher: { readonly facts: DeviceFacts };
+}
+
+/** Pooled buffers come in four sizes an octave. */
+const POOL = 1.25;
+const LEAST_PIECE = 2 ** 18;
+
+/**
+ * Plans the passes of a Gram within a budget: all samples at once, or the fewest equal blocks of them, each pair of blocks in
+ * a pass of its own.
+ * @throws ArgumentError for a budget in which not even two samples fit
+ */
+export function forecastGram(
+  policy: ForecastPolicy,
+  samples: readonly CouplingSample[],
+  { budgetBytes = Number.POSITIVE_INFINITY, pieceBytes = defaultPieceBytes(policy.launcher) }: Wishes,
+): CouplingForecast {
+  const S = samples.length;
+  let least = Number.POSITIVE_INFINITY;
+  for (let blocks = 1; blocks <= S; blocks++) {
+    const passes = pairsOfBlocks(S, blocks);
+    for (let piece = pieceBytes; ; piece = Math.max(LEAST_PIECE, piece / 4)) {
+      const bytes = Math.max(
+        ...passes.map((numbers) =>
+          passBytes(
+            policy,
+            numbers.map((s) => samples[s] as CouplingSample),
+            piece,
+          ),
+        ),
+      );
+      least = Math.min(least, bytes);
+      if (bytes <= budgetBytes) {
+        const flops = passes.reduce(
+          (sum, numbers) =>
+            sum +
+            passFlops(
+              policy.config,
+              numbers.map((s) => samples[s] as CouplingSample),
+            ),
+          0,
+        );
+        return { bytes, flops, passes, pieceBytes: piece };
+      }
+      if (piece <= LEAST_PIECE) break;
+    }
+  }
+  const longest = samples.reduce(
+    (most, { tokens }, s) => (tokens.length > (samples[most] as CouplingSample).tokens.length ? s : most),
+    0,
+  );
+  throw new ArgumentError(
+    `[coupling] budget too small: got ${budgetBytes} bytes, expected at least ${Math.ceil(least)} for two samples at a time, of which sample ${longest} is the longest (${samples[longest]?.tokens.length} tokens). Raise the budget, or leave out or shorten that sample.`,
+  );
+}
+
+/** Numbers 0 .. S - 1 in equal blocks, and all pairs of blocks; one block alone. */
+function pairsOfBlocks(S: number, blocks: number): number[][] {
+  const ends = Array.from({ length: blocks + 1 }, (_, block) => Math.floor((S * block) / blocks));
+  const all = ends.slice(1).map((end, block) => {
+    const first = ends[block] as number;
+    return Array.from({ length: end - first }, (_, s) => first + s);
+  });
+  if (blocks === 1) return all;
+  return all.flatMap((one, a) => all.slice(a + 1).map((other) => [...one, ...other]));
+}
+
+function sizesOf(samples: readonly CouplingSample[]): Readonly<Record<"S" | "N" | "R", number>> {
+  const N = samples.reduce((sum, sample) => sum + readTokens(sample), 0);
+  const R = samples.reduce((sum, { tokens, responseStart }) => sum + tokens.length - responseStart, 0);
+  return { S: samples.length, N, R };
+}
+
+/** Bytes of a pass: what forward keeps, what backward has beside it, and the pieces. */
+function passBytes(policy: ForecastPolicy, samples: readonly CouplingSample[], pieceBytes: number): number {
+  const { config, activations } = policy;
+  const { S, N, R } = sizesOf(samples);
+  const { hidden_size: C, intermediate_size: F, num_attention_heads: H, vocab_size: V } = config;
+  const L = config.num_hidden_layers;
+  const real = activations === "f16" ? 2 : 4;
+  const qkv = projectionWidth(config);
+  const layer = N * (real * (qkv + H * headWidth(config) + 2 * C + 3 * F) + 4 * (H + 2));
+  const tile = vocabularyTile(R, V);
+  const head = 4 * R * (tile + 8) + real * 2 * R * C;
+  const kept = L * layer + N * (real * 2 * C + 4 * 8) + head;
+  // gradients of one layer, in f32 where parts of sums are added
+  const backward = N * (4 * (2 * qkv + 4 * C) + real * 3 * F + 8 * H);
+  const names = parameterShapes(config);
+  const widest = Math.max(C, F);
+  const piece = Math.max(pieceBytes, 4 * S * Math.max(2048, widest));
+  const parts = Math.ceil(piece / (4 * S * 1024)) * 4 * S * S + 4 * S * 64;
+  const grams = 4 * names.length * S * S;
+  const used = Math.min(V, N);
+  const tied = config.tie_word_embeddings
+    ? Math.max(
+        Math.min(4 * pieceBytes, 4 * S * V * C),
+        tile < V || 4 * S * V * C > 4 * pieceBytes ? 4 * R * (used + tile + C) : 0,
+      ) +
+      4 * V
+    : 0;
+  const tables = 4 * (S * used + 4 * S + 2 * V);
+  return POOL * (kept + backward + piece + parts + grams + tied + tables);
+}
+
+/** Forward and backward, and the products of all pairs. */
+function passFlops(config: Qwen2Config, samples: readonly CouplingSample[]): number {
+  const { S, N, R } = sizesOf(samples);
+  const P = parameterCount(config);
+  const { vocab_size: V, hidden_size: C, num_hidden_layers: L } = config;
+  const embedding = V * C * (config.tie_word_embeddings ? 1 : 2);
+  const attention = samples.reduce((sum, sample) => sum + 7 * L * C * readTokens(sample) ** 2, 0);
+  return 6 * N * (P - embedding) + 6 * R * V * C + attention + 2 * S * S * P;
+}

@@ -1,0 +1,130 @@
+/** The Gram of per-sample gradients: which samples push which, exactly, from one backward pass. */
+import { ArgumentError } from "../core/errors.js";
+import { parameterShapes } from "../model/parameters.js";
+import type { Qwen2Model } from "../model/qwen2.js";
+import { type CouplingForecast, forecastGram } from "./forecast.js";
+import { requireTrainable, samplePass } from "./pass.js";
+import { type CouplingSample, checkSamples } from "./samples.js";
+import { BatchGradientSink, GramSink } from "./sinks.js";
+import { Workspace } from "./workspace.js";
+
+export interface GramOptions {
+  /**
+   * c_i: the gradient of the batch, sum of c_i g_i, is added to the policy's parameter gradients in the same pass (clear them
+   * before). Without it they stay as they are.
+   */
+  readonly coefficients?: readonly number[] | undefined;
+  /** Bytes of GPU memory beside what is in use already. Samples that do not fit at once go in pairs of blocks. Default: no limit. */
+  readonly budgetBytes?: number | undefined;
+  /** Bytes of per-sample gradients in memory at the same time, about; by default fitted to caches and budget. */
+  readonly pieceBytes?: number | undefined;
+  /** Is told what it will take, before anything is allocated. */
+  readonly onForecast?: ((forecast: CouplingForecast) => void) | undefined;
+}
+
+/** Inner products of the gradients of S samples. Matrices are row-major, [S, S], symmetric. */
+export interface SampleGram {
+  readonly samples: number;
+  /** K[i, j] = <g_i, g_j>, over all parameters. */
+  readonly gram: Float64Array;
+  /** The same over one parameter, by Hugging Face name; they add up to `gram`. A tied embedding is one parameter. */
+  readonly layers: ReadonlyMap<string, Float64Array>;
+  /** Sum over the response of weight times log-probability, natural logarithm, of each sample. */
+  readonly logProbs: Float64Array;
+  readonly forecast: CouplingForecast;
+}
+
+/**
+ * Exact Gram of per-sample gradients with respect to all parameters:
+ *
+ *     K_ij = <g_i, g_j>,   g_i = gradient of sum over t of weights_t log p(response token t | tokens before it)
+ *
+ * In a tied model the embedding's gradient is that of the head and of the lookup together, cross terms included. The batch
+ * is one forward and one backward pass; where the budget wants blocks of samples, one for each pair of blocks.
+ * @param policy with trainable parameters; its gradients are left alone but for `coefficients`
+ * @param samples S of them; the last token of each is only predicted, so it may have one token more than the context
+ * @returns see `SampleGram`; the caller owns it
+ * @throws ArgumentError naming the sample for one that is too long, without response tokens, with ids or weights that do not
+ * fit, or whose gradient is not finite; for frozen parameters; for a budget in which not even two samples fit
+ * @remarks products are f32, sums of fixed order: the same bits again and again on one adapter. Of a sample's entries, the
+ * order of the sums does not depend on the other samples
+ * @source the product form of a layer's per-sample gradient: Goodfellow 2015 (1510.01799); one pass for all layers: ours
+ */
+export async function perSampleGram(
+  policy: Qwen2Model,
+  samples: readonly CouplingSample[],
+  options: GramOptions = {},
+): Promise<SampleGram> {
+  requireTrainable(policy);
+  checkSamples(samples, policy.config);
+  const { coefficients } = options;
+  if (coefficients && coefficients.length !== samples.length) {
+    throw new ArgumentError(
+      `[coupling] coefficients of wrong length: got ${coefficients.length}, expected ${samples.length}, one a sample. Correct them.`,
+    );
+  }
+  const forecast = forecastGram(policy, samples, options);
+  options.onForecast?.(forecast);
+  const names = parameterShapes(policy.config).map(({ name }) => name);
+  const S = samples.length;
+  const total = new Float64Array(S * S);
+  const layers = new Map(names.map((name) => [name, new Float64Array(S * S)]));
+  const logProbs = new Float64Array(S).fill(Number.NaN);
+  const workspace = new Workspace(policy.launcher);
+  try {
+    for (const numbers of forecast.passes) {
+      const part = numbers.map((s) => samples[s] as CouplingSample);
+      const gram = new GramSink(workspace, names, part.length);
+      // a sample of several passes counts in the gradient once
+      const own =
+        coefficients && numbers.map((s) => (Number.isNaN(logProbs[s]) ? (coefficients[s] as number) : 0));
+      const gradient = own && new BatchGradientSink(workspace, own);
+      const sinks = gradient ? [gram, gradient] : [gram];
+      try {
+        const sums = await samplePass(
+          policy,
+          part,
+          { workspace, sinks, pieceBytes: forecast.pieceBytes },
+          numbers,
+        );
+        for (const [name, values] of await gram.read())
+          scatter(values, numbers, layers.get(name) as Float64Array, S);
+        numbers.forEach((s, at) => {
+          logProbs[s] = sums[at] as number;
+        });
+      } finally {
+        gram.release();
+        gradient?.release();
+      }
+    }
+  } finally {
+    workspace.release();
+  }
+  for (const layer of layers.values())
+    layer.forEach((value, at) => {
+      total[at] += value;
+    });
+  checkFinite(layers, S);
+  return { samples: S, gram: total, layers, logProbs, forecast };
+}
+
+/** Puts the Gram of some samples where it belongs. */
+function scatter(values: Float32Array, numbers: readonly number[], into: Float64Array, S: number): void {
+  numbers.forEach((i, a) => {
+    numbers.forEach((j, b) => {
+      into[i * S + j] = values[a * numbers.length + b] as number;
+    });
+  });
+}
+
+function checkFinite(layers: ReadonlyMap<string, Float64Array>, S: number): void {
+  for (const [name, gram] of layers) {
+    for (let s = 0; s < S; s++) {
+      const square = gram[s * S + s] as number;
+      if (Number.isFinite(square)) continue;
+      throw new ArgumentError(
+        `[coupling] sample ${s}: its gradient of ${name} is not finite: got a squared norm of ${square}. Check the model's weights, lower the sample's weights, or leave it out.`,
+      );
+    }
+  }
+}

@@ -1,0 +1,67 @@
+/** One forward and backward pass over a batch of samples, whose gradients go piece by piece to sinks. */
+import { Tape } from "../autograd/tape.js";
+import { ArgumentError } from "../core/errors.js";
+import { storedShapes } from "../model/parameters.js";
+import type { Qwen2Model } from "../model/qwen2.js";
+import { type PieceSink, SampleGradients } from "./sample_gradients.js";
+import { type CouplingSample, packSamples } from "./samples.js";
+import type { Workspace } from "./workspace.js";
+
+/** Bytes of one piece: near the size of a processor's cache, or of a large GPU's. */
+export function defaultPieceBytes({ facts }: Pick<Workspace, "facts">): number {
+  return (facts.isSoftware ? 4 : 32) * 2 ** 20;
+}
+
+/** @throws ArgumentError when the policy's parameters have no gradients */
+export function requireTrainable(policy: Qwen2Model): void {
+  if (policy.parameters.requiresGrad) return;
+  throw new ArgumentError(
+    "[coupling] the parameters are frozen: got requiresGrad false, expected true, since every one of them is part of the gradient. Load the policy with requiresGrad true.",
+  );
+}
+
+/**
+ * Shows the gradients of all samples to the sinks. Nothing is added to the parameters' gradients but by a sink.
+ * @returns sum over a sample's response of weight times log-probability, for each
+ * @throws ArgumentError when one of these sums is not finite, naming the sample as number `numbers` of it
+ */
+export async function samplePass(
+  policy: Qwen2Model,
+  samples: readonly CouplingSample[],
+  {
+    workspace,
+    sinks,
+    pieceBytes,
+  }: { readonly workspace: Workspace; readonly sinks: readonly PieceSink[]; readonly pieceBytes: number },
+  numbers: readonly number[] = samples.map((_, s) => s),
+): Promise<number[]> {
+  const { launcher, config } = policy;
+  const packed = packSamples(samples);
+  const observer = new SampleGradients({
+    workspace,
+    samples: packed,
+    shapes: storedShapes(config),
+    isTied: config.tie_word_embeddings,
+    sinks,
+    pieceBytes,
+  });
+  const tape = new Tape(launcher, { activations: policy.activations, observer });
+  const hidden = policy.hidden(tape, policy.batch(tape, packed.packed));
+  const { log_prob } = policy.score(tape, hidden, packed.index, packed.target);
+  // backward releases what the tape recorded
+  const kept = log_prob.view(log_prob.shape, 0, false);
+  tape.backward([[log_prob, tape.input(packed.weights)]]);
+  tape.release();
+  observer.release();
+  const values = (await kept.read()) as Float32Array;
+  kept.release();
+  return samples.map((_, s) => {
+    let sum = 0;
+    for (let r = packed.scoredOffsets[s] as number; r < (packed.scoredOffsets[s + 1] as number); r++)
+      sum += (packed.weights[r] as number) * (values[r] as number);
+    if (Number.isFinite(sum)) return sum;
+    throw new ArgumentError(
+      `[coupling] sample ${numbers[s]}: its log-probability is not finite: got ${sum}. Check the model's weights, or leave the sample out.`,
+    );
+  });
+}
