@@ -33,7 +33,7 @@ export interface ForecastPolicy {
 
 /** Pooled buffers come in four sizes an octave. */
 const POOL = 1.25;
-const LEAST_PIECE = 2 ** 18;
+const LEAST_PIECE = 2 ** 16;
 
 /**
  * Plans the passes of a Gram within a budget: all samples at once, or the fewest equal blocks of them, each pair of blocks in

@@ -1,31 +1,194 @@
 /** The Gram of per-sample gradients against values from outside, and against one backward pass for each sample. */
 import { describe, expect, test } from "vitest";
-import { perSampleGram } from "../../src/coupling/gram.js";
+import { FlatParameters } from "../../src/autograd/flat_parameters.js";
+import { Random } from "../../src/core/random.js";
+import { type GramOptions, perSampleGram } from "../../src/coupling/gram.js";
+import type { CouplingSample } from "../../src/coupling/samples.js";
+import { addBatchGradient } from "../../src/coupling/separate.js";
+import { diagnoseAlone, relativeError, verifyGram } from "../../src/coupling/verify.js";
 import { loadPolicy } from "../../src/host/model/policy_folder.js";
 import { Launcher } from "../../src/kernels/index.js";
-import { goldenModels } from "../support/golden.js";
+import { presetConfig, type Qwen2Config } from "../../src/model/config.js";
+import { elementCount, parameterShapes, storedShapes } from "../../src/model/parameters.js";
+import { Qwen2Model } from "../../src/model/qwen2.js";
+import { GOLDEN_MODELS, readGolden } from "../support/golden.js";
 import { testRuntime } from "../support/runtime.js";
 
 const runtime = await testRuntime();
 const launcher = new Launcher(runtime);
+const gpuFamily = new Launcher(await testRuntime({ isSoftware: false }));
+const V = 83;
 
-/** Largest difference as a share of the largest value. */
-function worst(actual: ArrayLike<number>, expected: ArrayLike<number>): number {
-  let [difference, largest] = [0, 0];
-  for (let i = 0; i < expected.length; i++) {
-    difference = Math.max(difference, Math.abs((actual[i] as number) - (expected[i] as number)));
-    largest = Math.max(largest, Math.abs(expected[i] as number));
+/** Two layers, four query heads and two of keys and values; weights of large spread, so that every term matters. */
+function build(
+  change: Partial<Qwen2Config> = {},
+  { owner = launcher, half = false }: { owner?: Launcher; half?: boolean } = {},
+): Qwen2Model {
+  const config = { ...presetConfig("nano", V), hidden_size: 32, intermediate_size: 36, ...change };
+  const parameters = new FlatParameters(owner.runtime, storedShapes(config), { half });
+  const random = new Random(4);
+  for (const { name, shape } of parameterShapes(config)) {
+    const centre = name.includes("norm") ? 1 : 0;
+    const values = Float32Array.from({ length: elementCount(shape) }, () => centre + 0.2 * random.normal());
+    parameters.load(name, values);
   }
-  return difference / largest;
+  return new Qwen2Model(owner, config, parameters);
 }
 
-describe.each(goldenModels())("golden $name", ({ folder, samples, gram, layers }) => {
-  test("Gram in total and of every parameter", async () => {
-    const { model } = await loadPolicy(launcher, folder, { requiresGrad: true });
-    const result = await perSampleGram(model, samples);
-    expect([...result.layers.keys()].sort()).toEqual(Object.keys(layers).sort());
-    for (const [name, expected] of Object.entries(layers))
-      expect.soft(worst(result.layers.get(name) as Float64Array, expected.flat()), name).toBeLessThan(1e-4);
-    expect(worst(result.gram, gram.flat())).toBeLessThan(1e-4);
+/** Samples of different lengths; every third with weights. */
+function draw(count: number, longer = 0): CouplingSample[] {
+  const random = new Random(9);
+  return Array.from({ length: count }, (_, s) => {
+    const length = 3 + longer + random.integer(9);
+    const tokens = Array.from({ length }, () => random.integer(V));
+    const responseStart = 1 + random.integer(length - 1);
+    const weights = tokens.slice(responseStart).map(() => random.normal());
+    return { tokens, responseStart, ...(s % 3 === 0 && { weights }) };
   });
+}
+
+async function worstLayer(model: Qwen2Model, samples: readonly CouplingSample[], options: GramOptions = {}) {
+  const gram = await perSampleGram(model, samples, options);
+  const differences = await verifyGram(model, samples, gram, [...samples.keys()]);
+  expect(differences).toHaveLength(parameterShapes(model.config).length + 1);
+  return Math.max(...differences.map(({ error }) => error));
+}
+
+test.each(GOLDEN_MODELS)("Gram of %s, in total and of every parameter", async (name) => {
+  const { folder, samples, gram, layers } = readGolden(name);
+  const { model } = await loadPolicy(launcher, folder, { requiresGrad: true });
+  const result = await perSampleGram(model, samples);
+  expect([...result.layers.keys()].sort()).toEqual(Object.keys(layers).sort());
+  for (const [parameter, expected] of Object.entries(layers)) {
+    const actual = result.layers.get(parameter) as Float64Array;
+    expect.soft(relativeError(actual, expected.flat()), parameter).toBeLessThan(1e-5);
+  }
+  expect(relativeError(result.gram, gram.flat())).toBeLessThan(1e-5);
+});
+
+describe("against one backward pass for each sample", () => {
+  test.each([1, 2, 33])("%i samples, tied", async (count) => {
+    expect(await worstLayer(build(), draw(count))).toBeLessThan(1e-5);
+  });
+
+  test.each([1, 5])("%i samples, untied", async (count) => {
+    expect(await worstLayer(build({ tie_word_embeddings: false }), draw(count))).toBeLessThan(1e-5);
+  });
+
+  test("pieces of few rows, and a tied head that is too large to keep", async () => {
+    const few = { pieceBytes: 4096 };
+    expect(await worstLayer(build(), draw(5), few)).toBeLessThan(1e-5);
+    expect(await worstLayer(build({ tie_word_embeddings: false }), draw(5), few)).toBeLessThan(1e-5);
+  });
+
+  test("widths that are no multiple of four", async () => {
+    const odd = { hidden_size: 30, num_attention_heads: 3, num_key_value_heads: 1, intermediate_size: 37 };
+    expect(await worstLayer(build(odd), draw(6))).toBeLessThan(1e-5);
+  });
+
+  test("kernels for GPUs", async () => {
+    expect(await worstLayer(build({}, { owner: gpuFamily }), draw(6))).toBeLessThan(1e-5);
+    const few = { pieceBytes: 4096 };
+    expect(await worstLayer(build({}, { owner: gpuFamily }), draw(6), few)).toBeLessThan(1e-5);
+  });
+
+  test.runIf(runtime.facts.features.has("shader-f16"))("mixed precision", async () => {
+    expect(await worstLayer(build({}, { half: true }), draw(6))).toBeLessThan(1e-2);
+  });
+});
+
+test("pairs of blocks in a small budget give the Gram of all samples at once, and keep the budget", async () => {
+  const model = build();
+  const samples = draw(12, 50);
+  const whole = await perSampleGram(model, samples, { pieceBytes: 2 ** 16 });
+  const budgetBytes = Math.floor(0.8 * whole.forecast.bytes);
+  const before = runtime.buffers.liveBytes;
+  runtime.buffers.resetPeak();
+  const parts = await perSampleGram(model, samples, { budgetBytes });
+  expect(runtime.buffers.peakBytes - before).toBeLessThan(budgetBytes);
+  expect(runtime.buffers.liveBytes).toBe(before);
+  expect(parts.forecast.passes.length).toBeGreaterThan(1);
+  expect(relativeError(parts.gram, whole.gram)).toBeLessThan(1e-5);
+  for (const [name, values] of whole.layers)
+    expect(relativeError(parts.layers.get(name) as Float64Array, values), name).toBeLessThan(1e-5);
+  await expect(perSampleGram(model, samples, { budgetBytes: 1000 })).rejects.toThrow(
+    /budget too small: got 1000 bytes, expected at least \d+ .* sample \d+/,
+  );
+});
+
+test("the gradient of the batch falls out of the same pass, with any coefficients", async () => {
+  const model = build();
+  const samples = draw(7);
+  const { parameters } = model;
+  const names = [...parameters.slots.keys()];
+  const coefficients = [1, -2, 0.5, 0, 3, -1, 0.25];
+  parameters.clearGradients();
+  addBatchGradient(
+    model,
+    samples.map((sample, s) => {
+      const weights = sample.weights ?? sample.tokens.slice(sample.responseStart).map(() => 1);
+      return { ...sample, weights: weights.map((weight) => weight * (coefficients[s] as number)) };
+    }),
+  );
+  const expected = await Promise.all(names.map((name) => parameters.readGradient(name)));
+  for (const options of [{}, { pieceBytes: 4096 }]) {
+    parameters.clearGradients();
+    await perSampleGram(model, samples, { coefficients, ...options });
+    for (const [at, name] of names.entries()) {
+      const actual = await parameters.readGradient(name);
+      expect(relativeError(actual, expected[at] as Float32Array), name).toBeLessThan(1e-5);
+    }
+  }
+  parameters.clearGradients();
+  await perSampleGram(model, samples);
+  expect(await parameters.readGradient("model.norm.weight")).toEqual(new Float32Array(32));
+});
+
+test("the same bits again, and a sample's own entries whatever is beside it", async () => {
+  const model = build();
+  const samples = draw(9);
+  const gram = await perSampleGram(model, samples);
+  expect(await perSampleGram(model, samples)).toEqual(gram);
+  for (const { inBatch, alone } of await diagnoseAlone(model, samples, gram, [0, 4, 8]))
+    expect(Math.abs(alone / inBatch - 1)).toBeLessThan(1e-5);
+});
+
+test("log-probabilities come along", async () => {
+  const model = build();
+  const [first, second] = draw(2) as [CouplingSample, CouplingSample];
+  const plain = { tokens: first.tokens, responseStart: first.responseStart };
+  const { logProbs } = await perSampleGram(model, [plain, second]);
+  const doubled = { ...plain, weights: plain.tokens.slice(plain.responseStart).map(() => 2) };
+  const twice = await perSampleGram(model, [doubled, second]);
+  expect(logProbs[0]).toBeLessThan(0);
+  expect(twice.logProbs[0]).toBeCloseTo(2 * (logProbs[0] as number), 4);
+});
+
+test("bad samples are refused by name, with a cure", async () => {
+  const model = build();
+  const good = { tokens: [1, 2, 3], responseStart: 1 };
+  const refused: [CouplingSample, RegExp][] = [
+    [{ tokens: [1, V], responseStart: 1 }, /sample 1: token 1 is not in the vocabulary: got id 83/],
+    [{ tokens: [1, 2], responseStart: 2 }, /sample 1: zero response tokens/],
+    [{ tokens: [1, 2], responseStart: 0 }, /sample 1: responseStart is out of range: got 0/],
+    [{ tokens: Array(9000).fill(1), responseStart: 1 }, /sample 1: too long: got 9000 tokens/],
+    [{ ...good, weights: [1] }, /sample 1: weights of wrong length: got 1, expected 2/],
+    [{ ...good, weights: [1, Number.NaN] }, /sample 1: weight 1 is not finite/],
+  ];
+  for (const [sample, message] of refused)
+    await expect(perSampleGram(model, [good, sample])).rejects.toThrow(message);
+  await expect(perSampleGram(model, [])).rejects.toThrow("no samples");
+  await expect(perSampleGram(model, [good], { coefficients: [1, 2] })).rejects.toThrow("expected 1");
+  const frozen = new FlatParameters(runtime, storedShapes(model.config), { requiresGrad: false });
+  const policy = new Qwen2Model(launcher, model.config, frozen);
+  await expect(perSampleGram(policy, [good])).rejects.toThrow("frozen");
+});
+
+test("a gradient that is not finite is refused, naming the sample", async () => {
+  const model = build();
+  const values = await model.parameters.read("model.embed_tokens.weight");
+  model.parameters.load("model.embed_tokens.weight", values.fill(Number.NaN, 32 * 7, 32 * 8));
+  const untouched = { tokens: [1, 2, 3], responseStart: 1 };
+  const touched = { tokens: [7, 2, 3], responseStart: 1 };
+  await expect(perSampleGram(model, [untouched, touched])).rejects.toThrow(/sample \d: its .* is not finite/);
 });

@@ -19,6 +19,9 @@ export interface GoldenModel {
     /** Its first eight entries, row by row. */
     readonly firstEight: Readonly<Record<string, readonly number[]>>;
   };
+  /** Inner products of the gradients of the samples' log-probabilities, and of those by parameter. */
+  readonly gram: readonly (readonly number[])[];
+  readonly layers: Readonly<Record<string, readonly (readonly number[])[]>>;
 }
 
 export function readGolden(name: (typeof GOLDEN_MODELS)[number]): GoldenModel {
