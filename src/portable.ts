@@ -30,6 +30,13 @@ export type {
   RolloutRow,
   RunSink,
 } from "./core/run_record.js";
+// gradient coupling
+export { type Direction, directions, type SampleDirections } from "./coupling/directions.js";
+export type { CouplingForecast } from "./coupling/forecast.js";
+export { type GramOptions, perSampleGram, type SampleGram } from "./coupling/gram.js";
+export type { CouplingSample } from "./coupling/samples.js";
+export { separateGradients } from "./coupling/separate.js";
+export { diagnoseAlone, verifyGram } from "./coupling/verify.js";
 export { householdWorld } from "./env/household/world.js";
 // worlds
 export type { Environment, Info, ResetResult, StepResult, Task, World } from "./env/world.js";

@@ -36,62 +36,46 @@ const POOL = 1.25;
 const LEAST_PIECE = 2 ** 16;
 
 /**
- * Plans the passes of a Gram within a budget: all samples at once, or the fewest equal blocks of them, each pair of blocks in
- * a pass of its own.
- * @throws ArgumentError for a budget in which not even two samples fit
+ * Plans the passes within a budget: all samples at once, or the fewest equal blocks of them. For a Gram each pair of blocks
+ * is a pass of its own.
+ * @throws ArgumentError for a budget in which not even two samples (without pairs: one) fit
  */
-export function forecastGram(
+export function forecastPasses(
   policy: ForecastPolicy,
   samples: readonly CouplingSample[],
   { budgetBytes = Number.POSITIVE_INFINITY, pieceBytes = defaultPieceBytes(policy.launcher) }: Wishes,
+  inPairs: boolean,
 ): CouplingForecast {
   const S = samples.length;
+  const chosen = (numbers: readonly number[]) => numbers.map((s) => samples[s] as CouplingSample);
   let least = Number.POSITIVE_INFINITY;
   for (let blocks = 1; blocks <= S; blocks++) {
-    const passes = pairsOfBlocks(S, blocks);
+    const passes = passesOf(S, blocks, inPairs);
     for (let piece = pieceBytes; ; piece = Math.max(LEAST_PIECE, piece / 4)) {
-      const bytes = Math.max(
-        ...passes.map((numbers) =>
-          passBytes(
-            policy,
-            numbers.map((s) => samples[s] as CouplingSample),
-            piece,
-          ),
-        ),
-      );
+      const bytes = Math.max(...passes.map((numbers) => passBytes(policy, chosen(numbers), piece)));
       least = Math.min(least, bytes);
       if (bytes <= budgetBytes) {
-        const flops = passes.reduce(
-          (sum, numbers) =>
-            sum +
-            passFlops(
-              policy.config,
-              numbers.map((s) => samples[s] as CouplingSample),
-            ),
-          0,
-        );
+        const flops = passes.reduce((sum, numbers) => sum + passFlops(policy.config, chosen(numbers)), 0);
         return { bytes, flops, passes, pieceBytes: piece };
       }
       if (piece <= LEAST_PIECE) break;
     }
   }
-  const longest = samples.reduce(
-    (most, { tokens }, s) => (tokens.length > (samples[most] as CouplingSample).tokens.length ? s : most),
-    0,
-  );
+  const lengths = samples.map(({ tokens }) => tokens.length);
+  const most = lengths.reduce((a, b) => Math.max(a, b), 0);
   throw new ArgumentError(
-    `[coupling] budget too small: got ${budgetBytes} bytes, expected at least ${Math.ceil(least)} for two samples at a time, of which sample ${longest} is the longest (${samples[longest]?.tokens.length} tokens). Raise the budget, or leave out or shorten that sample.`,
+    `[coupling] budget too small: got ${budgetBytes} bytes, expected at least ${Math.ceil(least)} for ${inPairs ? "two samples" : "one sample"} at a time, of which sample ${lengths.indexOf(most)} is the longest (${most} tokens). Raise the budget, or leave out or shorten that sample.`,
   );
 }
 
-/** Numbers 0 .. S - 1 in equal blocks, and all pairs of blocks; one block alone. */
-function pairsOfBlocks(S: number, blocks: number): number[][] {
+/** Numbers 0 .. S - 1 in equal blocks, or all pairs of these; one block alone. */
+function passesOf(S: number, blocks: number, inPairs: boolean): number[][] {
   const ends = Array.from({ length: blocks + 1 }, (_, block) => Math.floor((S * block) / blocks));
   const all = ends.slice(1).map((end, block) => {
     const first = ends[block] as number;
     return Array.from({ length: end - first }, (_, s) => first + s);
   });
-  if (blocks === 1) return all;
+  if (blocks === 1 || !inPairs) return all;
   return all.flatMap((one, a) => all.slice(a + 1).map((other) => [...one, ...other]));
 }
 

@@ -2,7 +2,7 @@
 import { ArgumentError } from "../core/errors.js";
 import { parameterShapes } from "../model/parameters.js";
 import type { Qwen2Model } from "../model/qwen2.js";
-import { type CouplingForecast, forecastGram } from "./forecast.js";
+import { type CouplingForecast, forecastPasses } from "./forecast.js";
 import { requireTrainable, samplePass } from "./pass.js";
 import { type CouplingSample, checkSamples } from "./samples.js";
 import { BatchGradientSink, GramSink } from "./sinks.js";
@@ -63,7 +63,7 @@ export async function perSampleGram(
       `[coupling] coefficients of wrong length: got ${coefficients.length}, expected ${samples.length}, one a sample. Correct them.`,
     );
   }
-  const forecast = forecastGram(policy, samples, options);
+  const forecast = forecastPasses(policy, samples, options, true);
   options.onForecast?.(forecast);
   const names = parameterShapes(policy.config).map(({ name }) => name);
   const S = samples.length;

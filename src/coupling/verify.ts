@@ -1,8 +1,9 @@
 /** Checks of a Gram: against one backward pass for each sample, and of a sample alone against it in the batch. */
 import type { Qwen2Model } from "../model/qwen2.js";
-import { perSampleGram, type SampleGram } from "./gram.js";
+import { type Direction, directions } from "./directions.js";
+import type { GramOptions, SampleGram } from "./gram.js";
 import type { CouplingSample } from "./samples.js";
-import { gramOfGradients, separateGradients } from "./separate.js";
+import { addBatchGradient, gramOfGradients, separateGradients } from "./separate.js";
 
 /** How far two Grams are apart. */
 export interface GramDifference {
@@ -54,34 +55,42 @@ export async function verifyGram(
   return [...differences, { name: "total", error: relativeError(entriesOf(gram, S, numbers), total) }];
 }
 
-/** A sample's squared gradient norm in the batch and by itself. */
+/** A sample's gradient in the batch against its gradient computed by itself, by an ordinary backward pass. */
 export interface AloneDifference {
   readonly sample: number;
+  /** |g|^2 in the batch, and alone. */
   readonly inBatch: number;
   readonly alone: number;
-  /** The same bits in every layer. */
-  readonly isEqual: boolean;
+  /** Cosine of the angle between the two. */
+  readonly cosine: number;
 }
 
-/** Computes some samples by themselves and compares with what they are in the batch. */
+/** Least `AloneDifference.cosine`: what is beside a sample changes the order of some sums, and no more. */
+export const LEAST_COSINE = 0.99999;
+
+/**
+ * Computes the gradients of some samples alone and holds them against those in the batch of all samples.
+ * @param policy its gradients are overwritten, and cleared at the end
+ */
 export async function diagnoseAlone(
   policy: Qwen2Model,
   samples: readonly CouplingSample[],
-  { gram, layers, forecast }: SampleGram,
   numbers: readonly number[],
+  options: Pick<GramOptions, "budgetBytes" | "pieceBytes"> = {},
 ): Promise<AloneDifference[]> {
-  const S = samples.length;
+  const { parameters } = policy;
   const differences: AloneDifference[] = [];
-  for (const s of numbers) {
-    const { pieceBytes } = forecast;
-    const single = await perSampleGram(policy, [samples[s] as CouplingSample], { pieceBytes });
-    const isEqual = [...layers].every(([name, values]) => single.layers.get(name)?.[0] === values[s * S + s]);
-    differences.push({
-      sample: s,
-      inBatch: gram[s * S + s] as number,
-      alone: single.gram[0] as number,
-      isEqual,
-    });
+  for (const sample of numbers) {
+    const own = [samples[sample] as CouplingSample];
+    parameters.clearGradients();
+    addBatchGradient(policy, own);
+    const gradient: Direction = (name) => parameters.get(name).grad;
+    const alone = (await directions(policy, own, [gradient], options)).squares[0] as number;
+    const { dots, squares } = await directions(policy, samples, [gradient], options);
+    const inBatch = squares[sample] as number;
+    const cosine = alone === 0 && inBatch === 0 ? 1 : (dots[sample] as number) / Math.sqrt(alone * inBatch);
+    differences.push({ sample, inBatch, alone, cosine });
   }
+  parameters.clearGradients();
   return differences;
 }

@@ -5,7 +5,7 @@ import { Random } from "../../src/core/random.js";
 import { type GramOptions, perSampleGram } from "../../src/coupling/gram.js";
 import type { CouplingSample } from "../../src/coupling/samples.js";
 import { addBatchGradient } from "../../src/coupling/separate.js";
-import { diagnoseAlone, relativeError, verifyGram } from "../../src/coupling/verify.js";
+import { diagnoseAlone, LEAST_COSINE, relativeError, verifyGram } from "../../src/coupling/verify.js";
 import { loadPolicy } from "../../src/host/model/policy_folder.js";
 import { Launcher } from "../../src/kernels/index.js";
 import { presetConfig, type Qwen2Config } from "../../src/model/config.js";
@@ -149,8 +149,11 @@ test("the same bits again, and a sample's own entries whatever is beside it", as
   const samples = draw(9);
   const gram = await perSampleGram(model, samples);
   expect(await perSampleGram(model, samples)).toEqual(gram);
-  for (const { inBatch, alone } of await diagnoseAlone(model, samples, gram, [0, 4, 8]))
+  for (const { sample, inBatch, alone, cosine } of await diagnoseAlone(model, samples, [0, 4, 8])) {
+    expect(cosine).toBeGreaterThan(LEAST_COSINE);
     expect(Math.abs(alone / inBatch - 1)).toBeLessThan(1e-5);
+    expect(Math.abs(inBatch / (gram.gram[sample * 9 + sample] as number) - 1)).toBeLessThan(1e-5);
+  }
 });
 
 test("log-probabilities come along", async () => {

@@ -1,0 +1,167 @@
+/** The Gram of given samples under a given model, as numbers. */
+import { performance } from "node:perf_hooks";
+import { Tape } from "../../autograd/tape.js";
+import { Tensor } from "../../autograd/tensor.js";
+import { CheckError } from "../../core/errors.js";
+import type { CouplingForecast } from "../../coupling/forecast.js";
+import { perSampleGram, type SampleGram } from "../../coupling/gram.js";
+import type { CouplingSample } from "../../coupling/samples.js";
+import {
+  diagnoseAlone,
+  GRAM_TOLERANCE,
+  type GramDifference,
+  LEAST_COSINE,
+  verifyGram,
+} from "../../coupling/verify.js";
+import { loadPolicy } from "../../host/model/policy_folder.js";
+import { Launcher, matmul } from "../../kernels/index.js";
+import type { Qwen2Model } from "../../model/qwen2.js";
+import type { CliContext } from "../kit/options.js";
+import { type GpuOptions, withGpu } from "../kit/session.js";
+import type { Terminal } from "../kit/terminal.js";
+import { readSamples } from "./sample_file.js";
+
+export interface CalculatorOptions extends GpuOptions {
+  readonly model: string;
+  readonly samples: string;
+  /** Bytes. */
+  readonly budget?: number;
+  readonly verify?: true;
+  readonly diagnose?: true;
+  readonly precision?: "f32" | "mixed";
+  readonly json?: true;
+}
+
+/** Samples that `--verify` and `--diagnose` look at: a pass each. */
+const MOST_VERIFIED = 8;
+const MOST_DIAGNOSED = 4;
+const PROBE_SIZE = 384;
+/** Share of the speed of one large product that whole passes reach, about. */
+const EFFICIENCY = 0.5;
+
+/** Reads model and samples, and prints their Gram. @throws CheckError when a check that was asked for fails */
+export async function calculate(options: CalculatorOptions, context: CliContext): Promise<void> {
+  const { terminal } = context;
+  const samples = await readSamples(options.samples);
+  await withGpu(options, context, async ({ runtime }) => {
+    const half = options.precision === "mixed";
+    const launcher = new Launcher(runtime);
+    const { model } = await loadPolicy(launcher, options.model, { requiresGrad: true, half });
+    const flopsPerSecond = await productSpeed(launcher);
+    const budgetBytes = options.budget;
+    const gram = await perSampleGram(model, samples, {
+      budgetBytes,
+      onForecast: (forecast) => terminal.info(describe(forecast, samples, flopsPerSecond)),
+    });
+    if (options.diagnose) await diagnose(model, samples, budgetBytes, terminal);
+    const failed = options.verify ? await verify(model, samples, gram, terminal) : [];
+    if (options.json) terminal.print(JSON.stringify(plainObject(gram)));
+    else printTable(gram, terminal);
+    if (failed.length > 0) {
+      throw new CheckError(
+        `[coupling] verification failed: got ${failed.join(", ")}, expected relative errors of at most ${GRAM_TOLERANCE[model.activations]}. Run \`uncouple doctor\`; try --adapter swiftshader or lavapipe, or --matmul f32.`,
+      );
+    }
+  });
+}
+
+/** FLOP a second of one large product, compilation not counted. */
+async function productSpeed(launcher: Launcher): Promise<number> {
+  const size = [1, PROBE_SIZE, PROBE_SIZE];
+  const factor = Tensor.zeros(launcher.runtime, size, "probe");
+  const run = async () => {
+    const tape = new Tape(launcher, { record: false });
+    tape.apply(matmul, { a: factor, b: factor });
+    tape.release();
+    await launcher.runtime.finish();
+  };
+  await run();
+  const start = performance.now();
+  await run();
+  const seconds = (performance.now() - start) / 1000;
+  factor.release();
+  return (2 * PROBE_SIZE ** 3) / seconds;
+}
+
+const mebibytes = (bytes: number): string => `${Math.ceil(bytes / 2 ** 20)} MiB`;
+
+function describe(
+  { bytes, flops, passes }: CouplingForecast,
+  samples: readonly CouplingSample[],
+  flopsPerSecond: number,
+): string {
+  const tokens = samples.reduce((sum, one) => sum + one.tokens.length, 0);
+  const seconds = flops / (EFFICIENCY * flopsPerSecond);
+  return `forecast: ${samples.length} samples, ${tokens} tokens, ${passes.length} ${passes.length === 1 ? "pass" : "passes"}; at most ${mebibytes(bytes)} of GPU memory beside the model; about ${seconds.toPrecision(2)} s, compiling kernels not counted`;
+}
+
+/** Up to `most` numbers of samples, first and last among them. */
+function spreadNumbers(count: number, most: number): number[] {
+  const chosen = Math.min(count, most);
+  return Array.from({ length: chosen }, (_, at) => Math.round((at * (count - 1)) / Math.max(1, chosen - 1)));
+}
+
+/** Names and errors above the bound; an error that is no number is above any. */
+export function failuresOf(differences: readonly GramDifference[], bound: number): string[] {
+  return differences
+    .filter(({ error }) => !(error <= bound))
+    .map(({ name, error }) => `${name} ${error.toExponential(1)}`);
+}
+
+/** @returns what is off */
+async function verify(
+  model: Qwen2Model,
+  samples: readonly CouplingSample[],
+  gram: SampleGram,
+  terminal: Terminal,
+): Promise<string[]> {
+  const numbers = spreadNumbers(samples.length, MOST_VERIFIED);
+  terminal.info(`verify: samples ${numbers.join(", ")}, one backward pass each; worst relative error`);
+  const differences = await verifyGram(model, samples, gram, numbers);
+  for (const { name, error } of differences) terminal.info(`  ${error.toExponential(1)}  ${name}`);
+  return failuresOf(differences, GRAM_TOLERANCE[model.activations]);
+}
+
+async function diagnose(
+  model: Qwen2Model,
+  samples: readonly CouplingSample[],
+  budgetBytes: number | undefined,
+  terminal: Terminal,
+): Promise<void> {
+  const numbers = spreadNumbers(samples.length, MOST_DIAGNOSED);
+  terminal.info("diagnose: gradient of a sample alone against the same in the batch");
+  for (const { sample, inBatch, alone, cosine } of await diagnoseAlone(model, samples, numbers, {
+    budgetBytes,
+  })) {
+    const line = `  sample ${sample}: squared norm ${inBatch.toPrecision(7)} in the batch, ${alone.toPrecision(7)} alone, cosine ${cosine.toFixed(8)}`;
+    if (cosine >= LEAST_COSINE) terminal.info(line);
+    else terminal.warn(`${line}: expected at least ${LEAST_COSINE}`);
+  }
+}
+
+const rowsOf = (matrix: Float64Array, S: number): number[][] =>
+  Array.from({ length: S }, (_, i) => [...matrix.subarray(i * S, (i + 1) * S)]);
+
+function plainObject({ gram, layers, samples }: SampleGram) {
+  const named = [...layers].map(([name, matrix]) => [name, rowsOf(matrix, samples)]);
+  return { gram: rowsOf(gram, samples), layers: Object.fromEntries(named) };
+}
+
+/** One line a sample: log-probability, norm of its gradient, and the sample that it pushes most and least by cosine. */
+function printTable({ gram, samples: S, logProbs }: SampleGram, terminal: Terminal): void {
+  const square = (s: number) => gram[s * S + s] as number;
+  for (let s = 0; s < S; s++) {
+    const cosines = Array.from({ length: S }, (_, j) => ({
+      j,
+      cosine: (gram[s * S + j] as number) / Math.sqrt(square(s) * square(j)),
+    })).filter(({ j }) => j !== s);
+    cosines.sort((a, b) => b.cosine - a.cosine);
+    const ends = [cosines[0], cosines.at(-1)].flatMap((one) =>
+      one ? [`${one.j} (${one.cosine.toFixed(3)})`] : [],
+    );
+    const partners = ends.length > 0 ? `, cosine largest with ${ends[0]}, least with ${ends[1]}` : "";
+    terminal.print(
+      `sample ${s}: weighted log-probability ${(logProbs[s] as number).toFixed(4)}, gradient norm ${Math.sqrt(square(s)).toPrecision(5)}${partners}`,
+    );
+  }
+}

@@ -1,0 +1,98 @@
+/** `uncouple coupling` as a calculator: numbers from outside, forecasts, checks and refusals. */
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { failuresOf } from "../../src/cli/coupling/calculator.js";
+import { readBytes } from "../../src/cli/coupling/coupling.js";
+import { runCli } from "../../src/cli/program.js";
+import { relativeError } from "../../src/coupling/verify.js";
+import { temporaryFolder } from "../support/folders.js";
+import { readGolden } from "../support/golden.js";
+import { TextStream } from "../support/streams.js";
+
+const golden = readGolden("qwen2-tied-gqa");
+
+async function run(samples: unknown, ...args: string[]) {
+  const file = join(await temporaryFolder(), "samples.json");
+  await writeFile(file, JSON.stringify(samples));
+  const [stdout, stderr] = [new TextStream(), new TextStream()];
+  const streams = { stdout, stderr, env: process.env };
+  const code = await runCli(["coupling", "--model", golden.folder, "--samples", file, ...args], streams);
+  return { code, stdout: stdout.text, stderr: stderr.text };
+}
+
+test("prints the Gram, and the layers that it is the sum of, after a forecast", async () => {
+  const { code, stdout, stderr } = await run(
+    golden.samples,
+    "--json",
+    "--verify",
+    "--diagnose",
+    "--budget",
+    "1GiB",
+  );
+  expect(code).toBe(0);
+  const { gram, layers } = JSON.parse(stdout);
+  expect(relativeError(gram.flat(), golden.gram.flat())).toBeLessThan(1e-5);
+  expect(Object.keys(layers).sort()).toEqual(Object.keys(golden.layers).sort());
+  const sum = Object.values<number[][]>(layers).reduce((a, b) =>
+    a.map((row, i) => row.map((x, j) => x + b[i][j])),
+  );
+  expect(relativeError(sum.flat(), gram.flat())).toBeLessThan(1e-12);
+  expect(stderr).toMatch(/forecast: 5 samples, \d+ tokens, 1 pass; at most \d+ MiB .* about \S+ s/);
+  expect(stderr).toMatch(/verify: samples 0, 1, 2, 3, 4.*\n( .*\n)+.*e-\d+ {2}total/);
+  expect(stderr).toMatch(/sample 4: squared norm .* alone, cosine (1\.0000|0\.99999)/);
+});
+
+test("without --json: one line a sample; weights count", async () => {
+  const [{ tokens, responseStart }] = golden.samples;
+  const weights = tokens.slice(responseStart).map(() => 3);
+  const { code, stdout } = await run([
+    { tokens, responseStart },
+    { tokens, responseStart, weights },
+  ]);
+  expect(code).toBe(0);
+  const norms = [...stdout.matchAll(/gradient norm (\S+), cosine largest with \d \(1\.000\)/g)].map(
+    ([, norm]) => Number(norm),
+  );
+  expect(norms).toHaveLength(2);
+  expect(norms[1] / norms[0]).toBeCloseTo(3, 3);
+});
+
+test("bad files and samples are refused by name", async () => {
+  const good = { tokens: [1, 2, 3], responseStart: 1 };
+  expect(await run({})).toMatchObject({ code: 2, stderr: expect.stringContaining("malformed at the top") });
+  expect(await run([good, { tokens: [1, 2] }])).toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining("malformed at sample 1, responseStart"),
+  });
+  expect(await run([good, { tokens: [1, 999], responseStart: 1 }])).toMatchObject({
+    code: 1,
+    stderr: expect.stringMatching(/sample 1: token 1 is not in the vocabulary: got id 999/),
+  });
+  expect(await run([good], "--budget", "10")).toMatchObject({
+    code: 1,
+    stderr: expect.stringContaining("budget too small: got 10 bytes"),
+  });
+  expect(await run([good], "--budget", "much")).toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining('--budget is wrong: got "much"'),
+  });
+});
+
+test("sizes with units", () => {
+  expect(["7", "2GiB", "1.5 gb", "512MiB", "3kB"].map(readBytes)).toEqual([7, 2 ** 31, 1.5e9, 2 ** 29, 3000]);
+  for (const text of ["", "0", "-1GiB", "2TiBs", "GiB"])
+    expect(() => readBytes(text)).toThrow("--budget is wrong");
+});
+
+test("a verification fails for errors above the bound, and for those that are no number", () => {
+  const found = failuresOf(
+    [
+      { name: "a", error: 1e-5 },
+      { name: "b", error: 2e-4 },
+      { name: "c", error: Number.NaN },
+    ],
+    1e-4,
+  );
+  expect(found).toEqual(["b 2.0e-4", "c NaN"]);
+});
