@@ -3,10 +3,13 @@ import { Tape } from "../autograd/tape.js";
 import type { Tensor } from "../autograd/tensor.js";
 import { ArgumentError } from "../core/errors.js";
 import { appendKv, attentionDecode, gatherRows, type KvAppend, linear, sample } from "../kernels/index.js";
+import { type Conversation, Conversations } from "./conversations.js";
 import { decode } from "./decode_loop.js";
 import { DecodePace } from "./decode_pace.js";
 import { KvCache } from "./kv_cache.js";
 import { type PackedTokens, packSequences } from "./packing.js";
+import { headWidth } from "./parameters.js";
+import { type ExtensionPart, extensionParts, promptParts, type SharedPrompt } from "./prefill.js";
 import type { Attend, DeviceBatch, Qwen2Model } from "./qwen2.js";
 import { type RunningSequence, RunningSequences, type SequenceRows } from "./running_sequences.js";
 
@@ -24,15 +27,11 @@ export interface SamplingOptions {
   readonly seed: number;
 }
 
-/** A text that grows: prompts of one conversation each begin with the one before and its answer. */
-export interface Conversation {
-  close(): void;
-}
-
 /** One prompt and the identity of its random stream: the same seed, stream and prompt give the same tokens in any batch. */
 export interface GenerationRequest {
   readonly prompt: readonly number[];
   readonly stream: number;
+  /** One of this generator's: only what the prompt has beyond the last one and its answer is computed. */
   readonly conversation?: Conversation | undefined;
 }
 
@@ -54,15 +53,21 @@ export interface GeneratorOptions {
   readonly stepsPerSubmit?: number;
 }
 
-/** Sequences with the same prompt. */
-type Pile = readonly [RunningSequence, ...RunningSequence[]];
+/** Bytes of partial attention results of one pass over the new tokens of conversations. */
+const PARTIAL_BYTES = 64 << 20;
+/** Keys that one partial result is about; the kernels have as many or more. */
+const PART_KEYS = 128;
 
-/** Generates with one model. Its cache grows to the largest call and is kept until `release`. */
+/**
+ * Generates with one model. Its cache grows to the largest call and is kept until `release`. Sequences that have ended while
+ * others go on work on place 0 of their slot, so that place is computed anew when a conversation goes on.
+ */
 export class Generator {
   readonly #cache: KvCache;
   readonly #tokensPerBatch: number;
   readonly #maxSequences: number;
   readonly #stepsPerSubmit: number | undefined;
+  readonly #conversations = new Conversations();
 
   constructor(
     readonly model: Qwen2Model,
@@ -88,6 +93,16 @@ export class Generator {
     return results;
   }
 
+  /** Most tokens of a prompt and its answer together. */
+  get maxTokens(): number {
+    return this.model.config.max_position_embeddings;
+  }
+
+  /** Begins a text whose keys and values are kept between calls, until it is closed. */
+  open(): Conversation {
+    return this.#conversations.open();
+  }
+
   release(): void {
     this.#cache.release();
   }
@@ -97,20 +112,19 @@ export class Generator {
     options: SamplingOptions,
   ): Promise<Generation[]> {
     const longest = this.#longest(requests, options);
-    this.#cache.reserve(requests.length, longest);
+    const all = this.#sequences(requests);
+    const slots = all.reduce((most, { slot }) => Math.max(most, slot + 1), 0);
+    this.#cache.reserve(slots, longest, this.#conversations.slots);
     this.model.reserve(longest);
-    const all = requests.map(
-      ({ prompt, stream }, slot): RunningSequence => ({
-        prompt,
-        stream,
-        slot,
-        tokens: [],
-        logProbs: [],
-        ended: false,
-      }),
+    const parts = promptParts(
+      all.filter(({ known }) => known === 0),
+      this.#tokensPerBatch,
     );
-    const parts = promptParts(all, this.#tokensPerBatch);
-    const order = parts.flat(2);
+    const extensions = extensionParts(
+      all.filter(({ known }) => known > 0),
+      Math.min(this.#tokensPerBatch, this.#rowsOfExtension(longest)),
+    );
+    const order = [...parts.flat(2), ...extensions.flatMap(({ complete }) => complete)];
     const { launcher } = this.model;
     const state = new RunningSequences(launcher, order.length, options.maxNewTokens, options.endTokens);
     try {
@@ -121,6 +135,11 @@ export class Generator {
         first += part.flat().length;
         await launcher.runtime.flush();
       }
+      for (const part of extensions) {
+        this.#extend(part, state, first, options);
+        first += part.complete.length;
+        await launcher.runtime.flush();
+      }
       const pace = new DecodePace(launcher.facts, this.#stepsPerSubmit);
       const { maxNewTokens, endTokens } = options;
       const step = (rows: number) => this.#decodeStep(rows, state, options);
@@ -128,11 +147,41 @@ export class Generator {
     } finally {
       state.release();
     }
+    requests.forEach(({ conversation, prompt }, index) => {
+      // the last token was sampled and not read
+      if (conversation)
+        this.#conversations.remember(conversation, [...prompt, ...all[index].tokens.slice(0, -1)]);
+    });
     return all.map(({ tokens, logProbs }) => ({
       tokens,
       logProbs,
       finished: options.endTokens.includes(tokens[tokens.length - 1]),
     }));
+  }
+
+  #sequences(requests: readonly GenerationRequest[]): RunningSequence[] {
+    const free = this.#conversations.freeSlots(requests.length);
+    const taken = new Set<number>();
+    let used = 0;
+    return requests.map(({ prompt, stream, conversation }) => {
+      const place = conversation
+        ? this.#conversations.find(conversation, prompt)
+        : { slot: free[used++], known: 0 };
+      if (taken.has(place.slot)) {
+        throw new ArgumentError(
+          "[generate] conversation twice in one call: expected one request for each. Ask for one answer after the other.",
+        );
+      }
+      taken.add(place.slot);
+      return { prompt, stream, ...place, tokens: [], logProbs: [], ended: false };
+    });
+  }
+
+  /** Rows of new tokens whose partial results fit the memory set aside for them. */
+  #rowsOfExtension(longest: number): number {
+    const { num_attention_heads: heads } = this.model.config;
+    const partial = 4 * Math.ceil((2 * longest) / PART_KEYS) * heads * headWidth(this.model.config);
+    return Math.max(1, Math.floor(PARTIAL_BYTES / partial));
   }
 
   #longest(requests: readonly GenerationRequest[], { maxNewTokens }: SamplingOptions): number {
@@ -147,17 +196,37 @@ export class Generator {
   }
 
   /** Computes prompts side by side and samples the first tokens, of the rows of the state from `first` on. */
-  #prefill(piles: readonly Pile[], state: RunningSequences, first: number, options: SamplingOptions): void {
+  #prefill(
+    shared: readonly SharedPrompt[],
+    state: RunningSequences,
+    first: number,
+    options: SamplingOptions,
+  ): void {
     const tape = this.#tape();
-    const packed = packSequences(piles.map(([{ prompt }]) => prompt));
+    const packed = packSequences(shared.map(([{ prompt }]) => prompt));
     const batch = this.model.batch(tape, packed);
-    const hidden = this.model.hiddenBy(tape, batch, this.#fillingAttention(tape, batch, packed, piles));
-    const promptOf = piles.flatMap((pile, index) => pile.map(() => index));
+    const hidden = this.model.hiddenBy(tape, batch, this.#fillingAttention(tape, batch, packed, shared));
+    const promptOf = shared.flatMap((same, index) => same.map(() => index));
     const lastRows = Uint32Array.from(promptOf, (index) => packed.offsets[index + 1] - 1);
     const last = tape.apply(gatherRows, { x: hidden, index: tape.input(lastRows) }).y;
-    const stream = tape.input(Uint32Array.from(piles.flat(), ({ stream }) => stream));
+    const stream = tape.input(Uint32Array.from(shared.flat(), ({ stream }) => stream));
     const counter = tape.input(new Uint32Array(promptOf.length));
     this.#sample(last, { stream, counter }, state, first, options);
+    tape.release();
+  }
+
+  /** Computes the new tokens of conversations over what the cache holds, and samples for those that are complete. */
+  #extend(part: ExtensionPart, state: RunningSequences, first: number, options: SamplingOptions): void {
+    const tape = this.#tape();
+    const input = (values: readonly number[]) => tape.input(Uint32Array.from(values));
+    const attend = this.#cachedAttention(tape, { slot: input(part.slot), position: input(part.position) });
+    const hidden = this.model.hiddenBy(tape, { token: input(part.token) }, attend);
+    if (part.complete.length > 0) {
+      const last = tape.apply(gatherRows, { x: hidden, index: input(part.lastRows) }).y;
+      const stream = input(part.complete.map(({ stream }) => stream));
+      const counter = input(part.complete.map(() => 0));
+      this.#sample(last, { stream, counter }, state, first, options);
+    }
     tape.release();
   }
 
@@ -201,11 +270,16 @@ export class Generator {
   }
 
   /** Attention over packed prompts that leaves keys and values in the slots of all sequences with that prompt. */
-  #fillingAttention(tape: Tape, batch: DeviceBatch, packed: PackedTokens, piles: readonly Pile[]): Attend {
+  #fillingAttention(
+    tape: Tape,
+    batch: DeviceBatch,
+    packed: PackedTokens,
+    shared: readonly SharedPrompt[],
+  ): Attend {
     const rows: number[] = [];
     const slots: number[] = [];
-    piles.forEach((pile, prompt) => {
-      for (const { slot } of pile) {
+    shared.forEach((same, prompt) => {
+      for (const { slot } of same) {
         for (let row = packed.offsets[prompt]; row < packed.offsets[prompt + 1]; row++) {
           rows.push(row);
           slots.push(slot);
@@ -222,7 +296,8 @@ export class Generator {
     };
   }
 
-  #cachedAttention(tape: Tape, { slot, position }: SequenceRows): Attend {
+  /** Attention of rows over the cache, each to the places up to its own; their keys and values are added to it first. */
+  #cachedAttention(tape: Tape, { slot, position }: Pick<SequenceRows, "slot" | "position">): Attend {
     const { num_attention_heads: heads, num_key_value_heads: kv_heads } = this.model.config;
     const table = this.model.ropeTable;
     return (layer, qkv) => {
@@ -241,27 +316,4 @@ export class Generator {
       { heads, kv_heads },
     );
   }
-}
-
-/** Sequences by prompt, in parts of at most `budget` prompt tokens, or of one prompt longer than that. */
-function promptParts(all: readonly RunningSequence[], budget: number): Pile[][] {
-  const piles = new Map<string, [RunningSequence, ...RunningSequence[]]>();
-  for (const one of all) {
-    const key = one.prompt.join();
-    const pile = piles.get(key);
-    if (pile) pile.push(one);
-    else piles.set(key, [one]);
-  }
-  const parts: Pile[][] = [];
-  let tokens = Number.POSITIVE_INFINITY;
-  for (const pile of piles.values()) {
-    const { length } = pile[0].prompt;
-    if (tokens + length > budget) {
-      parts.push([]);
-      tokens = 0;
-    }
-    parts[parts.length - 1].push(pile);
-    tokens += length;
-  }
-  return parts;
 }

@@ -23,21 +23,34 @@ export class KvCache {
     return this.#layers[layer];
   }
 
-  /** Room for that many sequences of that many tokens. What it held is lost when it grows. */
-  reserve(slots: number, positions: number): void {
+  /**
+   * Room for that many sequences of that many tokens. When it grows, what it held is lost but for the slots in `kept`; it then
+   * grows by half of what it had at least, so that growing texts are not copied at every turn.
+   */
+  reserve(slots: number, positions: number, kept: Iterable<number> = []): void {
     if (slots <= this.#slots && positions <= this.#positions) return;
-    const S = Math.max(slots, this.#slots);
-    const T = Math.max(this.#positions, Math.ceil(positions / POSITIONS) * POSITIONS);
+    const before = { slots: this.#slots, positions: this.#positions };
+    const wanted = [...kept].filter((slot) => slot < before.slots);
+    const isLonger = positions > before.positions;
+    const room = wanted.length > 0 && isLonger ? Math.max(positions, 1.5 * before.positions) : positions;
+    const rounded = Math.ceil(room / POSITIONS) * POSITIONS;
+    const S = Math.max(slots, before.slots);
+    const T = Math.max(before.positions, Math.min(rounded, this.#mostPositions));
+    const old = wanted.length > 0 ? this.#layers.splice(0) : [];
     this.release();
     this.#slots = S;
     this.#positions = T;
     const { config, launcher } = this;
-    const shape = [S, T, config.num_key_value_heads * headWidth(config)];
+    const shape = [S, T, this.#width];
     for (let layer = 0; layer < config.num_hidden_layers; layer++) {
       this.#layers.push({
         key_cache: Tensor.empty(launcher.runtime, shape, "f32", "key cache"),
         value_cache: Tensor.empty(launcher.runtime, shape, "f32", "value cache"),
       });
+    }
+    for (const [layer, { key_cache, value_cache }] of old.entries()) {
+      this.#copy(key_cache, this.#layers[layer].key_cache, wanted, before.positions);
+      this.#copy(value_cache, this.#layers[layer].value_cache, wanted, before.positions);
     }
   }
 
@@ -48,5 +61,27 @@ export class KvCache {
     }
     this.#slots = 0;
     this.#positions = 0;
+  }
+
+  get #width(): number {
+    return this.config.num_key_value_heads * headWidth(this.config);
+  }
+
+  /** Multiples of the rounding that hold the whole context. */
+  get #mostPositions(): number {
+    return Math.ceil(this.config.max_position_embeddings / POSITIONS) * POSITIONS;
+  }
+
+  /** Copies the places of some slots, and gives the old array back. */
+  #copy(from: Tensor, to: Tensor, slots: readonly number[], positions: number): void {
+    const width = this.#width;
+    for (const slot of slots) {
+      const source = from.view([positions, width], slot * positions * width);
+      const target = to.view([positions, width], slot * this.#positions * width);
+      this.launcher.runtime.copy(source.range, target.range);
+      source.release();
+      target.release();
+    }
+    from.release();
   }
 }

@@ -9,6 +9,8 @@ export interface RunningSequence {
   readonly stream: number;
   /** Its place in the KV cache. */
   readonly slot: number;
+  /** Tokens of the prompt that the cache holds already. */
+  readonly known: number;
   readonly tokens: number[];
   readonly logProbs: number[];
   /** It has met an end token or the most tokens it may have. */

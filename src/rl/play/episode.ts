@@ -2,7 +2,8 @@
 import { ConfigError } from "../../core/errors.js";
 import { hashText } from "../../core/hash.js";
 import type { Environment, Info, ResetResult, StepResult } from "../../env/world.js";
-import type { Conversation, Generation, GenerationRequest } from "../../model/generate.js";
+import type { Conversation } from "../../model/conversations.js";
+import type { Generation, GenerationRequest } from "../../model/generate.js";
 import type { PlayedRow } from "../rows.js";
 import type { ValidRule } from "./action.js";
 import { type AnchorRule, anchorKey } from "./anchor.js";

@@ -1,5 +1,6 @@
 /** What rollouts ask for answers. */
-import type { Conversation, Generation, GenerationRequest, SamplingOptions } from "../../model/generate.js";
+import type { Conversation } from "../../model/conversations.js";
+import type { Generation, GenerationRequest, SamplingOptions } from "../../model/generate.js";
 
 /** Anything that answers prompts: a Generator, or an expert in tests. */
 export interface ActionSampler {
