@@ -1,5 +1,6 @@
 /** All updates on one rollout: mini-batches, in which both streams have their share, and the loss of each. */
 import type { TrainConfig } from "../../config/schema.js";
+import { groupBy } from "../../core/group_by.js";
 import { mean } from "../../core/statistics.js";
 import {
   type FixedLogProbs,
@@ -47,7 +48,7 @@ export async function updatePolicy(
   const fromReference = reference ? await learner.score(rows, temperature, reference) : undefined;
   const updates: PolicyUpdate[] = [];
   for (let pass = 0; pass < num_iterations; pass++) {
-    for (const part of single ? [[...rows.keys()]] : miniBatches(work, played.length, judged.length, pass)) {
+    for (const part of single ? [[...rows.keys()]] : miniBatches(work, played, judged.length, pass)) {
       const fixed: FixedLogProbs = {
         old: old && part.map((row) => old[row]),
         reference: fromReference && part.map((row) => fromReference[row]),
@@ -67,20 +68,29 @@ export async function updatePolicy(
 /** Rows of each mini-batch of one pass: classification rows are spread evenly over those of play. */
 function miniBatches(
   { config, index }: UpdateWork,
-  played: number,
+  rows: readonly Row[],
   judged: number,
   pass: number,
 ): number[][] {
-  const shuffled = (label: string, count: number) =>
-    itemsOfStep(config.seed, `${label} ${index}`, [...Array(count).keys()], count, pass);
-  const order = shuffled("rows", played);
-  const beside = judged > 0 ? shuffled("judged rows", judged).map((row) => played + row) : [];
+  const played = rows.length;
+  const shuffled = (label: string, units: readonly number[][]) =>
+    itemsOfStep(config.seed, `${label} ${index}`, units, units.length, pass).flat();
+  const order = shuffled("rows", unitsOf(config, rows));
+  const single = Array.from({ length: judged }, (_, row) => [played + row]);
+  const beside = judged > 0 ? shuffled("judged rows", single) : [];
   const size = config.grpo.mini_batch_size ?? played;
   const count = Math.ceil(played / size);
   return Array.from({ length: count }, (_, batch) => [
     ...order.slice(batch * size, (batch + 1) * size),
     ...beside.slice(Math.floor((batch * judged) / count), Math.floor(((batch + 1) * judged) / count)),
   ]);
+}
+
+/** What is shuffled: rows, or episodes where each is one text, so that rows of a text stay together. */
+function unitsOf({ prompt }: TrainConfig, rows: readonly Row[]): number[][] {
+  const places = [...rows.keys()];
+  if (prompt.context === "step") return places.map((place) => [place]);
+  return [...groupBy(places, (place) => `${rows[place].group} ${rows[place].episode}`).values()];
 }
 
 async function oneUpdate(

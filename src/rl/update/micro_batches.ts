@@ -16,40 +16,70 @@ export interface MicroBatch {
   readonly target: Uint32Array;
 }
 
-/** Tokens a row costs: the last answer token is predicted but never read. */
+/** Tokens a row costs by itself: the last answer token is predicted but never read. */
 function rowLength({ prompt, answer }: TokenRow): number {
   return prompt.length + answer.length - 1;
 }
 
 /**
- * Micro-batches of consecutive rows with at most `tokensPerMicroBatch` tokens each (one row may exceed it alone).
+ * Whether a row goes on where another ended: its prompt begins with the other's prompt and whole answer. Both are then scored
+ * in one pass over the longer text, which is exact since attention is causal.
+ */
+function goesOn({ prompt }: TokenRow, before: TokenRow): boolean {
+  const { length } = before.prompt;
+  return (
+    prompt.length >= length + before.answer.length &&
+    before.prompt.every((token, t) => token === prompt[t]) &&
+    before.answer.every((token, t) => token === prompt[length + t])
+  );
+}
+
+/**
+ * Micro-batches of consecutive rows with at most `tokensPerMicroBatch` tokens each (one row may exceed it alone). Rows that
+ * go on from the one before, as steps of an episode in one text do, share its tokens: what is common is computed once. Steps
+ * may be missing between them.
  * Rows need a prompt of at least one token and an answer of at least one token.
  */
 export function microBatches(rows: readonly TokenRow[], tokensPerMicroBatch: number): MicroBatch[] {
+  const isChained = rows.map((row, index) => index > 0 && goesOn(row, rows[index - 1]));
   const batches: MicroBatch[] = [];
   let first = 0;
   while (first < rows.length) {
-    let end = first;
-    let tokens = 0;
-    while (end < rows.length && (end === first || tokens + rowLength(rows[end]) <= tokensPerMicroBatch)) {
-      tokens += rowLength(rows[end++]);
+    let end = first + 1;
+    let tokens = rowLength(rows[first]);
+    while (end < rows.length) {
+      tokens += rowLength(rows[end]) - (isChained[end] ? rowLength(rows[end - 1]) : 0);
+      if (tokens > tokensPerMicroBatch) break;
+      end++;
     }
-    batches.push(pack(rows, first, end));
+    batches.push(pack(rows, isChained, first, end));
     first = end;
   }
   return batches;
 }
 
-function pack(rows: readonly TokenRow[], first: number, end: number): MicroBatch {
+function pack(
+  rows: readonly TokenRow[],
+  isChained: readonly boolean[],
+  first: number,
+  end: number,
+): MicroBatch {
   const part = rows.slice(first, end);
-  const packed = packSequences(part.map(({ prompt, answer }) => [...prompt, ...answer.slice(0, -1)]));
+  const texts: TokenRow[] = [];
+  const textOf = part.map((row, index) => {
+    // the last row of a chain holds the whole text
+    if (index > 0 && isChained[first + index]) texts[texts.length - 1] = row;
+    else texts.push(row);
+    return texts.length - 1;
+  });
+  const packed = packSequences(texts.map(({ prompt, answer }) => [...prompt, ...answer.slice(0, -1)]));
   const count = part.reduce((sum, { answer }) => sum + answer.length, 0);
   const index = new Uint32Array(count);
   const target = new Uint32Array(count);
   let at = 0;
   part.forEach(({ prompt, answer }, row) => {
     answer.forEach((token, j) => {
-      index[at] = packed.offsets[row] + prompt.length - 1 + j;
+      index[at] = packed.offsets[textOf[row]] + prompt.length - 1 + j;
       target[at++] = token;
     });
   });
