@@ -5,7 +5,8 @@
 
 export { type AdapterChoice, type OpenGpu, openGpu } from "./host/gpu/drivers.js";
 export { checkedPrecision, type MatrixCheckOptions } from "./host/gpu/matrix_check.js";
-export { readModelFolder, writeModelFolder } from "./host/model/model_folder.js";
+export { readModelFolder } from "./host/model/model_folder.js";
+export { writeModelFolder } from "./host/model/model_folder_write.js";
 export { loadPolicy, policyTokenizer } from "./host/model/policy_folder.js";
 export { openPolicy, openTrainingWorld } from "./host/run/training_setup.js";
 export { tuneKernels } from "./host/tuning/tuner.js";

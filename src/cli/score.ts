@@ -29,7 +29,10 @@ export const register: Register = (program, context) => {
     .action(async (options) => {
       const sequences = await readTokens(options.tokens);
       await withGpu(options, context, async ({ runtime }) => {
-        const { model } = await loadPolicy(new Launcher(runtime), options.model, { requiresGrad: false });
+        const { model, folder } = await loadPolicy(new Launcher(runtime), options.model, {
+          requiresGrad: false,
+        });
+        for (const note of folder.notes) context.terminal.warn(note);
         const scores = await scoreSequences(model, sequences);
         if (options.json) {
           context.terminal.print(JSON.stringify({ sequences: scores }));

@@ -180,10 +180,15 @@ export const modelSection = section({
     .describe("tokenizer of a fresh policy: word = one token for each word of the world"),
 });
 
+export const PROMPT_FORMATS = ["plain", "message", "chat"] as const;
+
 export const promptSection = section({
-  format: choice(["plain", "chat"])
-    .default("plain")
-    .describe("plain = text as it is; chat = one user message in the tokenizer's chat template"),
+  format: choice(PROMPT_FORMATS)
+    .default("message")
+    .describe(
+      "plain = text as it is, without a template; message = the same text as one user message in the tokenizer's chat " +
+        "template; chat = the same with worded instructions, for pretrained policies",
+    ),
   history: integerFrom(0).default(2).describe("how many of the last (action, observation) pairs are shown"),
   admissible: flag().default(false).describe("list the admissible actions"),
   context: choice(["step", "episode"])

@@ -1,6 +1,8 @@
 /** The shape of a Qwen2 policy: config.json in and out, presets by one dial, and the tensors a checkpoint must hold. */
 import { z } from "zod";
 import { ArgumentError, ConfigError, DataError } from "../core/errors.js";
+import { shown } from "../core/shown.js";
+import { isObject, unsupported, withDefaults } from "./config_rules.js";
 
 /**
  * The fields of a Hugging Face `config.json` that decide a Qwen2 model, under their names there. Keys beyond these are
@@ -37,18 +39,20 @@ export interface Qwen2Config {
 }
 
 const positiveInteger = z.int("a positive integer").positive("a positive integer");
+/** Far above any model, and small enough that a typing error is refused before it is allocated. */
+const size = (most: number) => positiveInteger.max(most, `a positive integer, at most ${most}`);
 const positiveNumber = z.number("a number above 0").positive("a number above 0");
 const tokenId = z.int("a token id").nonnegative("a token id");
 
 const schema = z.looseObject({
   model_type: z.literal("qwen2", '"qwen2"'),
-  hidden_size: positiveInteger,
-  intermediate_size: positiveInteger,
-  num_hidden_layers: positiveInteger,
-  num_attention_heads: positiveInteger,
-  num_key_value_heads: positiveInteger,
-  vocab_size: positiveInteger,
-  max_position_embeddings: positiveInteger.default(32768),
+  hidden_size: size(131072),
+  intermediate_size: size(1048576),
+  num_hidden_layers: size(4096),
+  num_attention_heads: size(16384),
+  num_key_value_heads: size(16384),
+  vocab_size: size(16777216),
+  max_position_embeddings: size(134217728).default(32768),
   rms_norm_eps: positiveNumber.default(1e-6),
   rope_theta: positiveNumber.default(10000),
   tie_word_embeddings: z.boolean("true or false").default(false),
@@ -65,78 +69,9 @@ const schema = z.looseObject({
   pad_token_id: tokenId.nullable().default(null),
 });
 
-type JsonObject = Readonly<Record<string, unknown>>;
-
-function isObject(value: unknown): value is JsonObject {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
-/** Newer writers say `dtype` and `rope_parameters`; absent key/value heads mean one for each query head. */
-function withOlderNames(json: JsonObject): JsonObject {
-  const rope = isObject(json.rope_parameters) ? json.rope_parameters : {};
-  return {
-    ...json,
-    torch_dtype: json.torch_dtype ?? json.dtype,
-    rope_theta: json.rope_theta ?? rope.rope_theta,
-    num_key_value_heads: json.num_key_value_heads ?? json.num_attention_heads,
-  };
-}
-
-/** Whether some layer would really attend through a sliding window shorter than the longest sequence. */
-function usesSlidingWindow(json: JsonObject, config: Qwen2Config): boolean {
-  if (Array.isArray(json.layer_types) && json.layer_types.some((type) => type !== "full_attention"))
-    return true;
-  if (json.use_sliding_window !== true) return false;
-  const window = json.sliding_window;
-  const firstWindowedLayer = typeof json.max_window_layers === "number" ? json.max_window_layers : 0;
-  const reaches = typeof window !== "number" || window >= config.max_position_embeddings;
-  return !reaches && firstWindowedLayer < config.num_hidden_layers;
-}
-
-/** Rules between fields, and settings of the Qwen2 family that the decoder does not compute. */
-function unsupported(json: JsonObject, config: Qwen2Config): string[] {
-  const problems: string[] = [];
-  const rule = (holds: boolean, field: string, got: unknown, expected: string) => {
-    if (!holds) problems.push(`${field}: got ${JSON.stringify(got)}, expected ${expected}`);
-  };
-  const { hidden_size: width, num_attention_heads: heads, num_key_value_heads: kvHeads } = config;
-  rule(width % heads === 0, "hidden_size", width, `a multiple of num_attention_heads (${heads})`);
-  rule(heads % kvHeads === 0, "num_attention_heads", heads, `a multiple of num_key_value_heads (${kvHeads})`);
-  if (width % heads === 0) {
-    const headWidth = width / heads;
-    rule(headWidth % 2 === 0, "hidden_size / num_attention_heads", headWidth, "an even head width");
-    const given = json.head_dim ?? headWidth;
-    rule(
-      given === headWidth,
-      "head_dim",
-      given,
-      `hidden_size / num_attention_heads (${headWidth}) or no head_dim`,
-    );
-  }
-  for (const field of ["rope_scaling", "rope_parameters"]) {
-    const rope = json[field];
-    const type = isObject(rope) ? (rope.rope_type ?? rope.type ?? "default") : "default";
-    rule(type === "default", field, rope, "no rotary scaling (null)");
-  }
-  rule(
-    !usesSlidingWindow(json, config),
-    "use_sliding_window",
-    json.use_sliding_window ?? json.layer_types,
-    "full attention in every layer (false)",
-  );
-  rule((json.attention_dropout ?? 0) === 0, "attention_dropout", json.attention_dropout, "0");
-  rule(
-    (json.quantization_config ?? null) === null,
-    "quantization_config",
-    json.quantization_config,
-    "unquantised weights",
-  );
-  return problems;
-}
-
 /**
  * Reads the parsed text of a `config.json`. Missing optional fields get Hugging Face's defaults; unknown keys stay on
- * the result. The newer spellings `dtype` and `rope_parameters.rope_theta` are understood.
+ * the result. Spellings of transformers 4 and 5 are understood (`withDefaults`).
  * @param json what `JSON.parse` gave
  * @param file name for messages
  * @throws DataError listing every missing, wrong or unsupported field
@@ -145,16 +80,16 @@ export function parseQwen2Config(json: unknown, file: string): Qwen2Config {
   const cure = "Use a Qwen2 or Qwen2.5 checkpoint with plain attention.";
   if (!isObject(json)) {
     throw new DataError(
-      `[${file}] model configuration is not an object: got ${JSON.stringify(json)}, expected a JSON object. ${cure}`,
+      `[${file}] model configuration is not an object: got ${shown(json)}, expected a JSON object. ${cure}`,
     );
   }
-  const input = withOlderNames(json);
+  const input = withDefaults(json);
   const result = schema.safeParse(input);
   const problems = result.success
     ? unsupported(json, result.data)
     : result.error.issues.map((issue) => {
         const field = String(issue.path[0]);
-        return `${field}: got ${JSON.stringify(input[field]) ?? "nothing"}, expected ${issue.message}`;
+        return `${field}: got ${shown(input[field])}, expected ${issue.message}`;
       });
   if (!result.success || problems.length > 0) {
     throw new DataError(`[${file}] model configuration is not usable: ${problems.join("; ")}. ${cure}`);

@@ -1,4 +1,24 @@
-/** Finds what `JSON.parse` hides: a key that an object has twice. */
+/** Looks at JSON text for what `JSON.parse` hides: how deep it is nested, a key that an object has twice. */
+
+/** Deeper than any file that is read here; code that walks through values is not built for more. */
+const DEEPEST = 200;
+
+/** Whether a text nests lists and objects deeper than anything that is read here. @param text JSON or not */
+export function isTooDeep(text: string): boolean {
+  let depth = 0;
+  let inString = false;
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i);
+    if (inString) {
+      if (code === 0x5c) i++;
+      else if (code === 0x22) inString = false;
+    } else if (code === 0x22) inString = true;
+    else if (code === 0x7b || code === 0x5b) {
+      if (++depth > DEEPEST) return true;
+    } else if (code === 0x7d || code === 0x5d) depth--;
+  }
+  return false;
+}
 
 /** Index of the quote that closes the string opened at `start`. */
 function closingQuote(text: string, start: number): number {

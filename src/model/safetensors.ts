@@ -1,7 +1,8 @@
 /** Reads safetensors: header checks first, then one tensor at a time. Bytes in, float32 out. */
 import { DataError } from "../core/errors.js";
+import { cut, printable, shown } from "../core/shown.js";
 import { fromBfloat16Bits, fromFloat16Bits } from "./half_floats.js";
-import { findDuplicateKey } from "./json_keys.js";
+import { findDuplicateKey, isTooDeep } from "./json_keys.js";
 import { elementCount } from "./parameters.js";
 
 /** Bytes of one element of every dtype that a header may name. */
@@ -60,8 +61,8 @@ export function dtypeBytes(dtype: SafetensorsDtype): number {
 
 /** The error for a file that breaks a rule of the format. `rule` is a stable word, `tensor` the tensor concerned. */
 function broken(file: string, rule: string, got: unknown, expected: string, tensor?: string): DataError {
-  const where = tensor === undefined ? "" : ` at tensor "${tensor}"`;
-  const value = typeof got === "string" ? got : JSON.stringify(got);
+  const where = tensor === undefined ? "" : ` at tensor "${printable(cut(tensor))}"`;
+  const value = typeof got === "string" ? printable(cut(got, 160)) : shown(got);
   return new DataError(
     `[${file}] safetensors rule ${rule} broken${where}: got ${value}, expected ${expected}. ` +
       "Download the file or export the model again.",
@@ -101,6 +102,7 @@ function parseHeaderJson(bytes: Uint8Array, file: string): Record<string, unknow
   } catch {
     throw broken(file, "utf8", "bytes that are not UTF-8", "a header in UTF-8");
   }
+  if (isTooDeep(text)) throw broken(file, "depth", "lists in lists in lists", "entries of three levels");
   let json: unknown;
   try {
     json = JSON.parse(text);
@@ -230,7 +232,7 @@ export function parseSafetensorsHeader(
 export function decodeTensor(entry: TensorEntry, bytes: Uint8Array, file: string): Float32Array {
   if (entry.dtype !== "F32" && entry.dtype !== "F16" && entry.dtype !== "BF16") {
     throw new DataError(
-      `[${file}] tensor "${entry.name}" cannot be read as numbers of a policy: got dtype ${entry.dtype}, ` +
+      `[${file}] tensor "${printable(cut(entry.name))}" cannot be read as numbers of a policy: got dtype ${entry.dtype}, ` +
         "expected F32, F16 or BF16. Convert the checkpoint to one of them.",
     );
   }

@@ -1,83 +1,92 @@
 /** Text to token ids and back, by the tokenizer files that lie beside a model's weights. */
-import { Template } from "@huggingface/jinja";
 import { Tokenizer as HuggingFaceTokenizer } from "@huggingface/tokenizers";
 import { ArgumentError, DataError } from "../core/errors.js";
+import { cut, printable, shown } from "../core/shown.js";
+import { type ChatMessage, type ChatTemplateOptions, ChatTemplates } from "./chat_template.js";
+import { freeMark, markSpecials, type Piece, splitAtTokens } from "./foreign_text.js";
+import {
+  type AddedToken,
+  checkMerges,
+  type DeclaredTokens,
+  declaredTokens,
+  isObject,
+  type JsonObject,
+  malformed,
+  type TokenizerFiles,
+  vocabularyOf,
+} from "./tokenizer_files.js";
 
-type JsonObject = Readonly<Record<string, unknown>>;
-
-/** The parsed tokenizer files of a model folder. */
-export interface TokenizerFiles {
-  /** `tokenizer.json` */
-  readonly tokenizerJson: JsonObject;
-  /** `tokenizer_config.json` */
-  readonly tokenizerConfig: JsonObject;
-  /** `chat_template.jinja`, which goes before the template in `tokenizer_config.json`. */
-  readonly chatTemplate?: string;
-}
-
-/** One turn of a chat. Templates may read further fields (`tool_calls`, for example). */
-export interface ChatMessage {
-  readonly role: string;
-  readonly content: string;
-  readonly [field: string]: unknown;
-}
-
-export interface ChatTemplateOptions {
-  /** End with the opening of the policy's own turn. Default false. */
-  readonly addGenerationPrompt?: boolean;
-  /** Tool descriptions (JSON schemas) for templates that know tools. */
-  readonly tools?: readonly JsonObject[];
-  /** Further variables of the template. */
-  readonly variables?: JsonObject;
-}
-
-const TOKEN_FIELDS = ["bos_token", "eos_token", "pad_token", "unk_token"] as const;
+export type { ChatMessage, ChatTemplateOptions } from "./chat_template.js";
+export type { TokenizerFiles } from "./tokenizer_files.js";
 
 /** Keys that the library expects in tokenizer.json; null stands for "none". */
 const PIPELINE = ["normalizer", "pre_tokenizer", "model", "post_processor", "decoder"] as const;
 
-function isObject(value: unknown): value is JsonObject {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
-/** `tokenizer_config.json` says a token as text or as an object that describes an added token. */
-function tokenText(value: unknown): string | null {
-  const text = isObject(value) ? value.content : value;
-  return typeof text === "string" ? text : null;
-}
-
-function build(files: TokenizerFiles, file: string, tokens: JsonObject): HuggingFaceTokenizer {
+/** Builds the library's tokenizer. @param model and added tokens in place of those of the files */
+function build(
+  files: TokenizerFiles,
+  file: string,
+  { added, named, further }: DeclaredTokens,
+  model: unknown = files.tokenizerJson.model,
+): HuggingFaceTokenizer {
   const { tokenizerJson: json, tokenizerConfig: config } = files;
-  const cure = "Copy tokenizer.json and tokenizer_config.json from the model again.";
-  if (!isObject(json) || !isObject(json.model) || !isObject(config)) {
-    const got = isObject(json) ? `keys ${Object.keys(json).join(", ")}` : typeof json;
-    throw new DataError(
-      `[${file}] tokenizer files are malformed: got ${got}, expected tokenizer.json with a model, and an object in ` +
-        `tokenizer_config.json. ${cure}`,
-    );
-  }
   const pipeline = Object.fromEntries(PIPELINE.map((key) => [key, json[key] ?? null]));
   try {
     return new HuggingFaceTokenizer(
-      { ...json, ...pipeline, added_tokens: json.added_tokens ?? [] },
-      { ...config, ...tokens },
+      { ...json, ...pipeline, model, added_tokens: added },
+      {
+        ...config,
+        ...named,
+        additional_special_tokens: further,
+        // the library's own default is true, that of transformers false
+        clean_up_tokenization_spaces: config.clean_up_tokenization_spaces ?? false,
+      },
     );
   } catch (error) {
     throw new DataError(
-      `[${file}] tokenizer cannot be built: got "${(error as Error).message}", expected a tokenizer.json of a ` +
-        `supported kind. ${cure}`,
+      `[${file}] tokenizer cannot be built: got "${printable(cut((error as Error).message, 200))}", expected a ` +
+        "tokenizer.json of a supported kind. Copy the tokenizer files from the model again.",
       { cause: error },
     );
   }
 }
 
-/** Template texts by name; `default` is the one without tools. */
-function templateTexts(files: TokenizerFiles): Map<string, string> {
-  if (files.chatTemplate !== undefined) return new Map([["default", files.chatTemplate]]);
-  const given = files.tokenizerConfig.chat_template;
-  if (typeof given === "string") return new Map([["default", given]]);
-  const named = Array.isArray(given) ? given : [];
-  return new Map(named.filter(isObject).map(({ name, template }) => [String(name), String(template)]));
+function checkFiles({ tokenizerJson: json, tokenizerConfig: config }: TokenizerFiles, file: string): void {
+  if (isObject(json) && isObject(json.model) && isObject(config)) return;
+  const got = isObject(json) ? `keys ${Object.keys(json).join(", ")}` : shown(json);
+  throw malformed(file, got, "tokenizer.json with a model, and an object in tokenizer_config.json");
+}
+
+/** The model without the texts of special tokens: those are ordinary text for it. */
+function withoutTokens(model: JsonObject, texts: ReadonlySet<string>): JsonObject {
+  const { vocab } = model;
+  if (Array.isArray(vocab)) {
+    // here the place of a row is its id
+    const rows = vocab.map((row, id) => (texts.has(String(row[0])) ? [`\u{f0000}${id}`, row[1]] : row));
+    return { ...model, vocab: rows };
+  }
+  return {
+    ...model,
+    vocab: Object.fromEntries(Object.entries(vocab as object).filter(([text]) => !texts.has(text))),
+  };
+}
+
+export interface TokenizerOptions {
+  /** Ids that end an answer beside the end token of the files: `eos_token_id` of the model's generation_config.json. */
+  readonly endTokenIds?: readonly number[];
+}
+
+export interface EncodeOptions {
+  /** Let the tokenizer add its own (a leading begin token, for example). Default false: chat templates write theirs out. */
+  readonly addSpecialTokens?: boolean;
+  /** Special tokens written out in the text: `tokens` makes ids of them, `text` ordinary text. Default `tokens`. */
+  readonly specialTokens?: "tokens" | "text";
+}
+
+/** A rendered chat. */
+export interface EncodedChat {
+  readonly text: string;
+  readonly tokens: readonly number[];
 }
 
 /** A tokenizer with its chat template. Immutable. */
@@ -88,64 +97,131 @@ export class Tokenizer {
   readonly vocabularySize: number;
   /** Ids of the tokens that `tokenizer_config.json` names, null where it names none. */
   readonly bosTokenId: number | null;
+  /** Also the first of the further end tokens, where the files name none. */
   readonly eosTokenId: number | null;
   readonly padTokenId: number | null;
   readonly unkTokenId: number | null;
+  /** Every id that ends an answer, `eosTokenId` first; none where the files name none. */
+  readonly endTokenIds: readonly number[];
   readonly #tokenizer: HuggingFaceTokenizer;
-  readonly #templates: ReadonlyMap<string, string>;
-  readonly #compiled = new Map<string, Template>();
-  readonly #specialTexts: Readonly<Record<(typeof TOKEN_FIELDS)[number], string | null>>;
+  readonly #templates: ChatTemplates;
+  readonly #declared: DeclaredTokens;
+  readonly #specials: ReadonlyMap<string, AddedToken>;
+  readonly #specialIds: ReadonlySet<number>;
+  #plain: HuggingFaceTokenizer | undefined;
   readonly #file: string;
 
   /**
    * @param files parsed files; kept, not copied
    * @param file name for messages
-   * @throws DataError when the files are malformed, of an unsupported kind, or name a token that does not exist
+   * @throws DataError when the files are malformed, of an unsupported kind, contradict each other, or name a token that does
+   *   not exist
    */
-  constructor(files: TokenizerFiles, file = "tokenizer.json") {
-    const text = (field: (typeof TOKEN_FIELDS)[number]) => tokenText(files.tokenizerConfig?.[field]);
-    this.#specialTexts = {
-      bos_token: text("bos_token"),
-      eos_token: text("eos_token"),
-      pad_token: text("pad_token"),
-      unk_token: text("unk_token"),
-    };
-    this.#tokenizer = build(files, file, this.#specialTexts);
-    this.#templates = templateTexts(files);
+  constructor(files: TokenizerFiles, file = "tokenizer.json", options: TokenizerOptions = {}) {
+    checkFiles(files, file);
+    const vocabulary = vocabularyOf(files.tokenizerJson, file);
+    checkMerges(files.tokenizerJson, vocabulary, file);
+    this.#declared = declaredTokens(files, vocabulary, file);
+    const { added, named, further } = this.#declared;
+    this.#tokenizer = build(files, file, this.#declared);
+    const given = Object.fromEntries(Object.entries(named).filter(([, text]) => text !== null));
+    this.#templates = new ChatTemplates(
+      files,
+      { ...given, ...(further.length > 0 && { additional_special_tokens: further }) },
+      file,
+    );
     this.#file = file;
     this.files = files;
-    let largest = -1;
-    for (const id of this.#tokenizer.get_vocab().values()) largest = Math.max(largest, id);
-    this.vocabularySize = largest + 1;
-    const special = (field: (typeof TOKEN_FIELDS)[number]) => {
-      const token = this.#specialTexts[field];
-      return token === null ? null : this.tokenId(token);
-    };
-    this.bosTokenId = special("bos_token");
-    this.eosTokenId = special("eos_token");
-    this.padTokenId = special("pad_token");
-    this.unkTokenId = special("unk_token");
+    const specials = added.filter(({ special }) => special);
+    this.#specials = new Map(specials.map((token) => [token.content, token]));
+    const id = (token: string | null) => (token === null ? null : this.tokenId(token));
+    const unknown = id(named.unk_token);
+    // a text may hold words that the vocabulary lacks: that is no forgery
+    this.#specialIds = new Set(specials.map((token) => token.id).filter((one) => one !== unknown));
+    this.vocabularySize =
+      1 + [...vocabulary.values(), ...added.map((token) => token.id)].reduce((a, b) => Math.max(a, b), -1);
+    const ends = [id(named.eos_token), ...(options.endTokenIds ?? [])].filter((end) => end !== null);
+    this.endTokenIds = [...new Set(ends)];
+    this.eosTokenId = this.endTokenIds[0] ?? null;
+    this.bosTokenId = id(named.bos_token);
+    this.padTokenId = id(named.pad_token);
+    this.unkTokenId = unknown;
   }
 
   /**
-   * Token ids of a text. Special tokens written out in the text (`<|im_start|>`) become their ids.
-   * @param options.addSpecialTokens let the tokenizer add its own (a leading begin token, for example). Default false:
-   *   chat templates write theirs out
+   * Token ids of a text.
    * @throws DataError when the text holds a word that the vocabulary lacks and there is no unknown token
    */
-  encode(text: string, options: { addSpecialTokens?: boolean } = {}): number[] {
+  encode(text: string, options: EncodeOptions = {}): number[] {
     if (text.length === 0 && options.addSpecialTokens !== true) return [];
-    const { ids, tokens } = this.#tokenizer.encode(text, {
-      add_special_tokens: options.addSpecialTokens ?? false,
-    });
+    const ids = this.#encode(this.#tokenizer, text, options.addSpecialTokens ?? false);
+    if (options.specialTokens !== "text" || !ids.some((id) => this.#specialIds.has(id))) return ids;
+    return this.#encode(this.#plainTokenizer(), text, options.addSpecialTokens ?? false);
+  }
+
+  #encode(tokenizer: HuggingFaceTokenizer, text: string, addSpecialTokens: boolean): number[] {
+    const { ids, tokens } = tokenizer.encode(text, { add_special_tokens: addSpecialTokens });
     const gap = ids.indexOf(undefined as unknown as number);
     if (gap >= 0) {
       throw new DataError(
-        `[${this.#file}] text cannot be encoded: got "${tokens[gap]}", expected words of the vocabulary. Use a ` +
+        `[${this.#file}] text cannot be encoded: got ${shown(tokens[gap])}, expected words of the vocabulary. Use a ` +
           "tokenizer with an unknown token.",
       );
     }
     return ids;
+  }
+
+  /** One to which special tokens are ordinary text. Built when it is needed first: that takes as long as the first one. */
+  #plainTokenizer(): HuggingFaceTokenizer {
+    const { unk_token: unknown } = this.#declared.named;
+    const texts = new Set([...this.#specials.keys()].filter((text) => text !== unknown));
+    const model = withoutTokens(this.files.tokenizerJson.model as JsonObject, texts);
+    const added = this.#declared.added.filter(({ special }) => !special);
+    this.#plain ??= build(this.files, this.#file, { ...this.#declared, added }, model);
+    return this.#plain;
+  }
+
+  /**
+   * A chat by the tokenizer's template, as text and as ids. Special tokens come from the template alone: those that messages
+   * spell are ordinary text.
+   * @throws DataError as `applyChatTemplate` and `encode`
+   */
+  encodeChat(messages: readonly ChatMessage[], options: ChatTemplateOptions = {}): EncodedChat {
+    const { tools, variables, ...rest } = options;
+    return this.#encodeForeign({ messages, tools, variables }, this.#templates.source, (marked) =>
+      this.applyChatTemplate(marked.messages, { ...rest, ...marked }),
+    );
+  }
+
+  /** A text with foreign content in its middle: special tokens of that are ordinary text. */
+  encodeFilled(before: string, content: string, after: string): EncodedChat {
+    return this.#encodeForeign(content, before + after, (marked) => before + marked + after);
+  }
+
+  /** @param render makes the whole text of the foreign part, in which special tokens are marked, and of the own one */
+  #encodeForeign<T>(foreign: T, own: string, render: (marked: T) => string): EncodedChat {
+    const specials = [...this.#specials.keys()];
+    const mark = freeMark(JSON.stringify(foreign) + own);
+    const rendered = render(markSpecials(foreign, specials, mark));
+    const pieces = splitAtTokens(rendered, specials, mark);
+    const text = pieces.map((piece) => piece.text).join("");
+    const genuine = pieces.filter(({ isToken }) => isToken).length;
+    const ids = this.encode(text);
+    // also where a normaliser makes a special token of a text that is none as it stands
+    const isForged = rendered.includes(mark) || ids.filter((id) => this.#specialIds.has(id)).length > genuine;
+    return { text, tokens: isForged ? this.#encodePieces(pieces) : ids };
+  }
+
+  #encodePieces(pieces: readonly Piece[]): number[] {
+    return pieces.flatMap(({ text, isToken }, index) => {
+      if (isToken) return [(this.#specials.get(text) as AddedToken).id];
+      const before = this.#specials.get(pieces[index - 1]?.text ?? "");
+      const after = this.#specials.get(pieces[index + 1]?.text ?? "");
+      let shortened = text;
+      if (before?.rstrip) shortened = shortened.trimStart();
+      if (after?.lstrip) shortened = shortened.trimEnd();
+      return this.encode(shortened, { specialTokens: "text" });
+    });
   }
 
   /**
@@ -172,7 +248,7 @@ export class Tokenizer {
     const id = this.#tokenizer.token_to_id(token);
     if (id === undefined) {
       throw new DataError(
-        `[${this.#file}] token is missing: got no "${token}", expected it in the vocabulary. Use the tokenizer that ` +
+        `[${this.#file}] token is missing: got no ${shown(token)}, expected it in the vocabulary. Use the tokenizer that ` +
           "belongs to the model.",
       );
     }
@@ -186,54 +262,16 @@ export class Tokenizer {
 
   /** Whether the files brought a chat template. */
   get hasChatTemplate(): boolean {
-    return this.#templates.size > 0;
+    return !this.#templates.isEmpty;
   }
 
   /**
    * The prompt text of a chat, by the tokenizer's own Jinja template. The template sees `messages`, `tools`,
-   * `add_generation_prompt` and the special tokens, as in Hugging Face's libraries. One that calls `strftime_now` is
+   * `add_generation_prompt` and the special tokens, as in Hugging Face's libraries; it is rendered as Jinja2 does, or refused. One that calls `strftime_now` is
    * refused: the same chat gives the same text on any day.
    * @throws DataError when there is no template, it reads the clock or does not compile, or it refuses the messages
    */
   applyChatTemplate(messages: readonly ChatMessage[], options: ChatTemplateOptions = {}): string {
-    const name = options.tools !== undefined && this.#templates.has("tool_use") ? "tool_use" : "default";
-    try {
-      return this.#template(name).render({
-        ...this.#specialTexts,
-        messages,
-        tools: options.tools ?? null,
-        add_generation_prompt: options.addGenerationPrompt ?? false,
-        ...options.variables,
-      });
-    } catch (error) {
-      if (error instanceof DataError) throw error;
-      throw new DataError(
-        `[${this.#file}] chat template failed: got "${(error as Error).message}", expected messages that it can ` +
-          "render. Change the messages or the template.",
-        { cause: error },
-      );
-    }
-  }
-
-  #template(name: string): Template {
-    const text = this.#templates.get(name);
-    if (text === undefined) {
-      throw new DataError(
-        `[${this.#file}] chat template is missing: got none, expected chat_template in tokenizer_config.json or the ` +
-          "file chat_template.jinja. Add one of them to the model folder.",
-      );
-    }
-    if (/\bstrftime_now\s*\(/.test(text)) {
-      throw new DataError(
-        `[${this.#file}] chat template reads the clock: got a call of strftime_now, expected a template whose text ` +
-          "depends on its messages alone. Replace the call by a variable and pass that in `variables`.",
-      );
-    }
-    let template = this.#compiled.get(name);
-    if (template === undefined) {
-      template = new Template(text);
-      this.#compiled.set(name, template);
-    }
-    return template;
+    return this.#templates.render(messages, options);
   }
 }

@@ -6,7 +6,8 @@ import { beforeEach, expect, test } from "vitest";
 import { ConfigError, DataError } from "../../src/core/errors.js";
 import { Random } from "../../src/core/random.js";
 import { openShards, openTensorFile } from "../../src/host/files/tensor_files.js";
-import { openTokenizer, readModelFolder, writeModelFolder } from "../../src/host/model/model_folder.js";
+import { openTokenizer, readModelFolder } from "../../src/host/model/model_folder.js";
+import { writeModelFolder } from "../../src/host/model/model_folder_write.js";
 import { parseQwen2Config, type Qwen2Config } from "../../src/model/config.js";
 import { elementCount, parameterShapes } from "../../src/model/parameters.js";
 import { encodeSafetensors, type TensorValues } from "../../src/model/safetensors_write.js";
@@ -177,7 +178,7 @@ test("a folder is replaced only when asked to, and only if it holds a model", as
 });
 
 test("missing and broken files are named", async () => {
-  await expect(readModelFolder(folder())).rejects.toThrow(/config\.json\] file cannot be read: got ENOENT/);
+  await expect(readModelFolder(folder())).rejects.toThrow(/model folder cannot be read: got ENOENT/);
   await layFolder(config, weights(config));
   await rm(join(folder(), "model.safetensors"));
   await expect(readModelFolder(folder())).rejects.toThrow(/model\.safetensors\] file is missing: got ENOENT/);
@@ -185,6 +186,133 @@ test("missing and broken files are named", async () => {
   await expect(readModelFolder(folder())).rejects.toThrow(/model\.safetensors\] safetensors rule length/);
   await writeFile(join(folder(), "config.json"), "{");
   await expect(readModelFolder(folder())).rejects.toThrow(/config\.json\] file is not JSON/);
+  await rm(join(folder(), "config.json"));
+  await expect(readModelFolder(folder())).rejects.toThrow(/config\.json\] file cannot be read: got ENOENT/);
+});
+
+test.each([
+  ["version https://git-lfs.github.com/spec/v1\n", "a git-lfs pointer"],
+  ["<!DOCTYPE html>", "a web page"],
+  ["PK\u0003\u0004", "a zip archive"],
+  ["GGUF\u0003", "a GGUF file"],
+  ["", "an empty file"],
+  ["\0".repeat(64), "a file of zeros"],
+])("weights that begin with %j are called %s", async (text, what) => {
+  await layFolder(config, weights(config));
+  await writeFile(join(folder(), "model.safetensors"), text, "latin1");
+  await expect(readModelFolder(folder())).rejects.toThrow(`got ${what}`);
+});
+
+test("a byte order mark, other text and endless nesting in JSON are named", async () => {
+  await layFolder(config, weights(config));
+  for (const [text, what] of [
+    [`\ufeff${JSON.stringify(config)}`, "a byte order mark"],
+    ["<html>", "a web page"],
+    ["[".repeat(1e6), "nested too deep"],
+    ["", "an empty file"],
+  ]) {
+    await writeFile(join(folder(), "config.json"), text);
+    await expect(readModelFolder(folder())).rejects.toThrow(what);
+  }
+  await writeFile(join(folder(), "config.json"), Uint8Array.of(0x7b, 0xff, 0x7d));
+  await expect(readModelFolder(folder())).rejects.toThrow("is not UTF-8");
+});
+
+test("what a folder holds in place of its weights is named", async () => {
+  await layFolder(config, weights(config));
+  await rm(join(folder(), "model.safetensors"));
+  for (const [name, cure] of [
+    ["adapter_model.safetensors", "adapter"],
+    ["pytorch_model.bin", "Convert them to safetensors"],
+    ["model.gguf", "GGUF|safetensors that it was made from"],
+    ["model-00001-of-00002.safetensors", "parts of a set"],
+    ["policy.safetensors", "Give the file the name"],
+  ]) {
+    await writeFile(join(folder(), name), "");
+    const error = await readModelFolder(folder()).catch((reason: Error) => reason.message);
+    expect(error).toContain(`got ${name}`);
+    expect(error).toMatch(new RegExp(cure));
+    await rm(join(folder(), name));
+  }
+});
+
+test.each([
+  ["AutoModel", (name: string) => name.replace(/^model\./, "")],
+  ["torch.compile", (name: string) => `_orig_mod.${name}`],
+  ["DataParallel", (name: string) => `module.${name}`],
+  ["PEFT", (name: string) => `base_model.model.${name}`],
+  ["larger model", (name: string) => name.replace(/^model\./, "model.language_model.")],
+])("names as of %s are recognised", async (who, rename) => {
+  await layFolder(
+    config,
+    weights(config).map((tensor) => ({ ...tensor, name: rename(tensor.name) })),
+  );
+  const error = await readModelFolder(folder()).catch((reason: Error) => reason.message);
+  expect(error).toMatch(/tensors have other names: got 26 tensors/);
+  expect(error).toContain(who);
+});
+
+test("of two sets of weights the single file is read, as transformers does, and that is said", async () => {
+  const tensors = weights(config);
+  await writeModelFolder(folder(), { config, tensors }, { maxShardBytes: 2000 });
+  expect((await readModelFolder(folder())).notes).toEqual([]);
+  const others = tensors.map((tensor) => ({ ...tensor, data: tensor.data.map((value) => value + 1) }));
+  await writeFile(join(folder(), "model.safetensors"), encodeSafetensors(others));
+  const read = await readModelFolder(folder());
+  expect(await read.tensors.read("model.norm.weight")).toEqual(
+    others.find(({ name }) => name === "model.norm.weight")?.data,
+  );
+  expect(read.notes).toEqual([expect.stringContaining("model.safetensors was read")]);
+});
+
+test("generation_config.json decides what ends an answer, and an export keeps it", async () => {
+  const tensors = weights(config);
+  const small = { ...buildWordTokenizer(["go"], { specialTokens: ["<|stop|>"] }) };
+  const generationConfig = { eos_token_id: [6, 4], temperature: 0.7, do_sample: true };
+  await writeModelFolder(folder(), { config, tensors, tokenizer: small, generationConfig });
+  const read = await readModelFolder(folder());
+  const words = openTokenizer(read);
+  // the end token of the tokenizer is the one that training writes
+  expect(words.endTokenIds).toEqual([2, 6, 4]);
+  const { generationConfig: kept } = read;
+  const content = {
+    config,
+    tensors,
+    tokenizer: small,
+    generationConfig: kept,
+    endTokenIds: words.endTokenIds,
+  };
+  await writeModelFolder(folder(), content, { replace: true });
+  expect(json("generation_config.json")).toEqual({ ...generationConfig, eos_token_id: [2, 6, 4] });
+  expect(json("config.json").eos_token_id).toEqual([2, 6, 4]);
+  for (const eos_token_id of [99, -1, "<|end|>", [2, null]]) {
+    await writeFile(join(folder(), "generation_config.json"), JSON.stringify({ eos_token_id }));
+    await expect(readModelFolder(folder())).rejects.toThrow("end token is wrong");
+  }
+  await writeFile(join(folder(), "generation_config.json"), "[]");
+  await expect(readModelFolder(folder())).rejects.toThrow("no JSON object");
+});
+
+test("older tokenizer files and named templates come back", async () => {
+  const { added_tokens_decoder: _none, ...older } = tokenizer.tokenizerConfig;
+  const files = {
+    ...tokenizer,
+    tokenizerConfig: { ...older, eos_token: "<|unk|>" },
+    specialTokensMap: { eos_token: { content: "<|end|>" } },
+    namedChatTemplates: { default: "d", tool_use: "t" },
+  };
+  await writeModelFolder(folder(), { config, tensors: weights(config), tokenizer: files });
+  const words = openTokenizer(await readModelFolder(folder()));
+  expect(words.eosTokenId).toBe(2);
+  expect(words.applyChatTemplate([])).toBe("d");
+  expect(words.applyChatTemplate([], { tools: [] })).toBe("t");
+});
+
+test("without tokenizer.json the files that it can be made from are named", async () => {
+  await layFolder(config, weights(config));
+  await writeFile(join(folder(), "vocab.json"), "{}");
+  const read = await readModelFolder(folder());
+  expect(() => openTokenizer(read)).toThrow(/got vocab\.json, .*save_pretrained/);
 });
 
 test("an index that disagrees with its files is named", async () => {
@@ -205,8 +333,7 @@ test("a tokenizer that is missing or too large is named", async () => {
   expect(() => openTokenizer(without)).toThrow("tokenizer is missing");
   const large = buildWordTokenizer([], { numbersUpTo: 50 });
   await writeModelFolder(folder(), { config, tensors, tokenizer: large }, { replace: true });
-  const read = await readModelFolder(folder());
-  expect(() => openTokenizer(read)).toThrow("got 57 tokens, expected at most vocab_size 40");
+  await expect(readModelFolder(folder())).rejects.toThrow("got 57 tokens, expected at most vocab_size 40");
 });
 
 test("a chat template in a file of its own comes back", async () => {

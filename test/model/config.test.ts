@@ -95,6 +95,7 @@ test("newer spellings and Hugging Face's defaults are understood", () => {
     intermediate_size: 16,
     num_hidden_layers: 1,
     num_attention_heads: 2,
+    num_key_value_heads: null,
     vocab_size: 5,
   };
   expect(parseQwen2Config(bare, "config.json")).toMatchObject({
@@ -122,7 +123,21 @@ test.each([
   ["rope_scaling", { rope_scaling: { type: "yarn", factor: 4 } }, "no rotary scaling"],
   ["rope_parameters", { rope_parameters: { rope_type: "yarn" } }, "no rotary scaling"],
   ["use_sliding_window", { use_sliding_window: true, sliding_window: 4096 }, "full attention"],
-  ["use_sliding_window", { layer_types: ["full_attention", "sliding_attention"] }, "full attention"],
+  ["use_sliding_window", { use_sliding_window: true, sliding_window: undefined }, "window of 4096 tokens"],
+  ["use_sliding_window", { use_sliding_window: "yes" }, "true or false"],
+  ["layer_types", { layer_types: ["full_attention", "sliding_attention"] }, "each of the 24 layers"],
+  ["layer_types", { layer_types: Array(24).fill("sliding_attention") }, "full attention in every layer"],
+  ["num_attention_heads", { num_key_value_heads: undefined }, "(32, as it is absent)"],
+  ["rope_scaling.rope_theta", { rope_scaling: { type: "default", rope_theta: 5 } }, "the same as rope_theta"],
+  ["rope_parameters.partial_rotary_factor", { rope_parameters: { partial_rotary_factor: 0.5 } }, "1: all"],
+  [
+    "rope_scaling.mrope_section",
+    { rope_scaling: { type: "default", mrope_section: [1, 1] } },
+    "one rotation",
+  ],
+  ["rope_scaling", { rope_scaling: "linear" }, "an object or null"],
+  ["num_hidden_layers", { num_hidden_layers: 1e9 }, "at most 4096"],
+  ["vocab_size", { vocab_size: Number.POSITIVE_INFINITY }, "a positive integer"],
   ["attention_dropout", { attention_dropout: 0.1 }, "0"],
   ["quantization_config", { quantization_config: { bits: 4 } }, "unquantised weights"],
   ["torch_dtype", { torch_dtype: "int8" }, '"float32"'],
@@ -136,11 +151,40 @@ test.each([
   expect(parse).toThrow(expected);
 });
 
+test.each([
+  ["transformers 4", { rope_theta: 1e6 }],
+  ["transformers 5", { rope_parameters: { rope_type: "default", rope_theta: 1e6 } }],
+  ["rope_scaling alone", { rope_scaling: { rope_type: "default", rope_theta: 1e6 } }],
+  ["a null beside it", { rope_theta: null, rope_scaling: { type: "default", rope_theta: 1e6 } }],
+  ["all agree", { rope_theta: 1e6, rope_scaling: null, rope_parameters: { rope_theta: 1e6 } }],
+])("the base of the rotary angles is read where %s has it", (_name, fields) => {
+  const { rope_theta: _theta, ...rest } = published;
+  expect(parseQwen2Config({ ...rest, ...fields }, "config.json").rope_theta).toBe(1e6);
+});
+
+test("dtype goes before torch_dtype, null leaves a default, and swish is silu", () => {
+  const change = { dtype: "float16", hidden_act: "swish", rms_norm_eps: null, tie_word_embeddings: null };
+  expect(parseQwen2Config({ ...published, ...change }, "config.json")).toMatchObject({
+    torch_dtype: "float16",
+    hidden_act: "silu",
+    rms_norm_eps: 1e-6,
+    tie_word_embeddings: false,
+  });
+});
+
 test("a sliding window that no layer or no sequence meets is harmless", () => {
   for (const harmless of [
     { use_sliding_window: true, sliding_window: 32768 },
     { use_sliding_window: true, sliding_window: 4096, max_window_layers: 24 },
     { use_sliding_window: true, sliding_window: null },
+    { use_sliding_window: true, sliding_window: 8, layer_types: Array(24).fill("full_attention") },
+    {
+      use_sliding_window: true,
+      sliding_window: undefined,
+      max_window_layers: undefined,
+      num_hidden_layers: 28,
+    },
+    { use_sliding_window: true, sliding_window: 32768, layer_types: Array(24).fill("sliding_attention") },
   ]) {
     expect(() => parseQwen2Config({ ...published, ...harmless }, "config.json")).not.toThrow();
   }

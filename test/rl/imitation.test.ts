@@ -10,7 +10,7 @@ import { PromptBuilder } from "../../src/rl/play/prompt.js";
 async function playExperts(options: Partial<ExpertOptions>) {
   const world = householdWorld({ seed: 2, difficulty: "easy", sizes: { train: 4 } });
   const tokenizer = new Tokenizer(buildWordTokenizer((await world.sampleTexts?.()) ?? []));
-  const prompts = new PromptBuilder(tokenizer, { format: "plain", history: 0, admissible: false });
+  const prompts = new PromptBuilder(tokenizer, { format: "message", history: 0, admissible: false });
   const environment = world.create();
   const step = vi.spyOn(environment, "step");
   vi.spyOn(world, "create").mockReturnValue(environment);

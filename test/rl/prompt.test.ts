@@ -33,7 +33,7 @@ const state = (turns: readonly Turn[], given: Partial<PromptState> = {}): Prompt
 
 function blocks(options: Partial<PromptOptions>, of: PromptState): [string, string][] {
   const builder = new PromptBuilder(tokenizer, {
-    format: "plain",
+    format: "message",
     history: 2,
     admissible: false,
     ...options,
@@ -136,7 +136,7 @@ describe("chat prompts", () => {
 
 test("a prompt that is too long loses its oldest steps, never its commands, and then is an error", () => {
   const of = state([1, 2, 3, 4, 5].map(turn));
-  const options = { format: "plain", history: 5, admissible: true } as const;
+  const options = { format: "message", history: 5, admissible: true } as const;
   const whole = new PromptBuilder(tokenizer, options).build(of);
   const short = new PromptBuilder(tokenizer, { ...options, max_tokens: whole.tokens.length - 1 }).build(of);
   expect(short.tokens.length).toBeLessThan(whole.tokens.length);
@@ -158,7 +158,7 @@ describe.each([
 
   test("every prompt is the one before, the answer's own tokens, and what the world said", () => {
     const builder = new PromptBuilder(used, {
-      format: "plain",
+      format: "message",
       history: 0,
       admissible: true,
       context: "episode",
@@ -192,7 +192,7 @@ test("a template that hides answers is refused for episodes as one text", () => 
       "{% for m in messages %}{% if m['role'] == 'user' %}{{ m['content'] }}{% endif %}{% endfor %}",
   });
   const builder = new PromptBuilder(hiding, {
-    format: "plain",
+    format: "message",
     history: 0,
     admissible: false,
     context: "episode",

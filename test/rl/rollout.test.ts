@@ -14,7 +14,7 @@ import { colourWorld } from "../support/colour_world.js";
 async function playScripts(world: World, taskId: string, scripts: readonly string[][]): Promise<Episode[]> {
   const tokenizer = new Tokenizer(buildWordTokenizer((await world.sampleTexts?.()) ?? []));
   const endToken = tokenizer.eosTokenId as number;
-  const prompts = new PromptBuilder(tokenizer, { format: "plain", history: 0, admissible: false });
+  const prompts = new PromptBuilder(tokenizer, { format: "message", history: 0, admissible: false });
   let step = 0;
   const sampler = {
     generate: async () => {

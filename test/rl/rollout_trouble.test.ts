@@ -44,7 +44,7 @@ const requests = ["one", "two", "three"].flatMap((taskId, group) =>
 async function play({ trouble, worker: options, play: given, ...rest }: Setting) {
   const world = rest.world ?? new CorridorWorld(trouble);
   const sampler = rest.sampler ?? new SeededSampler();
-  const prompts = new PromptBuilder(tokenizer, { format: "plain", history: 2, admissible: false });
+  const prompts = new PromptBuilder(tokenizer, { format: "message", history: 2, admissible: false });
   const worker = new RolloutWorker(world, prompts, sampler, endToken, { timer: hostTimer, ...options });
   const playing = worker.play(requests, {
     maxSteps: 8,
@@ -198,7 +198,7 @@ test("episodes of a group must start alike", async () => {
 });
 
 test("limits that make no sense are refused", () => {
-  const prompts = new PromptBuilder(tokenizer, { format: "plain", history: 0, admissible: false });
+  const prompts = new PromptBuilder(tokenizer, { format: "message", history: 0, admissible: false });
   const make = (options: WorkerOptions) => () =>
     new RolloutWorker(new CorridorWorld(), prompts, new SeededSampler(), endToken, options);
   expect(make({ maxEnvironments: 0 })).toThrow(/number of environments: got 0/);

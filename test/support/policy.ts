@@ -1,7 +1,7 @@
 /** Model folders for tests. */
 import { Random } from "../../src/core/random.js";
 import { householdWorld } from "../../src/env/household/world.js";
-import { writeModelFolder } from "../../src/host/model/model_folder.js";
+import { writeModelFolder } from "../../src/host/model/model_folder_write.js";
 import { presetConfig } from "../../src/model/config.js";
 import { elementCount, parameterShapes } from "../../src/model/parameters.js";
 import { Tokenizer } from "../../src/model/tokenizer.js";

@@ -1,6 +1,7 @@
 /** `uncouple play`: a text world by hand, from a file of commands, by its expert, or by a trained policy. */
 import { InvalidArgumentError, Option } from "@commander-js/extra-typings";
 import { type TrainConfig, trainConfigSchema } from "../../config/schema.js";
+import { PROMPT_FORMATS } from "../../config/sections.js";
 import { DataError } from "../../core/errors.js";
 import type { World } from "../../env/world.js";
 import { type CliContext, gpuCommand, type Register } from "../kit/options.js";
@@ -27,7 +28,7 @@ interface PlayOptions extends WorldChoice, GpuOptions {
   readonly maxSteps?: number;
   readonly temperature: number;
   readonly samplingSeed: number;
-  readonly prompt?: "plain" | "chat";
+  readonly prompt?: (typeof PROMPT_FORMATS)[number];
   readonly history?: number;
   readonly hints?: true;
   readonly maxTokens?: number;
@@ -70,10 +71,7 @@ export const register: Register = (program, context) => {
     .option("--temperature <number>", "of the policy's sampling; 0 takes the likeliest token", nonNegative, 0)
     .option("--sampling-seed <number>", "of the policy's sampling", wholeNumber(0), 0)
     .addOption(
-      new Option("--prompt <format>", "what the policy reads (default: as trained)").choices([
-        "plain",
-        "chat",
-      ] as const),
+      new Option("--prompt <format>", "what the policy reads (default: as trained)").choices(PROMPT_FORMATS),
     )
     .option("--history <number>", "past steps that the policy reads (default: as trained)", wholeNumber(0))
     .option("--hints", "let the policy read the admissible commands (default: as trained)")
@@ -104,7 +102,7 @@ async function play(
   const script = options.commands === undefined ? undefined : await readCommands(options.commands);
   const run = options.model === undefined ? undefined : await runConfig(options.model);
   const folders = { data: options.data ?? env.ALFWORLD_DATA, jar: options.jar ?? env.SCIENCEWORLD_JAR };
-  const world = await openWorld({ ...options, ...folders }, run);
+  const world = await openWorld({ ...options, ...folders }, run, terminal);
   try {
     await playWorld(world, options, terminal, openPolicy, script, run);
   } finally {

@@ -6,6 +6,7 @@ import { textLayer } from "../../config/layers.js";
 import { resolveLayers } from "../../config/load.js";
 import type { TrainConfig } from "../../config/schema.js";
 import { ConfigError, DataError } from "../../core/errors.js";
+import type { Logger } from "../../core/logger.js";
 import { Random } from "../../core/random.js";
 import { taskTypeOfPath } from "../../env/alfworld/game.js";
 import { AlfworldWorld } from "../../env/alfworld/world.js";
@@ -55,11 +56,11 @@ export async function runConfig(model: string): Promise<TrainConfig | undefined>
 /** Opens the world of a choice; by default that of the run, else the household world.
  *  @throws ConfigError when a file or folder is missing or options do not fit
  *  @throws DataError when a file is malformed */
-export async function openWorld(choice: WorldChoice, run?: TrainConfig): Promise<World> {
+export async function openWorld(choice: WorldChoice, run?: TrainConfig, logger?: Logger): Promise<World> {
   const { game, env, data, domain, grammar } = choice;
   refuseScience(choice, run);
   if (game !== undefined) return openGame(game, choice);
-  if (run && env === undefined) return openRunWorld(choice, run);
+  if (run && env === undefined) return openRunWorld(choice, run, logger);
   if (env === "alfworld") {
     if (data === undefined) {
       throw new ConfigError(
@@ -73,6 +74,7 @@ export async function openWorld(choice: WorldChoice, run?: TrainConfig): Promise
       splits: [split],
       domainFile: domain,
       grammarFile: grammar,
+      logger,
     });
   }
   refuseRules(choice);
@@ -104,24 +106,31 @@ function refuseRules({ env = "household", domain, grammar }: WorldChoice): void 
 }
 
 /** The world that a run trains in, which a seed and other rules change as they do elsewhere. */
-async function openRunWorld(choice: WorldChoice, { world, ...rest }: TrainConfig): Promise<World> {
+async function openRunWorld(
+  choice: WorldChoice,
+  { world, ...rest }: TrainConfig,
+  logger?: Logger,
+): Promise<World> {
   // It brings the kernels along, which most ways to play do not need.
   const { openTrainingWorld } = await import("../../host/run/training_setup.js");
   if (world.id !== "alfworld") refuseRules({ ...choice, env: world.id });
-  return openTrainingWorld({
-    ...rest,
-    world: {
-      ...world,
-      domain: choice.domain ?? world.domain,
-      grammar: choice.grammar ?? world.grammar,
-      household: { ...world.household, seed: choice.seed ?? world.household.seed },
-      jar: choice.jar ?? world.jar,
-      scienceworld: {
-        ...world.scienceworld,
-        simplifications: choice.simplifications ?? world.scienceworld.simplifications,
+  return openTrainingWorld(
+    {
+      ...rest,
+      world: {
+        ...world,
+        domain: choice.domain ?? world.domain,
+        grammar: choice.grammar ?? world.grammar,
+        household: { ...world.household, seed: choice.seed ?? world.household.seed },
+        jar: choice.jar ?? world.jar,
+        scienceworld: {
+          ...world.scienceworld,
+          simplifications: choice.simplifications ?? world.scienceworld.simplifications,
+        },
       },
     },
-  });
+    logger,
+  );
 }
 
 async function openGame(file: string, { domain, grammar }: WorldChoice): Promise<AlfworldWorld> {

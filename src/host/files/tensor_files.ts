@@ -14,6 +14,7 @@ import {
   type TensorEntry,
 } from "../../model/safetensors.js";
 import { parseShardIndex } from "../../model/safetensors_shards.js";
+import { kindOf } from "./file_kind.js";
 import { readRange } from "./files.js";
 import { readJsonFile } from "./json_file.js";
 
@@ -31,7 +32,14 @@ export interface TensorFiles {
 
 async function readHeader(path: string): Promise<SafetensorsHeader> {
   const size = await fileBytes(path);
-  const lengthField = await readRange(path, 0, Math.min(LENGTH_FIELD_BYTES, size));
+  const start = await readRange(path, 0, Math.min(64, size));
+  const kind = kindOf(start);
+  if (kind !== undefined) {
+    throw new DataError(
+      `[${path}] file is something else: got ${kind.what}, expected a safetensors file. ${kind.cure}`,
+    );
+  }
+  const lengthField = start.subarray(0, LENGTH_FIELD_BYTES);
   const end = LENGTH_FIELD_BYTES + safetensorsHeaderBytes(lengthField, path, size);
   return parseSafetensorsHeader(await readRange(path, 0, end), path, size);
 }

@@ -4,8 +4,7 @@ import { DataError } from "../../core/errors.js";
 import type { Launcher } from "../../kernels/index.js";
 import { elementCount, parameterShapes, storedShapes } from "../../model/parameters.js";
 import { Qwen2Model } from "../../model/qwen2.js";
-import { Tokenizer } from "../../model/tokenizer.js";
-import { type ModelFolder, readModelFolder } from "./model_folder.js";
+import { type ModelFolder, openTokenizer, readModelFolder } from "./model_folder.js";
 
 export interface LoadedPolicy {
   readonly model: Qwen2Model;
@@ -38,11 +37,4 @@ export async function loadPolicy(
 }
 
 /** The tokenizer of a policy. @throws DataError when the folder has none */
-export function policyTokenizer(folder: ModelFolder): Tokenizer {
-  if (!folder.tokenizer) {
-    throw new DataError(
-      `[${folder.path}] no tokenizer.json: expected it beside the weights. Copy it from the model.`,
-    );
-  }
-  return new Tokenizer(folder.tokenizer, folder.path);
-}
+export const policyTokenizer = openTokenizer;

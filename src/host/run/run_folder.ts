@@ -19,7 +19,7 @@ import { hasCode } from "../files/error_codes.js";
 import { pathExists, writeFileAtomic } from "../files/files.js";
 import { jsonText } from "../files/json_file.js";
 import { AppendFile, dropRowsAfter, jsonLine, readJsonLines } from "../files/json_lines.js";
-import { type ModelFolderContent, writeModelFolder } from "../model/model_folder.js";
+import { type ModelFolderContent, writeModelFolder } from "../model/model_folder_write.js";
 import {
   dropCheckpointsAfter,
   type LoadedCheckpoint,

@@ -46,8 +46,13 @@ export type TrainLoop = (request: LoopRequest) => Promise<LoopResult>;
 /** Trains, and exports the policy at the end. */
 export const trainLoop: TrainLoop = async (request) => {
   const { config, runtime, folder, sink, checkpoint, evaluated, signal, logger } = request;
-  const world = await openTrainingWorld(config);
-  const { model, tokenizer } = await openPolicy(config, world, new Launcher(runtime));
+  const world = await openTrainingWorld(config, logger);
+  const { model, tokenizer, generationConfig, notes } = await openPolicy(
+    config,
+    world,
+    new Launcher(runtime),
+  );
+  for (const note of notes) logger.warn(note);
   logger.info(`policy: ${model.parameters.count} parameters, vocabulary ${model.config.vocab_size}`);
   const resume = checkpoint && { ...checkpoint, evaluated };
   const now = () => performance.now();
@@ -62,6 +67,8 @@ export const trainLoop: TrainLoop = async (request) => {
         data: () => model.parameters.read(name),
       })),
       tokenizer: tokenizer.files,
+      generationConfig,
+      endTokenIds: tokenizer.endTokenIds,
     });
   }
   model.release();

@@ -3,6 +3,7 @@ import { FlatParameters } from "../../autograd/flat_parameters.js";
 import type { TrainConfig } from "../../config/schema.js";
 import { householdOptions, scienceWorldOptions } from "../../config/world_options.js";
 import { ConfigError } from "../../core/errors.js";
+import type { Logger } from "../../core/logger.js";
 import { Random } from "../../core/random.js";
 import { householdWorld } from "../../env/household/world.js";
 import type { World } from "../../env/world.js";
@@ -15,6 +16,7 @@ import { buildWordTokenizer } from "../../model/word_tokenizer.js";
 import { CORRECTION_WORDS } from "../../rl/correction/instructions.js";
 import { JUDGE_WORDS } from "../../rl/gcd/judge.js";
 import { STEP_TAGS } from "../../rl/play/action.js";
+import type { ModelFolder } from "../model/model_folder.js";
 import { loadPolicy, policyTokenizer } from "../model/policy_folder.js";
 import { openAlfworldFolder } from "../worlds/alfworld_folder.js";
 import { openScienceWorld } from "../worlds/scienceworld.js";
@@ -23,7 +25,10 @@ import { openScienceWorld } from "../worlds/scienceworld.js";
 const NUMBERS_UP_TO = 30;
 
 /** Opens the world of a configuration. @throws ConfigError when data is missing */
-export async function openTrainingWorld({ world, eval: evaluation }: TrainConfig): Promise<World> {
+export async function openTrainingWorld(
+  { world, eval: evaluation }: TrainConfig,
+  logger?: Logger,
+): Promise<World> {
   if (world.id === "household") {
     return householdWorld(householdOptions(world));
   }
@@ -36,7 +41,17 @@ export async function openTrainingWorld({ world, eval: evaluation }: TrainConfig
   return openAlfworldFolder(world.path, {
     domainFile: world.domain ?? undefined,
     grammarFile: world.grammar ?? undefined,
+    logger,
   });
+}
+
+export interface OpenPolicy {
+  readonly model: Qwen2Model;
+  readonly tokenizer: Tokenizer;
+  /** `generation_config.json` of the model folder; empty for fresh weights. */
+  readonly generationConfig: ModelFolder["generationConfig"];
+  /** What the user should know about what was read. */
+  readonly notes: readonly string[];
 }
 
 /**
@@ -44,26 +59,24 @@ export async function openTrainingWorld({ world, eval: evaluation }: TrainConfig
  * fresh weights.
  * @throws AdapterError for mixed precision on an adapter without f16
  */
-export async function openPolicy(
-  config: TrainConfig,
-  world: World,
-  launcher: Launcher,
-): Promise<{ readonly model: Qwen2Model; readonly tokenizer: Tokenizer }> {
+export async function openPolicy(config: TrainConfig, world: World, launcher: Launcher): Promise<OpenPolicy> {
   const half = config.model.precision === "mixed";
   if (config.model.path !== null) {
     const { model, folder } = await loadPolicy(launcher, config.model.path, { half });
-    return { model, tokenizer: policyTokenizer(folder) };
+    const { generationConfig, notes } = folder;
+    return { model, tokenizer: policyTokenizer(folder), generationConfig, notes };
   }
   const tokenizer = await wordTokenizer(world);
   const modelConfig = {
     ...presetConfig(config.model.preset as PresetName, tokenizer.vocabularySize),
+    bos_token_id: tokenizer.bosTokenId,
     eos_token_id: tokenizer.eosTokenId,
     pad_token_id: tokenizer.padTokenId,
   };
   const parameters = new FlatParameters(launcher.runtime, storedShapes(modelConfig), { half });
   const model = new Qwen2Model(launcher, modelConfig, parameters);
   model.initialise(Random.of(config.model.seed, "weights", config.seed));
-  return { model, tokenizer };
+  return { model, tokenizer, generationConfig: {}, notes: [] };
 }
 
 async function wordTokenizer(world: World): Promise<Tokenizer> {

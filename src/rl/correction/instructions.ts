@@ -1,4 +1,5 @@
 /** Habits as short instructions, at most a few for each task type. The wording is ours (RECON). */
+import type { PromptOptions } from "../play/prompt_state.js";
 import type { Habit } from "./habits.js";
 
 /** Words of instructions in plain prompts; a vocabulary of words must hold them. */
@@ -32,9 +33,9 @@ function shortSituation(situation: string): string {
  * One line on a habit.
  * @param critique the policy's own words on it, where it can write: the first sentence is kept
  */
-export function instructionText(habit: Habit, format: "plain" | "chat", critique?: string): string {
+export function instructionText(habit: Habit, format: PromptOptions["format"], critique?: string): string {
   const situation = shortSituation(habit.situation);
-  if (format === "plain") return `avoid : ${habit.action} after : ${situation}`;
+  if (format !== "chat") return `avoid : ${habit.action} after : ${situation}`;
   const said = critique?.split(/(?<=[.!?])\s+/)[0]?.trim();
   return `Avoid "${habit.action}" after "${situation}".${said ? ` ${said}` : ""}`;
 }

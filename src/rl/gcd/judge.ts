@@ -2,7 +2,8 @@
 import { ConfigError } from "../../core/errors.js";
 import { hashText64 } from "../../core/hash.js";
 import type { Tokenizer } from "../../model/tokenizer.js";
-import { type Block, textOf } from "../play/prompt_state.js";
+import { encodeContent } from "../play/prompt.js";
+import { type Block, type PromptOptions, textOf } from "../play/prompt_state.js";
 import type { PromptText, Row } from "../rows.js";
 import type { Verdict } from "./labels.js";
 
@@ -13,7 +14,7 @@ export const JUDGE_WORDS = ["judge", "good", "bad"] as const;
 export type JudgeMode = "direct" | "think";
 
 export interface JudgeOptions {
-  readonly format: "plain" | "chat";
+  readonly format: PromptOptions["format"];
   readonly mode: JudgeMode;
   /** How the policy reads, see `PromptOptions`. A judge reads each state by itself. */
   readonly context: "step" | "episode";
@@ -77,10 +78,8 @@ export class Judge {
   ask(state: JudgedState, action: string): Question {
     const described = this.#described(state.text?.blocks ?? []);
     const blocks: Block[] = [...described, { name: "candidate", text: this.#question(action) }];
-    const text = this.tokenizer.applyChatTemplate([{ role: "user", content: textOf(blocks) }], {
-      addGenerationPrompt: true,
-    });
-    return { tokens: this.tokenizer.encode(text), text: { blocks, text, hash: hashText64(text) } };
+    const { text, tokens } = encodeContent(this.tokenizer, this.options.format, textOf(blocks));
+    return { tokens, text: { blocks, text, hash: hashText64(text) } };
   }
 
   /** Where a prompt holds the whole episode, the start and the last few steps describe its state. */
@@ -95,7 +94,7 @@ export class Judge {
 
   #question(action: string): string {
     const { format, mode } = this.options;
-    if (format === "plain") return `judge : ${action}`;
+    if (format !== "chat") return `judge : ${action}`;
     const asked = `Candidate action: ${action}\nIs this a good or a bad action here?`;
     return mode === "direct"
       ? `${asked} Answer with one word, good or bad.`

@@ -109,7 +109,7 @@ class ExpertEpisode {
       const prompt = context.next(shown.obs, admissibleCommands);
       const tag = expertTag({ step, action, before: this.#actions, isAfterDetour });
       const text = writeAnswer(action, tag, prompts.options.answer ?? "command");
-      const answer = [...prompts.tokenizer.encode(text), endToken];
+      const answer = [...prompts.tokenizer.encode(text, { specialTokens: "text" }), endToken];
       if (detour === undefined) {
         this.#rows.push({ ...this.#place(step), prompt: prompt.tokens, answer, action, tag });
         await this.#ask(step, prompt, plan, admissibleCommands);

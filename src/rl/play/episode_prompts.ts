@@ -43,7 +43,7 @@ export class EpisodePrompts {
    */
   answered(tokens: readonly number[]): ParsedAnswer {
     const { tokenizer, options } = this.builder;
-    const spoken = tokens.filter((token) => token !== tokenizer.eosTokenId);
+    const spoken = tokens.filter((token) => !tokenizer.endTokenIds.includes(token));
     const text = tokenizer.decode(spoken, { skipSpecialTokens: true }).trim();
     const parsed = parseAnswer(text, options.answer ?? "command", options.answer_rule);
     this.#answer = { tokens, text };
@@ -67,12 +67,12 @@ export class EpisodePrompts {
     const added = nextBlocks({ observation: shown, admissibleCommands }, options);
     const isEnded = answer.tokens.at(-1) === tokenizer.eosTokenId;
     const continuation = this.builder.continuation(textOf(added), isEnded);
-    const text = before.text + tokenizer.decode(answer.tokens) + continuation;
+    const text = before.text + tokenizer.decode(answer.tokens) + continuation.text;
     const said: Block = { name: "history", text: `> ${answer.text}` };
     return {
       blocks: [...before.blocks, said, ...added],
       text,
-      tokens: [...before.tokens, ...answer.tokens, ...tokenizer.encode(continuation)],
+      tokens: [...before.tokens, ...answer.tokens, ...continuation.tokens],
       hash: hashText64(text),
     };
   }

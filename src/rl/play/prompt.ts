@@ -1,7 +1,7 @@
 /** What the policy reads: named blocks of text, written once per environment step. */
 import { DataError } from "../../core/errors.js";
 import { hashText64 } from "../../core/hash.js";
-import type { ChatMessage, Tokenizer } from "../../model/tokenizer.js";
+import type { EncodedChat, Tokenizer } from "../../model/tokenizer.js";
 import { blocksOf } from "./prompt_blocks.js";
 import { type Block, type PromptOptions, type PromptState, textOf } from "./prompt_state.js";
 
@@ -16,6 +16,16 @@ export interface Prompt {
 /** Stand for texts while the chat template is looked at. */
 const ANSWER_PLACE = "ANSWER-PLACE";
 const CONTENT_PLACE = "CONTENT-PLACE";
+
+/** What a policy reads: the content alone, or as the only message in the chat template. Special tokens come from the template. */
+export function encodeContent(
+  tokenizer: Tokenizer,
+  format: PromptOptions["format"],
+  content: string,
+): EncodedChat {
+  if (format === "plain") return tokenizer.encodeFilled("", content, "");
+  return tokenizer.encodeChat([{ role: "user", content }], { addGenerationPrompt: true });
+}
 
 /** Builds prompts for one tokenizer. */
 export class PromptBuilder {
@@ -48,20 +58,21 @@ export class PromptBuilder {
    * with this content.
    * @param isEnded the answer brought its end token itself
    */
-  continuation(content: string, isEnded: boolean): string {
+  continuation(content: string, isEnded: boolean): EncodedChat {
+    // without a template blocks are lines
+    if (this.options.format === "plain") return this.tokenizer.encodeFilled("\n", content, "");
     this.#between ??= this.#findBetween();
     const { before, after } = this.#between;
     const { eosTokenId } = this.tokenizer;
     const end = eosTokenId === null ? undefined : this.tokenizer.token(eosTokenId);
     const rest = isEnded && end !== undefined && before.startsWith(end) ? before.slice(end.length) : before;
-    return rest + content + after;
+    return this.tokenizer.encodeFilled(rest, content, after);
   }
 
   #write(state: PromptState, history: number): Prompt {
     const blocks = blocksOf(state, this.options, history);
-    const messages: ChatMessage[] = [{ role: "user", content: textOf(blocks) }];
-    const text = this.tokenizer.applyChatTemplate(messages, { addGenerationPrompt: true });
-    return { blocks, text, tokens: this.tokenizer.encode(text), hash: hashText64(text) };
+    const { text, tokens } = encodeContent(this.tokenizer, this.options.format, textOf(blocks));
+    return { blocks, text, tokens, hash: hashText64(text) };
   }
 
   #findBetween() {

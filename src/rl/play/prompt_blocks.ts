@@ -3,7 +3,14 @@
  * them; the words are ours.
  */
 import { STEP_TAGS, type StepTag } from "./action.js";
-import { type Block, type PromptOptions, type PromptState, roomOf, type Turn } from "./prompt_state.js";
+import {
+  type Block,
+  type PromptOptions,
+  type PromptState,
+  roomOf,
+  type Turn,
+  taskOf,
+} from "./prompt_state.js";
 
 /** What the policy sees of the past. */
 interface Past {
@@ -20,7 +27,7 @@ interface Past {
 export function blocksOf(state: PromptState, options: PromptOptions, history: number): Block[] {
   const first = state.turns.length - history;
   const past: Past = { shown: state.turns.slice(first), hidden: state.turns.slice(0, first) };
-  return options.format === "plain" ? plainBlocks(state, past, options) : chatBlocks(state, past, options);
+  return options.format === "chat" ? chatBlocks(state, past, options) : plainBlocks(state, past, options);
 }
 
 /** Blocks of a step that follows others in one text: what is new. */
@@ -34,7 +41,7 @@ export function nextBlocks(
 }
 
 function admissibleBlock(commands: readonly string[], format: PromptOptions["format"]): Block {
-  const text = format === "plain" ? commands.join(" ; ") : `Commands possible now:\n${commands.join("\n")}`;
+  const text = format === "chat" ? `Commands possible now:\n${commands.join("\n")}` : commands.join(" ; ");
   return { name: "admissible", text };
 }
 
@@ -48,7 +55,7 @@ function instructionBlocks({ instructions }: PromptState): Block[] {
 }
 
 function plainBlocks(state: PromptState, { shown, hidden }: Past, options: PromptOptions): Block[] {
-  const blocks: Block[] = [{ name: "task", text: state.task }, ...instructionBlocks(state)];
+  const blocks: Block[] = [{ name: "task", text: taskOf(state) }, ...instructionBlocks(state)];
   // the opening may still be among the shown turns or be the observation itself
   if (hidden.length > 0) blocks.push({ name: "room", text: roomOf(state) });
   if (options.past_actions)
@@ -76,7 +83,7 @@ function chatBlocks(state: PromptState, past: Past, options: PromptOptions): Blo
   const wording = options.wording ?? "household";
   const answer = options.answer ?? "command";
   const blocks: Block[] = [
-    { name: "task", text: `${ROLES[wording]} Your task: ${state.task}` },
+    { name: "task", text: `${ROLES[wording]} Your task: ${taskOf(state)}` },
     ...instructionBlocks(state),
     ...pastBlocks(state, past, options),
   ];

@@ -3,8 +3,11 @@ import type { AnswerFormat, AnswerRule } from "./action.js";
 
 /** Fields have the names of the section `prompt` of a configuration. */
 export interface PromptOptions {
-  /** `plain`: bare blocks, for policies trained from scratch. `chat`: worded instructions, for pretrained chat models. */
-  readonly format: "plain" | "chat";
+  /**
+   * `plain`: bare blocks and nothing else, no template needed. `message`: the same as one user message in the tokenizer's chat
+   * template. `chat`: worded instructions as one user message, for pretrained chat models.
+   */
+  readonly format: "plain" | "message" | "chat";
   /** Last k (observation, action) pairs shown in full. */
   readonly history: number;
   /** Show the admissible commands. */
@@ -40,8 +43,8 @@ export interface Turn {
 
 /** All that a prompt may be made of. */
 export interface PromptState {
-  /** The task in the world's words. */
-  readonly task: string;
+  /** The task in the world's words; default: what the opening says after "Your task is to:", or all of it. */
+  readonly task?: string;
   /** First observation, which may hold the task too. */
   readonly opening: string;
   readonly turns: readonly Turn[];
@@ -67,13 +70,24 @@ export interface Block {
   readonly text: string;
 }
 
+/** The marker before the task sentence in a first observation. @source ALFWorld's grammar */
+const TASK_MARKER = "Your task is to:";
+
+export function taskOf({ opening, task }: Pick<PromptState, "opening" | "task">): string {
+  if (task !== undefined) return task;
+  const at = opening.indexOf(TASK_MARKER);
+  return (at < 0 ? opening : opening.slice(at + TASK_MARKER.length)).trim();
+}
+
 /** The first observation without banner and without the task, which has a block of its own. */
-export function roomOf({ opening, task }: Pick<PromptState, "opening" | "task">): string {
+export function roomOf(state: Pick<PromptState, "opening" | "task">): string {
+  const { opening } = state;
+  const task = taskOf(state);
   const at = task === "" ? -1 : opening.lastIndexOf(task);
   const text = at < 0 ? opening : opening.slice(0, at) + opening.slice(at + task.length);
   return text
     .replace(/^-=.*=-\s*/, "")
-    .replace("Your task is to:", "")
+    .replace(TASK_MARKER, "")
     .trim();
 }
 

@@ -67,16 +67,19 @@ export function workerOptions({ world }: TrainConfig, timer: Timer | undefined):
 export class RolloutWorker {
   readonly #idle: Environment[] = [];
   readonly #limit: number;
+  readonly endTokens: readonly number[];
 
   /** @throws ArgumentError for a time limit without a timer, or a limit that is not positive */
   constructor(
     readonly world: World,
     readonly prompts: PromptBuilder,
     readonly sampler: ActionSampler,
+    /** The end token that training writes; every end token of the tokenizer ends an answer. */
     readonly endToken: number,
     readonly options: WorkerOptions = {},
   ) {
     const { maxEnvironments, timeLimit, timer } = options;
+    this.endTokens = [...new Set([endToken, ...prompts.tokenizer.endTokenIds])];
     this.#limit = Math.min(maxEnvironments ?? Infinity, world.maxEnvironments ?? Infinity);
     if (!(this.#limit >= 1)) {
       throw new ArgumentError(
@@ -148,7 +151,7 @@ class Rollout {
     const { sampling, seed, signal } = options;
     this.#batching = new Batching(
       worker.sampler,
-      { ...sampling, seed, endTokens: [worker.endToken] },
+      { ...sampling, seed, endTokens: worker.endTokens },
       timer && { milliseconds: patience, timer },
     );
     this.#rules = {
