@@ -49,6 +49,33 @@ const decodeRow = (heads: number, kv_heads: number, D: number, dims: { B: number
     },
   });
 
+const logProbs: Draw = (random, { N }) => Array.from({ length: N }, () => -2 * random.uniform());
+
+/** Sequences of 1 to 12 tokens, each in one stream. */
+const policyLossDraw: Readonly<Record<string, Draw>> = {
+  log_prob: logProbs,
+  old_log_prob: logProbs,
+  reference_log_prob: logProbs,
+  weight: (random, { N }) => Array.from({ length: N }, () => random.integer(3) * random.uniform()),
+  stream: (random, { N }) => {
+    const streams: number[] = [];
+    while (streams.length < N) {
+      const stream = random.integer(2);
+      streams.push(...Array<number>(1 + random.integer(12)).fill(stream));
+    }
+    return streams.slice(0, N);
+  },
+  sequence_start: (random, { N }, { stream }) => {
+    const starts: number[] = [];
+    for (let t = 0; t < N; t++) {
+      const isNew = t === 0 || (stream && stream[t] !== stream[t - 1]) || random.integer(6) === 0;
+      starts.push(isNew ? t : starts[t - 1]);
+    }
+    return starts;
+  },
+  loss_scale: () => [8],
+};
+
 /** Attention over packed sequences of 1 to 20 tokens, and longer ones now and then. */
 const attentionRow = (heads: number, kv_heads: number, sizes: readonly { N: number; D: number }[]): OpCase =>
   row(kernels.attention, {
@@ -205,18 +232,26 @@ export const opCases: readonly OpCase[] = [
     params: [
       {},
       { clip_high: 0.28, dual_clip: 3, beta: 0.05, kl_kind: 1, entropy_coef: 0.01 },
-      { clip_low: 0.1, beta: 0.1, kl_kind: 2, classification_coef: 0.5 },
-      { beta: 0.1, kl_kind: 3, classification_coef: 0 },
+      { clip_low: 0.1, beta: 0.1, kl_kind: 2, classification_coef: 0.5, classification_beta: 0.2 },
+      { beta: 0.1, kl_kind: 4, classification_kl_kind: 5, classification_beta: 0.3, coef: 2 },
+      { surrogate: 1, clip_low: 1, clip_high: 4, classification_clip_low: 0.1 },
     ],
-    draw: {
-      log_prob: (random, { N }) => Array.from({ length: N }, () => -2 * random.uniform()),
-      old_log_prob: (random, { N }) => Array.from({ length: N }, () => -2 * random.uniform()),
-      reference_log_prob: (random, { N }) => Array.from({ length: N }, () => -2 * random.uniform()),
-      weight: (random, { N }) => Array.from({ length: N }, () => random.integer(3) * random.uniform()),
-      stream: (random, { N }) => Array.from({ length: N }, () => random.integer(2)),
-      loss_scale: () => [8],
-    },
-    without: [[], ["reference_log_prob"], ["stream"], ["reference_log_prob", "stream"]],
+    draw: policyLossDraw,
+    without: [
+      ["sequence_start"],
+      ["reference_log_prob", "sequence_start"],
+      ["stream", "sequence_start"],
+      ["reference_log_prob", "stream", "sequence_start", "loss_scale"],
+    ],
+  }),
+  row(kernels.policyLoss, {
+    dims: [{ N: 1 }, { N: 17 }, { N: 1100 }],
+    params: [
+      { ratio_level: 1, beta: 0.1, dual_clip: 1.5 },
+      { ratio_level: 1, surrogate: 1, classification_ratio_level: 1 },
+    ],
+    draw: policyLossDraw,
+    without: [[], ["stream"], ["reference_log_prob"]],
   }),
   row(kernels.rmsNorm, {
     dims: [

@@ -1,16 +1,27 @@
 /**
- * Clipped policy-gradient loss: gradients of every token and partial statistics in one pass; one invocation owns 16
- * consecutive tokens and adds them in ascending order. No shared memory. Log-ratios are clamped to +-20 (exp stays finite).
+ * Clipped policy-gradient loss. `tokens`: gradients of every token and partial statistics in one pass; one invocation owns
+ * 16 consecutive tokens and adds them in ascending order. `sequences` runs before it where a stream has sequence ratios: the
+ * invocation of a sequence's first token owns the sequence and adds its tokens in ascending order; all others return. No
+ * shared memory. Log-ratios are clamped to +-20 (exp stays finite).
  */
 import { wgsl } from "wgsl-preprocessor/wgsl-preprocessor.js";
 import { expMinusLinear, tokenPart } from "./token_statistics.js";
+
+/** How one stream's text differs from another's. */
+export interface StreamText {
+  /** A value of KL_KINDS. */
+  readonly klKind: number;
+  readonly isCispo: boolean;
+  /** The ratio is that of the whole sequence. */
+  readonly isSequence: boolean;
+}
 
 export interface PolicyLossText {
   readonly reference: boolean;
   readonly stream: boolean;
   readonly lossScale: boolean;
-  /** 1, 2 or 3. */
-  readonly klKind: number;
+  readonly policy: StreamText;
+  readonly classification: StreamText;
 }
 
 /** Sums of one stream in the order of POLICY_STATISTICS. */
@@ -29,7 +40,100 @@ const SUMS = [
   "ratio_max",
 ];
 
-export function tokens({ reference, stream, lossScale, klKind }: PolicyLossText): string {
+/** Text that may differ between streams: one copy when it does not. */
+function byStream(
+  { stream, policy, classification }: PolicyLossText,
+  of: (text: StreamText) => string,
+): string {
+  const own = of(policy);
+  const other = of(classification);
+  if (!stream || own === other) return own;
+  return `    if (is_classification) {\n${other}\n    } else {\n${own}\n    }`;
+}
+
+/** Declares the scalars of the token's stream. */
+function streamScalars(stream: boolean, names: readonly string[]): string {
+  const lines = names.map((name) => {
+    const own = `params.${name}`;
+    return `    let ${name} = ${stream ? `select(${own}, params.classification_${name}, is_classification)` : own};`;
+  });
+  return lines.join("\n");
+}
+
+const isClassification = (stream: boolean, token: string) =>
+  `    let is_classification = ${stream ? `stream[${token}] != 0u` : "false"};`;
+
+/** The clipped surrogate of advantage a; slope is its derivative by the logarithm of the ratio, but for the clamp. */
+const clippedSurrogate = `
+    let unclipped = -a * ratio;
+    let clipped = -a * clamp(ratio, 1.0 - clip_low, 1.0 + clip_high);
+    surrogate = max(unclipped, clipped);
+    slope = select(0.0, unclipped, unclipped >= clipped && abs(log_ratio) <= LIMIT);
+    let cap = -a * dual_clip;
+    is_dual = dual_clip > 0.0 && a < 0.0 && surrogate > cap;
+    if (is_dual) {
+      surrogate = cap;
+      slope = 0.0;
+    }`;
+
+/** The ratio is a constant factor of log_prob, so that clipped tokens keep a gradient. */
+const detachedSurrogate = `
+    slope = -a * clamp(ratio, 1.0 - clip_low, 1.0 + clip_high);
+    surrogate = slope * log_prob[t];`;
+
+/** Declares kl and kl_slope of a stream, from d and the token's own ratio. */
+function klText(kind: number): string {
+  if (kind === 1) return "    kl = -d;\n    kl_slope = 1.0;";
+  if (kind === 2) return "    kl = 0.5 * d * d;\n    kl_slope = -d;";
+  if (kind === 4) return "    kl = exp_minus_linear(d);\n    kl_slope = -d;";
+  if (kind === 5)
+    return "    kl = token_ratio * exp_minus_linear(d);\n    kl_slope = select(0.0, -d * token_ratio, abs(token_log_ratio) <= LIMIT);";
+  return "    kl = exp_minus_linear(d);\n    kl_slope = 1.0 - exp(d);";
+}
+
+/**
+ * sequence_terms[t] of each token of a sequence: [mean log-ratio over its counted tokens, derivative of its weighted
+ * surrogates by the log-probability of any of them].
+ */
+export function sequences(text: PolicyLossText): string {
+  return wgsl`
+const LIMIT = 20.0;
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+        @builtin(local_invocation_index) local: u32) {
+  let first = workgroup_index(group, groups) * 64u + local;
+  if (first >= params.N || sequence_start[first] != first) { return; }
+  var count = 0.0;
+  var sum = 0.0;
+  var end = first;
+  for (; end < params.N && sequence_start[end] == first; end++) {
+    if (weight[end] > 0.0) {
+      count += 1.0;
+      sum += log_prob[end] - old_log_prob[end];
+    }
+  }
+  count = max(count, 1.0);
+  let log_ratio = sum / count;
+  let ratio = exp(clamp(log_ratio, -LIMIT, LIMIT));
+${isClassification(text.stream, "first")}
+${streamScalars(text.stream, ["clip_low", "clip_high", "dual_clip"])}
+  var slopes = 0.0;
+  for (var t = first; t < end; t++) {
+    let w = weight[t];
+    if (!(w > 0.0)) { continue; }
+    let a = advantage[t];
+    var surrogate = 0.0;
+    var slope = 0.0;
+    var is_dual = false;
+${clippedSurrogate}
+    slopes += w * slope;
+  }
+  for (var t = first; t < end; t++) { sequence_terms[t] = vec2<f32>(log_ratio, slopes / count); }
+}`;
+}
+
+export function tokens(text: PolicyLossText): string {
+  const { reference, stream, lossScale } = text;
   return wgsl`
 ${expMinusLinear}
 const LIMIT = 20.0;
@@ -44,58 +148,52 @@ ${SUMS.map((name) => `  var ${name} = vec2<f32>(0.0);`).join("\n")}
       store_d_entropy(t, 0.0);
       continue;
     }
-#if ${stream}
-    let is_classification = stream[t] != 0u;
-#else
-    let is_classification = false;
-#endif
-    let coefficient = select(1.0, params.classification_coef, is_classification);
-    let log_ratio = log_prob[t] - old_log_prob[t];
-    let bounded = clamp(log_ratio, -LIMIT, LIMIT);
-    let ratio = exp(bounded);
+${isClassification(stream, "t")}
+${streamScalars(stream, ["coef", "clip_low", "clip_high", "dual_clip", "beta", "entropy_coef"])}
+    let token_log_ratio = log_prob[t] - old_log_prob[t];
+    let bounded = clamp(token_log_ratio, -LIMIT, LIMIT);
+    let token_ratio = exp(bounded);
+    var log_ratio = token_log_ratio;
+    var ratio = token_ratio;
+${byStream(text, ({ isSequence }) => (isSequence ? "    log_ratio = sequence_terms[t].x;\n    ratio = exp(clamp(log_ratio, -LIMIT, LIMIT));" : ""))}
     let a = advantage[t];
-    let unclipped = -a * ratio;
-    let clipped = -a * clamp(ratio, 1.0 - params.clip_low, 1.0 + params.clip_high);
-    var surrogate = max(unclipped, clipped);
-    var slope = select(0.0, unclipped, unclipped >= clipped && abs(log_ratio) <= LIMIT);
-    let cap = -a * params.dual_clip;
-    let is_dual = params.dual_clip > 0.0 && a < 0.0 && surrogate > cap;
-    if (is_dual) {
-      surrogate = cap;
-      slope = 0.0;
-    }
+    var surrogate = 0.0;
+    var slope = 0.0;
+    var is_dual = false;
+${byStream(text, ({ isCispo, isSequence }) => {
+  if (isCispo) return detachedSurrogate;
+  // every counted token of the sequence moves the common ratio by the same amount
+  return isSequence ? `${clippedSurrogate}\n    slope = sequence_terms[t].y / w;` : clippedSurrogate;
+})}
     var kl = 0.0;
 #if ${reference}
     let difference = reference_log_prob[t] - log_prob[t];
     let d = clamp(difference, -LIMIT, LIMIT);
-#if ${klKind === 1}
-    kl = -d;
-    let kl_slope = 1.0;
-#elif ${klKind === 2}
-    kl = 0.5 * d * d;
-    let kl_slope = -d;
-#else
-    kl = exp_minus_linear(d);
-    let kl_slope = 1.0 - exp(d);
+    var kl_slope = 0.0;
+${byStream(text, ({ klKind }) => klText(klKind))}
+    slope += select(0.0, beta * kl_slope, abs(difference) <= LIMIT);
 #endif
-    slope += select(0.0, params.beta * kl_slope, abs(difference) <= LIMIT);
-#endif
-    let scale = coefficient * w;
+    let scale = coef * w;
     store_d_log_prob(t, scale * slope * seed);
-    store_d_entropy(t, -scale * params.entropy_coef * seed);
+    store_d_entropy(t, -scale * entropy_coef * seed);
     // one lane a stream: constant indices keep the sums in registers
     let lanes = select(vec2<f32>(1.0, 0.0), vec2<f32>(0.0, 1.0), is_classification);
-    let loss = scale * (surrogate + params.beta * kl - params.entropy_coef * entropy[t]);
-    let is_low = f32(a < 0.0 && ratio < 1.0 - params.clip_low);
-    let is_high = f32(a > 0.0 && ratio > 1.0 + params.clip_high);
+    let loss = scale * (surrogate + beta * kl - entropy_coef * entropy[t]);
+    var is_low = false;
+    var is_high = false;
+${byStream(text, ({ isCispo }) =>
+  isCispo
+    ? "    is_low = a != 0.0 && ratio < 1.0 - clip_low;\n    is_high = a != 0.0 && ratio > 1.0 + clip_high;"
+    : "    is_low = a < 0.0 && ratio < 1.0 - clip_low;\n    is_high = a > 0.0 && ratio > 1.0 + clip_high;",
+)}
     tokens += lanes;
     losses += lanes * loss;
     policy_losses += lanes * (w * surrogate);
     kl_losses += lanes * (w * kl);
     entropies += lanes * entropy[t];
     reference_kls += lanes * kl;
-    low += lanes * is_low;
-    high += lanes * is_high;
+    low += lanes * f32(is_low);
+    high += lanes * f32(is_high);
     dual += lanes * f32(is_dual);
     ratios += lanes * ratio;
     approximate_kls += lanes * exp_minus_linear(bounded);

@@ -15,12 +15,8 @@ export { rmsNorm } from "./layers/rms_norm.js";
 export { swiglu } from "./layers/swiglu.js";
 export { crossEntropy } from "./loss/cross_entropy.js";
 export { linearLogProb } from "./loss/linear_log_prob.js";
-export {
-  joinPolicyStatistics,
-  POLICY_STATISTICS,
-  type PolicyStatistics,
-  policyLoss,
-} from "./loss/policy_loss.js";
+export { KL_KINDS, policyLoss, RATIO_LEVELS, type StreamParam, SURROGATES } from "./loss/policy_loss.js";
+export { joinPolicyStatistics, POLICY_STATISTICS, type PolicyStatistics } from "./loss/policy_statistics.js";
 export { matmul } from "./matmul/matmul.js";
 export { type Matmul, matmulInto } from "./matmul/matmul_into.js";
 export { advanceSequences, type SampledSequences } from "./steps/advance.js";
