@@ -1,7 +1,8 @@
 /** Turns what the schema finds wrong into messages that name place, setting and cure. */
 import { distance } from "fastest-levenshtein";
 import type { z } from "zod";
-import { isSection, type Layer, type Path, pathText } from "./layers.js";
+import { isSection } from "./fields.js";
+import { type Layer, type Path, pathText } from "./layers.js";
 import { trainConfigJsonSchema } from "./schema.js";
 
 type JsonSchema = z.core.JSONSchema.BaseSchema;

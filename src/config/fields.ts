@@ -75,3 +75,8 @@ export function integerRange() {
 export function section<T extends z.core.$ZodShape>(shape: T) {
   return z.strictObject(shape, "a section of `key: value` lines");
 }
+
+/** Whether a value is a section of settings, and no list or single value. */
+export function isSection(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}

@@ -1,6 +1,7 @@
 /** Sources of settings (files, environment, flags, overrides), each of which can say where a setting stands. */
 import { type Document, isMap, isScalar, isSeq, LineCounter, parseDocument } from "yaml";
 import { ConfigError } from "../core/errors.js";
+import { isSection } from "./fields.js";
 
 /** Keys and list positions from the root to a setting. */
 export type Path = readonly PropertyKey[];
@@ -11,10 +12,6 @@ export interface Layer {
   readonly settings: Readonly<Record<string, unknown>>;
   /** How messages name the place of a setting, or of its key. The path is in this layer. */
   where(path: Path, part: "key" | "value"): string;
-}
-
-export function isSection(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 /** `grpo.epsilon`, `world.household.items[1]` */

@@ -3,7 +3,8 @@ import { stringify } from "yaml";
 import type { Environment } from "../core/environment.js";
 import { ConfigError } from "../core/errors.js";
 import { describeIssues } from "./errors.js";
-import { isSection, type Layer, overrideLayer, type Path, settingLayer, textLayer } from "./layers.js";
+import { isSection } from "./fields.js";
+import { type Layer, overrideLayer, type Path, settingLayer, textLayer } from "./layers.js";
 import { type TrainConfig, trainConfigSchema } from "./schema.js";
 
 /** A setting that a command-line flag stands for. */

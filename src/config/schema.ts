@@ -3,6 +3,7 @@ import { z } from "zod";
 import { correctionSection } from "./correction.js";
 import { integerFrom, section, text } from "./fields.js";
 import { gcdSection } from "./gcd.js";
+import { withPreset } from "./presets.js";
 import {
   checkpointSection,
   deviceSection,
@@ -44,6 +45,9 @@ const allFields = section({
 /** Everything that decides the result of a run. */
 export type TrainConfig = z.output<typeof allFields>;
 
+/** What a configuration may hold before defaults are filled in. */
+export type TrainConfigInput = z.input<typeof allFields>;
+
 /** One rule between fields. */
 interface Rule {
   readonly path: readonly [string, string];
@@ -52,6 +56,21 @@ interface Rule {
 }
 
 const RULES: readonly Rule[] = [
+  {
+    path: ["grpo", "delta"],
+    expected: "null with surrogate cispo, which has no dual clip",
+    holds: ({ grpo }) => grpo.delta === null || grpo.surrogate !== "cispo",
+  },
+  {
+    path: ["grpo", "kl_in"],
+    expected: "loss, with kl_estimator k3+ or k3_corrected, which differ by their gradients",
+    holds: ({ grpo }) => grpo.kl_in === "loss" || ["k1", "k2", "k3"].includes(grpo.kl_estimator),
+  },
+  {
+    path: ["grpo", "overlong_buffer"],
+    expected: "at most max_completion_length",
+    holds: ({ grpo }) => grpo.overlong_buffer === null || grpo.overlong_buffer <= grpo.max_completion_length,
+  },
   {
     path: ["grpo", "delta"],
     expected: "a number above 1 + epsilon_high, or null",
@@ -83,11 +102,7 @@ const RULES: readonly Rule[] = [
   },
 ];
 
-/**
- * Schema of a training configuration. `trainConfigSchema.parse({})` gives all defaults; unknown keys are errors. The
- * `message` of an issue says what was expected.
- */
-export const trainConfigSchema = allFields.check(({ value, issues }) => {
+const checkedFields = allFields.check(({ value, issues }) => {
   for (const { path, expected, holds } of RULES) {
     const [group, field] = path;
     const input: unknown = Reflect.get(Reflect.get(value, group), field);
@@ -95,9 +110,15 @@ export const trainConfigSchema = allFields.check(({ value, issues }) => {
   }
 });
 
+/**
+ * Schema of a training configuration. `trainConfigSchema.parse({})` gives all defaults; unknown keys are errors. The
+ * `message` of an issue says what was expected. Fields that nobody gave have the values of the preset `grpo.algo`.
+ */
+export const trainConfigSchema = z.preprocess(withPreset, checkedFields);
+
 /** A configuration as a JSON Schema (draft 2020-12), for editors, documentation and `uncouple init`. */
 export function trainConfigJsonSchema(): z.core.JSONSchema.BaseSchema {
-  return z.toJSONSchema(trainConfigSchema, { io: "input" });
+  return z.toJSONSchema(allFields, { io: "input" });
 }
 
 /** The stages that a configuration asks for, in their order. */

@@ -12,6 +12,8 @@ import {
   section,
 } from "./fields.js";
 
+import { ALGORITHMS } from "./presets.js";
+
 const SCHEDULERS = ["constant", "linear", "cosine"] as const;
 
 /** Fields of the optimiser and of the batching, in every stage. */
@@ -66,6 +68,12 @@ export const imitationSection = section({
 
 /** Fields that decide what a GRPO update is made from. */
 const grpoSampling = {
+  algo: choice(ALGORITHMS)
+    .default("grpo")
+    .describe(
+      "preset of fields in this section that are not given, and the way of estimating advantages; docs/algorithms.md " +
+        "lists what each sets, --dry-run shows it",
+    ),
   max_steps: integerFrom(0)
     .default(0)
     .describe("GRPO iterations: rollout, advantages, updates; 0 = no GRPO stage"),
@@ -78,6 +86,18 @@ const grpoSampling = {
     .default(null)
     .describe("practise on that many of the training tasks only, drawn once; null = all"),
   tasks_per_step: integerFrom(1).default(8).describe("groups for each iteration"),
+  filter_groups: flag()
+    .default(false)
+    .describe(
+      "dynamic sampling: leave groups out whose outcomes are all equal, and sample other tasks in their place (verl: " +
+        "filter_groups.enable)",
+    ),
+  filter_groups_max_batches: integerFrom(1)
+    .default(10)
+    .describe(
+      "rollouts of one iteration with filter_groups, at most; then it makes do with the groups it has (verl: " +
+        "filter_groups.max_num_gen_batches, whose 0 is no limit)",
+    ),
   num_iterations: integerFrom(1)
     .default(1)
     .describe("passes over the rows of one rollout (verl: ppo_epochs)"),
@@ -93,37 +113,110 @@ const grpoSampling = {
     .describe("sample among that many likeliest tokens, 0 = all; above 0 the importance ratios are biased"),
 };
 
-/** Fields of rewards and advantages. */
-const grpoAdvantages = {
+/** Fields of rewards. */
+const grpoRewards = {
   success_reward: numberAbove(0)
     .default(10)
     .describe(
       "reward of an episode that reached its goal, others get 0; it cancels out unless scale_rewards is none",
     ),
-  invalid_action_penalty: numberFrom(0)
-    .default(0.1)
+  invalid_action_penalty: numberFrom(0).default(0.1).describe("taken from rows with invalid actions"),
+  penalty_in: choice(["advantage", "reward"])
+    .default("advantage")
     .describe(
-      "taken from the advantage (not the reward) of rows with invalid actions, and given back evenly to all rows of the group",
+      "advantage = penalties are a part of their own: taken after normalising, and given back evenly to all rows of the " +
+        "group; reward = taken from the row's scores before means and spreads are taken, as verl-agent does",
     ),
-  algo: choice(["grpo", "rloo", "gigpo", "hgpo", "rlvmr"])
-    .default("grpo")
-    .describe("estimator of advantages"),
-  gamma: fraction().default(0.95).describe("discount of step rewards (gigpo, hgpo)"),
+  overlong_buffer: integerFrom(1)
+    .nullable()
+    .default(null)
+    .describe(
+      "tokens before max_completion_length over which a penalty rises from 0 to 1 (DAPO's soft overlong punishment); null = none",
+    ),
+  gamma: fraction()
+    .default(0.95)
+    .describe("discount of step rewards in step returns (gigpo, hgpo, labels of gcd from step advantages)"),
+  anchor_similarity: fraction()
+    .nullable()
+    .default(null)
+    .describe(
+      "least similarity of observations that count as one state in a group (gigpo, hgpo; verl-agent: similarity_thresh, 0.95); " +
+        "null = equal keys only, see world.anchor",
+    ),
+};
+
+/** Fields of advantages. */
+const grpoAdvantages = {
+  norm: choice(["mean_std", "mean"])
+    .default("mean_std")
+    .describe(
+      "divide deviations from a mean by a standard deviation, or by nothing (verl-agent: mean_std_norm, mean_norm); no " +
+        "effect with rloo",
+    ),
   scale_rewards: choice(["group", "batch", "none"])
     .default("group")
-    .describe("divide advantages by the standard deviation of the group, of the batch, or not (Dr. GRPO)"),
+    .describe(
+      "with mean_std, divide advantages of outcomes by the standard deviation of the group, of the batch, or not (Dr. GRPO)",
+    ),
+  std: choice(["unbiased", "population"])
+    .default("unbiased")
+    .describe("standard deviation over N - 1 or N; TRL and verl take N - 1"),
+  std_epsilon: numberFrom(0).default(1e-4).describe("added to standard deviations (TRL 1e-4, verl 1e-6)"),
   cross_steps: flag()
     .default(false)
     .describe(
       "group statistics with one entry for each row (long episodes weigh more, as verl-agent does) instead of one for each episode",
     ),
+  scale_dead_groups: flag()
+    .default(true)
+    .describe(
+      "with penalty_in reward, divide also in groups whose outcomes are all equal: there one invalid action may outweigh " +
+        "everything else",
+    ),
+  max_advantage: numberAbove(0)
+    .nullable()
+    .default(null)
+    .describe("bound of the size of advantages, null = none"),
   mask_truncated_completions: flag()
     .default(false)
     .describe("leave rows out of the loss whose action hit max_completion_length; they get no penalty then"),
+  step_advantage_weight: numberFrom(0)
+    .default(1)
+    .describe("weight of step advantages (gigpo, hgpo; verl-agent: step_advantage_w)"),
+  history_length: integerFrom(0)
+    .default(2)
+    .describe("earlier states that the deepest step groups have in common (hgpo: K)"),
+  history_alpha: numberFrom(0)
+    .default(1)
+    .describe("step groups with k earlier states in common weigh (k + 1)^alpha (hgpo)"),
+  history_outcome: flag()
+    .default(false)
+    .describe("the outcome's advantage is one more level, of weight 1 (hgpo: base_group)"),
+  tag_weight: numberFrom(0).default(1).describe("weight of tag advantages beside the outcome's (rlvmr)"),
+  tag_alpha: fraction()
+    .nullable()
+    .default(null)
+    .describe("alpha of alpha outcome + (1 - alpha) tag, the form of the paper (rlvmr); null = tag_weight"),
+  max_paid_tags: integerFrom(0)
+    .nullable()
+    .default(null)
+    .describe("steps of one tag that an episode is paid for, the first ones (rlvmr); null = all"),
+  first_step_reflection: flag()
+    .default(true)
+    .describe("a reflection at the first step is paid (rlvmr), as its code does"),
 };
 
 /** Fields of the policy loss. */
 const grpoLoss = {
+  surrogate: choice(["clip", "cispo"])
+    .default("clip")
+    .describe(
+      "clip = PPO's clipped surrogate; cispo = clipped ratio as a constant weight of the log-probability, so that no token " +
+        "loses its gradient",
+    ),
+  importance_sampling_level: choice(["token", "sequence"])
+    .default("token")
+    .describe("importance ratio of each token, or of the whole answer (GSPO)"),
   epsilon: fraction().default(0.2).describe("clip range below 1 (verl: clip_ratio_low)"),
   epsilon_high: numberFrom(0)
     .nullable()
@@ -138,9 +231,15 @@ const grpoLoss = {
   beta: numberFrom(0)
     .default(0)
     .describe("weight of the KL term (verl: kl_loss_coef); 0 = no reference policy is kept"),
-  kl_estimator: choice(["k1", "k2", "k3"])
+  kl_estimator: choice(["k1", "k2", "k3", "k3+", "k3_corrected"])
     .default("k3")
-    .describe("per-token KL estimate (verl: kl, mse, low_var_kl)"),
+    .describe(
+      "per-token KL estimate (verl: kl, mse, low_var_kl); k3+ = value of k3, gradient of k2 (verl); k3_corrected = k3 times " +
+        "the importance ratio (TRL: use_bias_correction_kl)",
+    ),
+  kl_in: choice(["loss", "reward"])
+    .default("loss")
+    .describe("KL as a term of the loss, or taken from rewards before advantages (verl: use_kl_in_reward)"),
   entropy_coef: numberFrom(0).default(0).describe("weight of the entropy bonus (verl: entropy_coeff)"),
   loss_aggregation: choice(["token_mean", "sequence_mean", "sequence_sum"])
     .default("token_mean")
@@ -160,6 +259,7 @@ const grpoLoss = {
 
 export const grpoSection = section({
   ...grpoSampling,
+  ...grpoRewards,
   ...grpoAdvantages,
   ...grpoLoss,
   learning_rate: numberFrom(0).default(1e-6).describe("highest learning rate of AdamW"),

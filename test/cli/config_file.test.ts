@@ -81,7 +81,7 @@ test("an empty file changes nothing, anchors and merge keys work", async () => {
 test("unknown settings are located and the nearest name is told", async () => {
   const path = file("typo.yaml", "seed: 1\ngrpo:\n  num_generation: 4\n  learning_rte: 1\n");
   expect(await failure({ files: [path] })).toMatch(
-    /^\[typo\.yaml:3:3\] unknown setting grpo\.num_generation: got "num_generation", expected max_steps, .*Did you mean grpo\.num_generations\?\n\[typo\.yaml:4:3\].*Did you mean grpo\.learning_rate\?$/,
+    /^\[typo\.yaml:3:3\] unknown setting grpo\.num_generation: got "num_generation", expected algo, max_steps, .*Did you mean grpo\.num_generations\?\n\[typo\.yaml:4:3\].*Did you mean grpo\.learning_rate\?$/,
   );
   expect(await failure({ overrides: ["learning_rate=1"] })).toMatch(
     /^\[override "learning_rate=1"\] unknown setting learning_rate: .*Did you mean imitation\.learning_rate or grpo\.learning_rate\?/,

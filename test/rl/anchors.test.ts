@@ -1,13 +1,13 @@
 /** Keys of anchor states, and similarity against Python's difflib. */
 import { expect, test } from "vitest";
 import {
-  anchorKey,
   checkSameStart,
   hiddenStateKeys,
   isInformative,
   similarityKeys,
 } from "../../src/rl/advantages/anchors.js";
 import { matchingRatio } from "../../src/rl/advantages/similarity.js";
+import { anchorKey } from "../../src/rl/play/anchor.js";
 
 const room =
   "You are in the middle of a room. Looking quickly around you, you see a bed 1, a desk 2, a desk 1, a drawer 6, a drawer 5, a drawer 4, a drawer 3, a drawer 2, a drawer 1, a garbagecan 1, a laundryhamper 1, a safe 1, a shelf 6, and a shelf 5.";
@@ -31,27 +31,24 @@ test.each([
   expect(matchingRatio(a, b)).toBe(ratio);
 });
 
+const told = { admissibleCommands: [], won: false, taskId: "t", inventory: "", stateKey: "7f" };
+
 test("observations that tell nothing have no key", () => {
   for (const text of ["Nothing happens.", " nothing happens", "", "  "]) {
     expect(isInformative(text)).toBe(false);
-    expect(anchorKey("observation", { observation: text })).toBeUndefined();
-    expect(anchorKey("observation_inventory_effect", { observation: text, inventory: "" })).toBeUndefined();
+    expect(anchorKey("observation", text, told)).toBeUndefined();
+    expect(anchorKey("observation_inventory", text, told)).toBeUndefined();
+    expect(anchorKey("state_key", text, told)).toBe("7f");
   }
-  expect(anchorKey("observation", { observation: "You arrive." }, [/^You arrive\.$/])).toBeUndefined();
-  expect(anchorKey("observation", { observation: "You arrive." })).toBe("You arrive.");
-  expect(anchorKey("state", { observation: "Nothing happens.", stateKey: "7f" })).toBe("7f");
+  expect(isInformative("You arrive.", [/^You arrive\.$/])).toBe(false);
+  expect(anchorKey("observation", "You arrive.", told)).toBe("You arrive.");
 });
 
-test("inventory and effect tell apart what reads alike", () => {
-  const at = (inventory: string, lastEffect?: string) =>
-    anchorKey("observation_inventory_effect", { observation: desk, inventory, lastEffect });
-  const keys = [at("a mug 1"), at(""), at("", "You open the drawer 1."), at("", "")];
-  expect(new Set(keys).size).toBe(4);
-  expect(at("a mug 1")).toBe(keys[0]);
-  expect(() => anchorKey("observation_inventory_effect", { observation: desk })).toThrow(
-    /inventory is missing/,
-  );
-  expect(() => anchorKey("state", { observation: desk })).toThrow(/stateKey is missing/);
+test("what is carried tells apart what reads alike", () => {
+  const at = (inventory?: string) => anchorKey("observation_inventory", desk, { ...told, inventory });
+  expect(at("a mug 1")).not.toBe(at(""));
+  expect(at("a mug 1")).toBe(at("a mug 1"));
+  expect(() => at()).toThrow(/expected a world that tells what is carried/);
 });
 
 test("similar observations join the first cluster that fits, within their group", () => {

@@ -88,6 +88,26 @@ describe("learning", () => {
     expect(evaluations.at(-1)?.success).toBeGreaterThanOrEqual(0.75);
   });
 
+  test("with dynamic sampling every group that is trained on has contrast", async () => {
+    const { metrics } = await recordTraining(launcher, colourWorld(), {
+      ...config,
+      grpo: {
+        ...config.grpo,
+        max_steps: 3,
+        num_generations: 4,
+        filter_groups: true,
+        filter_groups_max_batches: 3,
+      },
+    });
+    for (const row of metrics) {
+      expect(row.frac_reward_zero_std).toBe(0);
+      expect(row["filter_groups/batches"]).toBeLessThanOrEqual(3);
+      expect(row.rows as number).toBeLessThanOrEqual(16);
+      expect((row.rows as number) % 4).toBe(0);
+    }
+    expect(metrics.some((row) => (row["filter_groups/dropped"] as number) > 0)).toBe(true);
+  });
+
   test("with rewards that have nothing to do with the answer it does not", async () => {
     let calls = 0;
     const world = colourWorld(() => hashText(`${calls++}`) % 4 === 0);

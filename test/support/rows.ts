@@ -18,7 +18,7 @@ const plain: StreamLoss = {
   clipHigh: 0.2,
   dualClip: 0,
   beta: 0,
-  klKind: 3,
+  klKind: "k3",
   entropyCoef: 0,
   aggregation: "token_mean",
   normaliser: 4,

@@ -1,6 +1,5 @@
 /** Runs trainings with records in memory. */
-import type { z } from "zod";
-import { type TrainConfig, trainConfigSchema } from "../../src/config/schema.js";
+import { type TrainConfig, type TrainConfigInput, trainConfigSchema } from "../../src/config/schema.js";
 import { silentLogger } from "../../src/core/logger.js";
 import type { Checkpoint, Evaluation, Json, Metrics, RolloutRow } from "../../src/core/run_record.js";
 import { householdWorld } from "../../src/env/household/world.js";
@@ -24,7 +23,7 @@ export interface RecordedRun {
   readonly checkpoints: SavedCheckpoint[];
 }
 
-export type ConfigInput = z.input<typeof trainConfigSchema>;
+export type ConfigInput = TrainConfigInput;
 
 /** A few games of the household world. */
 export const fewHouseholds = (): World =>

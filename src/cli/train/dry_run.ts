@@ -1,6 +1,7 @@
-/** `uncouple train --dry-run`: settings and memory, before anything starts. */
+/** `uncouple train --dry-run`: settings, what the preset set of them, and memory, before anything starts. */
 import { join } from "node:path";
 import Table from "cli-table3";
+import type { PresetField } from "../../config/presets.js";
 import type { TrainConfig } from "../../config/schema.js";
 import { readJsonFile } from "../../host/files/json_file.js";
 import { parseQwen2Config, presetConfig, type Qwen2Config } from "../../model/config.js";
@@ -29,4 +30,18 @@ export function memoryTable({ rows, totalBytes, largest, warnings }: MemoryEstim
   table.push(["all together", bytesText(totalBytes), "an upper estimate"]);
   table.push(["largest buffer", bytesText(largest.bytes), `${largest.name}, ${largest.note}`]);
   return [table.toString(), ...warnings.map((text) => `does not fit: ${text}`)].join("\n");
+}
+
+/** What the preset set of the section `grpo`, and what was given instead. */
+export function presetTable(algorithm: string, fields: readonly PresetField[]): string {
+  if (fields.length === 0)
+    return `grpo.algo ${algorithm} sets nothing: fields that were not given have the defaults`;
+  const table = new Table({
+    head: [`grpo.algo ${algorithm}`, "sets", "here"],
+    style: { head: [], border: [] },
+  });
+  for (const { field, preset, value } of fields) {
+    table.push([field, String(preset), value === preset ? "as set" : `${String(value)}, as given`]);
+  }
+  return table.toString();
 }

@@ -2,7 +2,8 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
-import { isSection, type Layer, textLayer } from "../../config/layers.js";
+import { isSection } from "../../config/fields.js";
+import { type Layer, textLayer } from "../../config/layers.js";
 import type { TrainConfig } from "../../config/schema.js";
 import { ConfigError } from "../../core/errors.js";
 import { pathExists } from "../../host/files/files.js";

@@ -1,6 +1,7 @@
 /** `uncouple train`: settings in, run folder out. */
 
 import { type LoadedConfig, loadConfig, resolveLayers } from "../../config/load.js";
+import { presetFields } from "../../config/presets.js";
 import { stagesOf, type TrainConfig } from "../../config/schema.js";
 import { ConfigError, EXIT } from "../../core/errors.js";
 import type { Logger } from "../../core/logger.js";
@@ -18,7 +19,7 @@ import type { CliContext, Register } from "../kit/options.js";
 import { type GpuSession, withGpu } from "../kit/session.js";
 import { StopListener, StoppedError } from "../kit/stop_signal.js";
 import { tuningLine } from "../kit/tuning.js";
-import { memoryTable, plannedModel } from "./dry_run.js";
+import { memoryTable, plannedModel, presetTable } from "./dry_run.js";
 import { Progress } from "./progress.js";
 import { checkResumable, findRun, runLayer } from "./resume.js";
 import { flagSettings, type TrainOptions, trainCommand, wishesOf } from "./train_options.js";
@@ -92,8 +93,9 @@ function checkStages(loaded: LoadedConfig): LoadedConfig {
 
 async function showPlan({ config, resolved }: Plan, { json }: TrainOptions, { terminal }: CliContext) {
   const memory = estimateMemory({ config, model: await plannedModel(config) });
-  if (json) terminal.printJson({ config, memory });
-  else terminal.print(`${resolved}\n${memoryTable(memory)}`);
+  const preset = presetFields(config.grpo);
+  if (json) terminal.printJson({ config, preset, memory });
+  else terminal.print([resolved, presetTable(config.grpo.algo, preset), memoryTable(memory)].join("\n"));
 }
 
 async function train(

@@ -1,20 +1,8 @@
-/** Keys of anchor states: which steps of a group were taken in the same state, and can be compared. */
+/** Anchor states: which observations may be a key, and keys of states that are alike without being equal. */
 import { ArgumentError } from "../../core/errors.js";
 import { groupBy } from "../../core/group_by.js";
 import { matchingRatio } from "./similarity.js";
 import type { Identity } from "./table.js";
-
-/** What a key can be made of. */
-export interface AnchorState {
-  /** What the world showed before acting. */
-  readonly observation: string;
-  /** What the agent carries, as text. */
-  readonly inventory?: string;
-  /** What the last action did, as the world told it; undefined before the first one. */
-  readonly lastEffect?: string;
-  /** The world's own identity of the state. */
-  readonly stateKey?: string;
-}
 
 /** Observations that tell nothing about the state: many states answer with them. */
 const UNINFORMATIVE = [/^\s*$/, /^nothing happens\.?$/i];
@@ -23,35 +11,6 @@ const UNINFORMATIVE = [/^\s*$/, /^nothing happens\.?$/i];
 export function isInformative(observation: string, refused: readonly RegExp[] = []): boolean {
   const text = observation.trim();
   return ![...UNINFORMATIVE, ...refused].some((pattern) => pattern.test(text));
-}
-
-/**
- * Key of a state.
- * - `observation`: the text shown, as GiGPO does; two states that read alike share a key.
- * - `observation_inventory_effect`: with what is carried and what the last action did, which the text may leave out.
- * - `state`: the world's own key.
- * @returns undefined where nothing can be compared: an uninformative observation (but not for `state`)
- * @throws ArgumentError when the column that the kind needs is missing
- * @source `observation` GiGPO (2505.10978), section 4.2; the others are ours
- */
-export function anchorKey(
-  kind: "observation" | "observation_inventory_effect" | "state",
-  state: AnchorState,
-  refused: readonly RegExp[] = [],
-): string | undefined {
-  if (kind === "state") return present(state.stateKey, "stateKey", kind);
-  if (!isInformative(state.observation, refused)) return undefined;
-  if (kind === "observation") return state.observation;
-  const inventory = present(state.inventory, "inventory", kind);
-  return JSON.stringify([state.observation, inventory, state.lastEffect ?? null]);
-}
-
-function present(value: string | undefined, column: string, kind: string): string {
-  if (value !== undefined) return value;
-  throw new ArgumentError(
-    `[anchors] ${column} is missing: got undefined, expected a text for anchor keys of kind ${kind}. Use a world that ` +
-      "tells it, or another kind.",
-  );
 }
 
 interface Item {

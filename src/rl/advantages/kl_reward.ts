@@ -34,6 +34,20 @@ export function answerKl(
   return sum;
 }
 
+/** Mean of the estimate over all tokens of some answers; 0 of none. */
+export function meanTokenKl(
+  rows: readonly { readonly logProbs: ArrayLike<number> }[],
+  referenceLogProbs: readonly ArrayLike<number>[],
+  estimate: KlEstimate,
+): number {
+  const tokens = rows.reduce((sum, { logProbs }) => sum + logProbs.length, 0);
+  const kl = rows.reduce(
+    (sum, row, index) => sum + answerKl(row.logProbs, referenceLogProbs[index], estimate),
+    0,
+  );
+  return tokens === 0 ? 0 : kl / tokens;
+}
+
 /** Rewards of a row, and the KL of its answer. */
 export interface RewardedRow {
   readonly group: Identity;

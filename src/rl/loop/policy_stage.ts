@@ -6,7 +6,10 @@ import type { TrainConfig } from "../../config/schema.js";
 import type { Json, RunSink } from "../../core/run_record.js";
 import type { Task } from "../../env/world.js";
 import type { Qwen2Model } from "../../model/qwen2.js";
+import { checkSameStart } from "../advantages/anchors.js";
 import { type Advantages, estimateAdvantages } from "../advantages/estimate.js";
+import { selectGroups } from "../advantages/selection.js";
+import { advantageOptions, advantageRows, anchoredRows, rewardKl } from "../advantages/settings.js";
 import { Correction } from "../correction/correction.js";
 import { expertVerdicts } from "../gcd/critic.js";
 import { criticise } from "../gcd/critique.js";
@@ -81,13 +84,19 @@ type Iteration = PolicyStageDeps & Remembering & UpdateContext;
 async function iteration(work: Iteration): Promise<Record<string, number>> {
   const { config, gcd, correction, index, now } = work;
   const started = now();
-  const episodes = await rollOut(work);
+  const { episodes, kept, statistics } = await sampleGroups(work);
   const rolledOut = now();
   const { success_reward } = config.grpo;
-  const played = episodes
-    .filter(({ ended }) => ended !== "failed")
-    .flatMap((episode) => episode.rows.map((row) => ({ ...row, outcome: row.outcome * success_reward })));
-  const advantages = estimateAdvantages(played, advantageOptions(config));
+  const played = anchoredRows(
+    kept.flatMap(({ rows }) => rows.map((row) => ({ ...row, outcome: row.outcome * success_reward }))),
+    config.grpo,
+  );
+  checkSameStart(played);
+  const reference = await rewardReference(work, played);
+  const advantages = estimateAdvantages(
+    advantageRows(played, config.grpo, reference),
+    advantageOptions(config.grpo),
+  );
   const rows = played.map((row, at) => judgedRow(config, row, advantages, at));
   const labelled = gcd || correction ? await labelRows(work, rows) : undefined;
   const judged = labelled && (await gcd?.rows(rows, labelled.labels, index));
@@ -109,6 +118,8 @@ async function iteration(work: Iteration): Promise<Record<string, number>> {
       rollout: rolledOut - started,
       update: now() - rolledOut,
     }),
+    ...(reference && rewardKl(played, config.grpo, reference)),
+    ...statistics,
     ...(labelled && labelMetrics(labelled.counts)),
     ...(judged && {
       ...judged.metrics,
@@ -119,34 +130,70 @@ async function iteration(work: Iteration): Promise<Record<string, number>> {
   };
 }
 
-function advantageOptions({ grpo }: TrainConfig): Parameters<typeof estimateAdvantages>[1] {
+/** Log-probabilities of the answers under the reference policy, where the reward needs them. */
+async function rewardReference({ learner, config, reference }: Iteration, rows: readonly PlayedRow[]) {
+  if (!reference || config.grpo.kl_in === "loss") return undefined;
+  return learner.score(rows, config.grpo.temperature, reference);
+}
+
+interface SampledGroups {
+  /** All that were played. */
+  readonly episodes: readonly Episode[];
+  /** Those that are trained on: none that failed. */
+  readonly kept: readonly Episode[];
+  readonly statistics: Record<string, number>;
+}
+
+/** The groups of one iteration; with `filter_groups`, groups with contrast out of as many rollouts as it takes. */
+async function sampleGroups(work: Iteration): Promise<SampledGroups> {
+  const { filter_groups, filter_groups_max_batches, tasks_per_step } = work.config.grpo;
+  const episodes = await rollOut(work, 0);
+  const worked = () => episodes.filter(({ ended }) => ended !== "failed");
+  if (!filter_groups) return { episodes, kept: worked(), statistics: {} };
+  const select = () =>
+    selectGroups(
+      worked().flatMap(({ group, rows }) => rows.slice(0, 1).map(({ outcome }) => ({ group, outcome }))),
+      tasks_per_step,
+    );
+  let batches = 1;
+  for (; batches < filter_groups_max_batches && select().missing > 0; batches++) {
+    episodes.push(...(await rollOut(work, batches)));
+  }
+  const { kept, dropped } = select();
+  const groups = new Set(kept);
   return {
-    algo: grpo.algo,
-    gamma: grpo.gamma,
-    scale_rewards: grpo.scale_rewards,
-    invalid_action_penalty: grpo.invalid_action_penalty,
-    cross_steps: grpo.cross_steps,
-    mask_truncated: grpo.mask_truncated_completions,
+    episodes,
+    kept: worked().filter(({ group }) => groups.has(group)),
+    statistics: {
+      "filter_groups/batches": batches,
+      "filter_groups/dropped": dropped.length / (batches * tasks_per_step),
+    },
   };
 }
 
-async function rollOut({ config, worker, tasks, index, correction }: Iteration): Promise<Episode[]> {
+/** @param batch which rollout of the iteration; each draws its own tasks and samples */
+async function rollOut(
+  { config, worker, tasks, index, correction }: Iteration,
+  batch: number,
+): Promise<Episode[]> {
   const { tasks_per_step, num_generations, temperature, top_k, top_p, max_completion_length } = config.grpo;
-  const chosen = itemsOfStep(config.seed, "tasks", tasks, tasks_per_step, index);
-  const requests = chosen.flatMap((task, group) =>
-    Array.from({ length: num_generations }, (_, member) => ({
+  const suffix = batch === 0 ? "" : `, batch ${batch}`;
+  const chosen = itemsOfStep(config.seed, `tasks${suffix}`, tasks, tasks_per_step, index);
+  const requests = chosen.flatMap((task, place) => {
+    const group = batch * tasks_per_step + place;
+    return Array.from({ length: num_generations }, (_, member) => ({
       taskId: task.id,
       taskType: task.type,
       group,
       episode: group * num_generations + member,
-    })),
-  );
+    }));
+  });
   return worker.play(requests, {
     ...playRules(config),
     maxSteps: config.world.max_steps,
     sampling: { temperature, topK: top_k, topP: top_p, maxNewTokens: max_completion_length },
     seed: config.seed,
-    label: `grpo ${index}`,
+    label: `grpo ${index}${suffix}`,
     instructions: correction && (({ taskType, group }) => correction.blockFor(taskType, index, group)),
   });
 }

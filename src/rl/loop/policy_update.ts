@@ -45,7 +45,8 @@ export async function updatePolicy(
   const rows = [...played, ...judged];
   // with one update the current policy is the behaviour policy, and its ratio is 1 by construction
   const old = single ? undefined : await learner.score(rows, temperature);
-  const fromReference = reference ? await learner.score(rows, temperature, reference) : undefined;
+  const isNeeded = reference && config.grpo.kl_in === "loss";
+  const fromReference = isNeeded ? await learner.score(rows, temperature, reference) : undefined;
   const updates: PolicyUpdate[] = [];
   for (let pass = 0; pass < num_iterations; pass++) {
     for (const part of single ? [[...rows.keys()]] : miniBatches(work, played, judged.length, pass)) {
@@ -131,8 +132,10 @@ export function policyLoss({ grpo }: TrainConfig): StreamLoss {
     clipLow: grpo.epsilon,
     clipHigh: grpo.epsilon_high ?? grpo.epsilon,
     dualClip: grpo.delta ?? 0,
-    beta: grpo.beta,
-    klKind: Number(grpo.kl_estimator.slice(1)) as 1 | 2 | 3,
+    beta: grpo.kl_in === "loss" ? grpo.beta : 0,
+    klKind: grpo.kl_estimator,
+    surrogate: grpo.surrogate,
+    ratioLevel: grpo.importance_sampling_level,
     entropyCoef: grpo.entropy_coef,
     aggregation: grpo.loss_aggregation,
     normaliser: grpo.max_completion_length,

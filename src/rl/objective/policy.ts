@@ -2,7 +2,15 @@
 import type { Tape } from "../../autograd/tape.js";
 import type { Tensor } from "../../autograd/tensor.js";
 import { type Aggregation, aggregationWeights } from "../../core/aggregation.js";
-import { joinPolicyStatistics, type PolicyStatistics, policyLoss } from "../../kernels/index.js";
+import {
+  joinPolicyStatistics,
+  KL_KINDS,
+  type PolicyStatistics,
+  policyLoss,
+  RATIO_LEVELS,
+  type StreamParam,
+  SURROGATES,
+} from "../../kernels/index.js";
 import type { Row } from "../rows.js";
 import type { ForwardPass, Objective } from "./objective.js";
 import { type SelectedRow, selectRows, tokenFactor } from "./selection.js";
@@ -28,7 +36,11 @@ export interface StreamLoss {
   /** 0 = off. */
   readonly dualClip: number;
   readonly beta: number;
-  readonly klKind: 1 | 2 | 3;
+  readonly klKind: keyof typeof KL_KINDS;
+  /** Default `clip`. */
+  readonly surrogate?: keyof typeof SURROGATES;
+  /** Whose importance ratio the surrogate has; default `token`. */
+  readonly ratioLevel?: keyof typeof RATIO_LEVELS;
   readonly entropyCoef: number;
   readonly aggregation: Aggregation;
   /** Divides `sequence_sum`. */
@@ -102,7 +114,10 @@ export function policyObjective(
     return [head.classifier.loss(tape, hidden, Uint32Array.from(places), labels, weight, lossScale)];
   };
   const hasVerdicts = selected.some(({ index }) => rows[index].kind === "classification");
-  const { beta, entropyCoef } = options.policy;
+  const streams = [options.policy, ...(options.classification ? [options.classification] : [])];
+  const hasKl = streams.some(({ beta }) => beta > 0);
+  const hasEntropy = streams.some(({ entropyCoef }) => entropyCoef !== 0);
+  const hasSequences = streams.some(({ ratioLevel }) => ratioLevel === "sequence");
   return {
     rows: selected.map(({ index }) => rows[index]),
     selected,
@@ -119,33 +134,53 @@ export function policyObjective(
           log_prob,
           entropy,
           old_log_prob: old ? perToken(({ index }) => old[index]) : log_prob,
-          reference_log_prob: reference && beta > 0 ? perToken(({ index }) => reference[index]) : undefined,
+          reference_log_prob: reference && hasKl ? perToken(({ index }) => reference[index]) : undefined,
           advantage: perToken(({ advantages }) => advantages),
           weight: perToken(({ weights }) => weights),
           stream: hasVerdicts
             ? tape.input(Uint32Array.from(part.flatMap((row) => row.weights.map(() => isVerdict(row)))))
             : undefined,
+          sequence_start: hasSequences ? tape.input(sequenceStarts(part)) : undefined,
           loss_scale: lossScale,
         },
         kernelScalars(options),
       );
       const ofTokens: readonly [Tensor, Tensor] = [log_prob, d_log_prob];
-      const ofEntropy: [Tensor, Tensor][] = entropyCoef === 0 ? [] : [[entropy, d_entropy]];
+      const ofEntropy: [Tensor, Tensor][] = hasEntropy ? [[entropy, d_entropy]] : [];
       return { seeds: [ofTokens, ...ofEntropy, ...headSeeds(tape, forward, part, lossScale)], stats };
     },
   };
 }
 
 function kernelScalars({ policy, classification }: PolicyLossOptions): Record<string, number> {
+  const own = streamScalars(policy);
+  const other = Object.entries(classification ? streamScalars(classification) : {});
+  return { ...own, ...Object.fromEntries(other.map(([name, value]) => [`classification_${name}`, value])) };
+}
+
+function streamScalars(stream: StreamLoss): Record<StreamParam, number> {
   return {
-    clip_low: policy.clipLow,
-    clip_high: policy.clipHigh,
-    dual_clip: policy.dualClip,
-    beta: policy.beta,
-    kl_kind: policy.klKind,
-    entropy_coef: policy.entropyCoef,
-    classification_coef: classification?.coefficient ?? 1,
+    coef: stream.coefficient,
+    surrogate: SURROGATES[stream.surrogate ?? "clip"],
+    ratio_level: RATIO_LEVELS[stream.ratioLevel ?? "token"],
+    clip_low: stream.clipLow,
+    clip_high: stream.clipHigh,
+    dual_clip: stream.dualClip,
+    beta: stream.beta,
+    kl_kind: KL_KINDS[stream.klKind],
+    entropy_coef: stream.entropyCoef,
   };
+}
+
+/** Place of the first token of each token's row. */
+function sequenceStarts(part: readonly SelectedRow[]): Uint32Array {
+  let start = 0;
+  const starts = part.flatMap(({ weights }) => {
+    const first = start;
+    start += weights.length;
+    return weights.map(() => first);
+  });
+  return Uint32Array.from(starts);
 }
 
 /** One value a token of some rows, as a tensor. */

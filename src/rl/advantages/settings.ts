@@ -1,0 +1,103 @@
+/** From the section `grpo` of a configuration, and rows of play, to what the estimators take. */
+import type { Algorithm } from "../../config/presets.js";
+import type { TrainConfig } from "../../config/schema.js";
+import type { PlayedRow } from "../rows.js";
+import { similarityKeys } from "./anchors.js";
+import { answerKl, type KlEstimate, meanTokenKl, rewardsWithKl } from "./kl_reward.js";
+import type { AdvantageOptions, Estimator } from "./options.js";
+import { overlongPenalty } from "./selection.js";
+import type { AdvantageRow } from "./table.js";
+
+type Settings = TrainConfig["grpo"];
+
+const ESTIMATOR: Readonly<Record<Algorithm, Estimator>> = {
+  grpo: "grpo",
+  rloo: "rloo",
+  dr_grpo: "grpo",
+  dapo: "grpo",
+  gspo: "grpo",
+  gigpo: "gigpo",
+  hgpo: "hgpo",
+  rlvmr: "rlvmr",
+};
+
+/** Every option is given: the configuration's defaults are those that hold. */
+export function advantageOptions(grpo: Settings): AdvantageOptions {
+  return {
+    algo: ESTIMATOR[grpo.algo],
+    norm: grpo.norm,
+    scale_rewards: grpo.scale_rewards,
+    std: grpo.std,
+    std_epsilon: grpo.std_epsilon,
+    cross_steps: grpo.cross_steps,
+    invalid_action_penalty: grpo.invalid_action_penalty,
+    penalty_in: grpo.penalty_in,
+    scale_dead_groups: grpo.scale_dead_groups,
+    max_advantage: grpo.max_advantage,
+    mask_truncated: grpo.mask_truncated_completions,
+    gamma: grpo.gamma,
+    step_advantage_weight: grpo.step_advantage_weight,
+    history_length: grpo.history_length,
+    history_alpha: grpo.history_alpha,
+    history_outcome: grpo.history_outcome,
+    ...(grpo.tag_alpha === null ? { tag_weight: grpo.tag_weight } : { tag_alpha: grpo.tag_alpha }),
+    tag_reward: "rules",
+    max_paid_tags: grpo.max_paid_tags,
+    first_step_reflection: grpo.first_step_reflection,
+  };
+}
+
+/**
+ * Rows with the keys that their steps are compared by: those of play, or, with `grpo.anchor_similarity`, of clusters of
+ * similar observations. Rows without a key of play stay without one.
+ */
+export function anchoredRows(
+  rows: readonly PlayedRow[],
+  { algo, anchor_similarity }: Settings,
+): readonly PlayedRow[] {
+  if (anchor_similarity === null || (algo !== "gigpo" && algo !== "hgpo")) return rows;
+  const keyed = rows.filter(({ anchorKey }) => anchorKey !== undefined);
+  const keys = new Map(similarityKeys(keyed, anchor_similarity).map((key, index) => [keyed[index], key]));
+  return rows.map((row) => ({ ...row, anchorKey: keys.get(row) }));
+}
+
+/**
+ * Rows with the reward columns that the settings ask for: step rewards in units of `success_reward`, the overlong penalty,
+ * and the KL penalty where it is in the reward.
+ * @param reference log-probabilities of each row's answer under the reference policy, where there is one
+ */
+export function advantageRows(
+  rows: readonly PlayedRow[],
+  grpo: Settings,
+  reference: readonly ArrayLike<number>[] | undefined,
+): AdvantageRow[] {
+  const { success_reward, overlong_buffer, max_completion_length } = grpo;
+  const scaled = rows.map((row): AdvantageRow & PlayedRow => ({
+    ...row,
+    stepReward: success_reward * row.stepReward,
+    ...(overlong_buffer !== null && {
+      penalty: overlongPenalty(row.answer.length, max_completion_length, overlong_buffer),
+    }),
+  }));
+  if (!reference || grpo.kl_in === "loss") return scaled;
+  const estimate = rewardEstimate(grpo);
+  const rewards = rewardsWithKl(
+    scaled.map((row, index) => ({ ...row, kl: answerKl(row.logProbs, reference[index], estimate) })),
+    grpo.beta,
+  );
+  return scaled.map((row, index) => ({ ...row, ...rewards[index] }));
+}
+
+/** The schema lets no other estimate into the reward. */
+function rewardEstimate({ kl_estimator }: Settings): KlEstimate {
+  return kl_estimator as KlEstimate;
+}
+
+/** The metric `kl` where the loss has no KL term: mean per token, under the policy that sampled. */
+export function rewardKl(
+  rows: readonly PlayedRow[],
+  grpo: Settings,
+  reference: readonly ArrayLike<number>[],
+): { readonly kl: number } {
+  return { kl: meanTokenKl(rows, reference, rewardEstimate(grpo)) };
+}
