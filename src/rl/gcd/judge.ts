@@ -88,8 +88,9 @@ export class Judge {
     const first = blocks.findIndex(({ name }) => name === "history");
     if (this.options.context === "step" || first < 0) return blocks;
     const steps = [...blocks.keys()].slice(first).filter((at) => blocks[at].name === "history");
-    const from = steps.at(-this.options.history) ?? blocks.length - 1;
-    return [...blocks.slice(0, first), ...blocks.slice(this.options.history > 0 ? from : blocks.length - 1)];
+    const from =
+      this.options.history > 0 ? steps[Math.max(0, steps.length - this.options.history)] : undefined;
+    return [...blocks.slice(0, first), ...blocks.slice(from ?? blocks.length - 1)];
   }
 
   #question(action: string): string {

@@ -5,6 +5,7 @@ import type { Environment, ResetResult, StepResult, Task, World } from "../../en
 import { compare, planLength, requireExpert } from "../gcd/critic.js";
 import type { Judge } from "../gcd/judge.js";
 import type { Verdict } from "../gcd/labels.js";
+import { isHeldOut } from "../gcd/stream.js";
 import { writeAnswer } from "../play/action.js";
 import { EpisodePrompts } from "../play/episode_prompts.js";
 import type { Prompt, PromptBuilder } from "../play/prompt.js";
@@ -138,7 +139,8 @@ class ExpertEpisode {
   ): Promise<void> {
     const { questions } = this.options;
     // two questions for this share of the steps make the share of rows
-    if (!questions || this.#questions.uniform() >= questions.share / (2 * (1 - questions.share))) return;
+    if (!questions || isHeldOut(this.task.id)) return;
+    if (this.#questions.uniform() >= questions.share / (2 * (1 - questions.share))) return;
     const others = admissible.filter((command) => command !== plan[0]);
     if (others.length === 0) return;
     const other = this.#questions.pick(others);
