@@ -24,18 +24,16 @@ export function householdOptions(world: TrainConfig["world"]): HouseholdOptions 
   };
 }
 
-/**
- * Options of `openScienceWorld` for the section `world` of a configuration.
- * @param evaluated task types of evaluation; null = all
- */
-export function scienceWorldOptions(world: TrainConfig["world"], evaluated: readonly string[] | null) {
+/** Options of `openScienceWorld` for a configuration. The words of the world come from the tasks that it names. */
+export function scienceWorldOptions({ world, eval: evaluation }: TrainConfig) {
   const { simplifications, commands, max_moves } = world.scienceworld;
+  const { task_types: trained } = world;
+  const { task_types: evaluated } = evaluation;
   return {
     simplifications,
     listing: commands,
     maxMoves: max_moves ?? undefined,
-    sampledTasks:
-      world.task_types && evaluated ? [...new Set([...world.task_types, ...evaluated])] : undefined,
+    sampledTasks: trained && evaluated ? [...new Set([...trained, ...evaluated])] : undefined,
     jar: world.jar ?? undefined,
     timeLimit: world.process_time_limit,
     maxEnvironments: world.max_environments ?? undefined,

@@ -2,6 +2,7 @@
 import type { TrainConfig } from "../../config/schema.js";
 import type { Logger } from "../../core/logger.js";
 import type { Evaluation, RunSink } from "../../core/run_record.js";
+import type { World } from "../../env/world.js";
 import type { Runtime } from "../../gpu/runtime.js";
 import { Launcher } from "../../kernels/index.js";
 import { parameterShapes } from "../../model/parameters.js";
@@ -45,8 +46,16 @@ export type TrainLoop = (request: LoopRequest) => Promise<LoopResult>;
 
 /** Trains, and exports the policy at the end. */
 export const trainLoop: TrainLoop = async (request) => {
+  const world = await openTrainingWorld(request.config, request.logger);
+  try {
+    return await trainIn(world, request);
+  } finally {
+    await world.close?.();
+  }
+};
+
+async function trainIn(world: World, request: LoopRequest): Promise<LoopResult> {
   const { config, runtime, folder, sink, checkpoint, evaluated, signal, logger } = request;
-  const world = await openTrainingWorld(config, logger);
   const { model, tokenizer, generationConfig, notes } = await openPolicy(
     config,
     world,
@@ -79,4 +88,4 @@ export const trainLoop: TrainLoop = async (request) => {
       .map(({ split, mode, success }) => [`eval/${split}/${mode}/success`, success]),
   );
   return { step: result.step, finished: result.finished, summary, evaluations: result.evaluations };
-};
+}

@@ -25,14 +25,12 @@ import { openScienceWorld } from "../worlds/scienceworld.js";
 const NUMBERS_UP_TO = 30;
 
 /** Opens the world of a configuration. @throws ConfigError when data is missing */
-export async function openTrainingWorld(
-  { world, eval: evaluation }: TrainConfig,
-  logger?: Logger,
-): Promise<World> {
+export async function openTrainingWorld(config: TrainConfig, logger?: Logger): Promise<World> {
+  const { world } = config;
   if (world.id === "household") {
     return householdWorld(householdOptions(world));
   }
-  if (world.id === "scienceworld") return openScienceWorld(scienceWorldOptions(world, evaluation.task_types));
+  if (world.id === "scienceworld") return openScienceWorld(scienceWorldOptions(config));
   if (world.path === null) {
     throw new ConfigError(
       "[train] world.path is missing: expected the folder of ALFWorld's data. Set it, or the environment variable ALFWORLD_DATA.",
