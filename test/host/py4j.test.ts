@@ -4,6 +4,7 @@ import fc from "fast-check";
 import { afterEach, describe, expect, test } from "vitest";
 import { WorldError } from "../../src/core/errors.js";
 import { JavaSimulator } from "../../src/host/worlds/java_simulator.js";
+import { LineReader } from "../../src/host/worlds/line_reader.js";
 import {
   decodeReply,
   encodeCall,
@@ -11,7 +12,6 @@ import {
   encodeFree,
   JavaException,
   JavaReference,
-  LineReader,
 } from "../../src/host/worlds/py4j_protocol.js";
 import { temporaryFolder } from "../support/folders.js";
 import { type Fault, smallScienceGame, stubJava, writeSmallGame } from "../support/scienceworld.js";
@@ -83,7 +83,7 @@ describe("texts", () => {
         // what a request does to a text a reply does too
         const lines = sent.map((text) => encodeCall("t", "m", [text]).split("\n")[3].replace("s", "!ys"));
         let rest = Buffer.from(`${lines.join("\n")}\n`);
-        const reader = new LineReader();
+        const reader = new LineReader("test");
         const found: string[] = [];
         for (const cut of cuts) {
           found.push(...reader.push(rest.subarray(0, cut)));
@@ -101,7 +101,7 @@ describe("texts", () => {
     fc.assert(
       fc.property(start, bytes, (head, tail) => {
         try {
-          new LineReader()
+          new LineReader("test")
             .push(Buffer.concat([Buffer.from(head), tail, Buffer.from("\n")]))
             .forEach(decodeReply);
         } catch (error) {

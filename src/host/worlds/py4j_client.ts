@@ -1,6 +1,7 @@
 /** Calls into a Java process through its Py4J gateway, over loopback. */
 import { connect, type Socket } from "node:net";
 import { WorldError } from "../../core/errors.js";
+import { LineReader } from "./line_reader.js";
 import {
   decodeReply,
   encodeCall,
@@ -9,7 +10,6 @@ import {
   JavaException,
   JavaReference,
   type JavaValue,
-  LineReader,
 } from "./py4j_protocol.js";
 
 /**
@@ -32,7 +32,7 @@ interface Waiting {
  * stall as long replies do. After the first failure of the connection every call fails.
  */
 export class Py4jClient {
-  readonly #reader = new LineReader();
+  readonly #reader = new LineReader("py4j");
   #waiting: Waiting | undefined;
   #last: Promise<unknown> = Promise.resolve();
   #failure: WorldError | undefined;

@@ -28,9 +28,6 @@ export class JavaException extends UncoupleError {
 /** Ids of objects. */
 const REFERENCE = /^o\d+$/;
 
-/** Longest reply that is believed, in bytes. Real ones stay below a megabyte. */
-const MAX_REPLY = 64 << 20;
-
 /** Lines of a request that calls a method. @param target id of an object, or `z:` and the name of a class */
 export function encodeCall(target: string, method: string, args: readonly JavaValue[]): string {
   return lines("c", target, method, ...args.map(encodeValue));
@@ -126,45 +123,4 @@ function malformed(line: string): WorldError {
   return new WorldError(
     `[py4j] not a reply: got ${JSON.stringify(line.slice(0, 80))}, expected \`!y\` and a value. Check what runs at that port.`,
   );
-}
-
-/** Cuts a stream of bytes into lines; characters may be split between chunks. */
-export class LineReader {
-  #chunks: Buffer[] = [];
-  #length = 0;
-
-  /** Lines that the chunk completes, without their ends. @throws WorldError when a line gets too long or is not UTF-8 */
-  push(chunk: Buffer): string[] {
-    const found: string[] = [];
-    let start = 0;
-    for (let end = chunk.indexOf(10); end >= 0; end = chunk.indexOf(10, start)) {
-      this.#add(chunk.subarray(start, end));
-      found.push(this.#take());
-      start = end + 1;
-    }
-    this.#add(chunk.subarray(start));
-    return found;
-  }
-
-  #add(part: Buffer): void {
-    if (part.length === 0) return;
-    this.#chunks.push(part);
-    this.#length += part.length;
-    if (this.#length > MAX_REPLY) {
-      throw new WorldError(
-        `[py4j] reply too long: got more than ${MAX_REPLY} bytes, expected one line. Restart the program.`,
-      );
-    }
-  }
-
-  #take(): string {
-    const bytes = Buffer.concat(this.#chunks);
-    this.#chunks = [];
-    this.#length = 0;
-    try {
-      return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
-    } catch (cause) {
-      throw new WorldError("[py4j] reply is not UTF-8: expected text. Restart the program.", { cause });
-    }
-  }
 }
