@@ -4,6 +4,7 @@ import type { Launcher } from "../src/kernels/index.js";
 import { allOps, type OpDefinition } from "../src/kernels/index.js";
 import { type BenchRow, withShares } from "../src/report/bench_rows.js";
 import { attentionRivals } from "./attention.js";
+import { benchCoupling, couplingLabel, couplingWorkloads } from "./coupling.js";
 import { benchFirstStep, type FirstStepBench } from "./first_step.js";
 import { benchProduct, productLabel, productsFor } from "./matmul.js";
 import type { Effort } from "./measure.js";
@@ -38,7 +39,14 @@ export interface Suite {
 }
 
 /** What is measured beside ops. */
-export const PROGRAMS: readonly string[] = ["peak", "training_step", "rollout", "first_step", "scaling"];
+export const PROGRAMS: readonly string[] = [
+  "peak",
+  "training_step",
+  "coupling",
+  "rollout",
+  "first_step",
+  "scaling",
+];
 
 /** Everything that a filter can choose: ops by name, and the measurements of whole programs. */
 export function benchNames(): string[] {
@@ -64,6 +72,7 @@ async function* measurements(suite: Suite): AsyncGenerator<readonly BenchRow[]> 
     else yield await opRows(suite, op);
   }
   if (wantsOp("training_step")) yield* trainingSteps(suite);
+  if (wantsOp("coupling")) yield* couplings(suite);
   if (wantsOp("rollout")) yield* rollouts(suite);
   if (wantsOp("first_step")) yield* firstSteps(suite);
   if (wantsOp("scaling")) yield* scaling(suite);
@@ -96,6 +105,15 @@ async function* trainingSteps(suite: Suite): AsyncGenerator<readonly BenchRow[]>
     if (!suite.wantsShape(workloadLabel(workload))) continue;
     suite.onProgress(`training step ${workloadLabel(workload)}`);
     yield await benchTrainingStep(suite, workload);
+  }
+}
+
+async function* couplings(suite: Suite): AsyncGenerator<readonly BenchRow[]> {
+  for (const workload of couplingWorkloads(suite.quick)) {
+    const label = couplingLabel(workload);
+    if (!suite.wantsShape(label)) continue;
+    suite.onProgress(`coupling ${label}`);
+    yield await benchCoupling(suite, workload);
   }
 }
 

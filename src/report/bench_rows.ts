@@ -1,12 +1,15 @@
 /** What a benchmark records of one measurement: an op, direction, shape, dtype and implementation, and its figures. */
 import { z } from "zod";
 
-/** `forward` and `backward` of an op, a `step` of training or of both, one `decode` step of a batch of sequences. */
-const DIRECTIONS = ["forward", "backward", "step", "decode"] as const;
+/**
+ * `forward` and `backward` of an op, a `step` of training or of both, one `decode` step of a batch of sequences; of op
+ * `coupling` the `gram` of per-sample gradients, their dot products with `directions`, and `separate` passes for each sample.
+ */
+const DIRECTIONS = ["forward", "backward", "step", "decode", "gram", "directions", "separate"] as const;
 
 const number = z.number();
 export const benchRowSchema = z.looseObject({
-  /** An op, `training_step`, `rollout`, `first_step`, `scaling`, or `peak`: what the adapter reaches at best. */
+  /** An op, `training_step`, `coupling`, `rollout`, `first_step`, `scaling`, or `peak`: what the adapter reaches at best. */
   op: z.string(),
   direction: z.enum(DIRECTIONS),
   shape: z.string(),
@@ -45,6 +48,9 @@ export const benchRowSchema = z.looseObject({
   bytesLive: number.optional(),
   bytesPeak: number.optional(),
   tokensPerSecond: number.optional(),
+  /** Of op `coupling`: time, and most bytes at once, over those of the plain forward and backward pass of the batch. */
+  ratio: number.optional(),
+  peakRatio: number.optional(),
   /** Of op `scaling`: what is measured, the size that is varied, and its value in this row. */
   subject: z.string().optional(),
   axis: z.string().optional(),
