@@ -65,7 +65,7 @@ export type Algorithm = keyof typeof PRESETS;
 export const ALGORITHMS = Object.keys(PRESETS) as [Algorithm, ...Algorithm[]];
 
 /** Fields that an algorithm sets; none for a word that is not one. */
-export function presetOf(algorithm: unknown): Preset {
+function presetOf(algorithm: unknown): Preset {
   return typeof algorithm === "string" && Object.hasOwn(PRESETS, algorithm)
     ? PRESETS[algorithm as Algorithm]
     : {};
