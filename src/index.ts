@@ -1,3 +1,4 @@
+/// <reference types="@webgpu/types" preserve="true" />
 /**
  * uncouple as a library: open a GPU, run and differentiate ops, build policies, play text worlds, train. Everything here runs in
  * Node; `uncouple/core` is the part of it that needs no Node.

@@ -1,3 +1,4 @@
+/// <reference types="@webgpu/types" preserve="true" />
 /**
  * uncouple without host code, for browsers and other runtimes: ops and their gradients, policies, text worlds, training. The
  * entry `uncouple/core`. Whoever uses it brings the adapter (`Runtime.create({ gpu, adapter })`) and the files.

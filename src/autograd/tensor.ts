@@ -28,6 +28,11 @@ export class Storage {
   }
 }
 
+/** Told by its name: an array may come from another realm, where `instanceof` does not hold. */
+function isFloats(data: Float32Array | Uint32Array): data is Float32Array {
+  return data[Symbol.toStringTag] === "Float32Array";
+}
+
 /**
  * Contents live on the GPU; reading them back is asynchronous. A tensor holds its storage until `release`.
  * `grad` is filled by `Tape.backward` for tensors with `requiresGrad`.
@@ -88,7 +93,7 @@ export class Tensor implements ArrayView {
     shape: readonly number[] = [data.length],
     options: { readonly label?: string; readonly requiresGrad?: boolean; readonly dtype?: "f16" } = {},
   ): Tensor {
-    const dtype = options.dtype ?? (data instanceof Float32Array ? "f32" : "u32");
+    const dtype = options.dtype ?? (isFloats(data) ? "f32" : "u32");
     if (byteLength(shape) !== data.byteLength) {
       throw new ArgumentError(
         `[tensor] data does not fit: got ${data.length} values, expected ${byteLength(shape) / 4} for shape [${shape}].`,

@@ -57,6 +57,8 @@ export interface RunInfo {
   readonly step: number;
   /** Why the run stopped or failed. */
   readonly reason?: string;
+  /** SHA-256 of `config.yaml`, by which a cut or changed one is noticed; older runs have none. */
+  readonly configSum?: string;
   readonly sessions: readonly RunSession[];
 }
 

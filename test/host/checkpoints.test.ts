@@ -7,9 +7,9 @@ import { afterAll, beforeEach, expect, test } from "vitest";
 import type { Logger } from "../../src/core/logger.js";
 import type { Checkpoint } from "../../src/core/run_record.js";
 import {
-  dropCheckpointsAfter,
   readCheckpoint,
   readNewestCheckpoint,
+  setAsideAfter,
   writeCheckpoint,
 } from "../../src/host/run/checkpoints.js";
 import { buildForTest } from "../support/built.js";
@@ -38,13 +38,13 @@ function checkpoint(step: number): Checkpoint {
   };
 }
 
-const newest = async () => (await readNewestCheckpoint(root, logger))?.step;
+const newest = async () => (await readNewestCheckpoint(root, logger)).checkpoint?.step;
 
 test("a checkpoint comes back; the oldest ones go", async () => {
   expect(await newest()).toBeUndefined();
   for (const step of [5, 10, 15]) await writeCheckpoint(root, checkpoint(step), 2);
   expect(readdirSync(root).sort()).toEqual(["latest", "step_000010", "step_000015"]);
-  const loaded = await readNewestCheckpoint(root, logger);
+  const { checkpoint: loaded } = await readNewestCheckpoint(root, logger);
   expect(loaded).toMatchObject({
     step: 15,
     stage: "grpo",
@@ -55,20 +55,24 @@ test("a checkpoint comes back; the oldest ones go", async () => {
   expect([...((await loaded?.optimizer.read("a")) ?? [])]).toEqual([15, 15, 15, 15]);
   await writeCheckpoint(root, checkpoint(1234567), null);
   expect(readdirSync(root)).toContain("step_1234567");
-  await dropCheckpointsAfter(root, 10);
-  expect(await newest()).toBe(10);
   expect(warnings).toEqual([]);
+  for (let again = 0; again < 2; again++) {
+    await setAsideAfter(root, 10, logger);
+    expect(await newest()).toBe(10);
+    await writeCheckpoint(root, checkpoint(15), null);
+  }
+  expect(readdirSync(at("set_aside")).sort()).toEqual(["step_000015", "step_000015.2", "step_1234567"]);
 });
 
 test("whatever a kill leaves, the newest complete checkpoint is found", async () => {
   for (const step of [5, 10]) await writeCheckpoint(root, checkpoint(step), null);
-  await mkdir(at(".step_000015.id.partial"));
-  writeFileSync(at(".step_000015.id.partial", "model.safetensors"), "half");
-  writeFileSync(at(".latest.id.partial"), "step");
+  await mkdir(at(".step_000015.0f8fad5b-d9cb-469f-a165-70867728950e.partial"));
+  writeFileSync(at(".step_000015.0f8fad5b-d9cb-469f-a165-70867728950e.partial", "model.safetensors"), "half");
+  writeFileSync(at(".latest.0f8fad5b-d9cb-469f-a165-70867728950e.partial"), "step");
   await mkdir(at("step_000015"));
   expect(await newest()).toBe(10);
   expect(warnings).toEqual([
-    expect.stringMatching(/step_000015.*state\.json.*cannot be read.*before it is tried/),
+    expect.stringMatching(/step_000015.*state\.json.*got no file.*before it is tried/),
   ]);
   expect(readdirSync(root).sort()).toEqual(["latest", "step_000005", "step_000010", "step_000015"]);
 
@@ -78,14 +82,62 @@ test("whatever a kill leaves, the newest complete checkpoint is found", async ()
   writeFileSync(at("latest"), "step_000010\n");
   expect(await newest()).toBe(15);
   // killed between the two renames of writing the same step again
-  await rename(at("step_000015"), at("step_000015.previous"));
+  await rename(at("step_000015"), at(".step_000015.0f8fad5b-d9cb-469f-a165-70867728950e.previous"));
   expect(await newest()).toBe(15);
   // damaged afterwards
   truncateSync(at("step_000015", "optimizer.safetensors"), 20);
   expect(await newest()).toBe(10);
   await expect(readCheckpoint(at("step_000015"))).rejects.toThrow(/not complete: got 20 bytes/);
-  writeFileSync(at("step_000010", "state.json"), '{"format":2}');
+});
+
+test("nothing that cannot be read is passed over or removed", async () => {
+  for (const step of [5, 10]) await writeCheckpoint(root, checkpoint(step), null);
+  const state = at("step_000010", "state.json");
+  const whole = readFileSync(state, "utf8");
+  const names = readdirSync(root);
+  // written by a newer version
+  writeFileSync(state, '{"format":2}');
+  await expect(newest()).rejects.toThrow(/another format: got 2, expected 1\. Use the version/);
+  // a broken disk, or no permission
+  await rm(state);
+  await mkdir(state);
+  await expect(newest()).rejects.toThrow(/cannot be read: got EISDIR/);
+  await rm(state, { recursive: true });
+  // no checkpoint is whole
+  for (const text of ["", '{"format":1', "[]", whole.replace('"step": 10', '"step": 11')]) {
+    writeFileSync(state, text);
+    writeFileSync(at("step_000005", "state.json"), text);
+    await expect(newest()).rejects.toThrow(/no checkpoint can be used: got 2 that are not whole/);
+  }
+  expect(readdirSync(root)).toEqual(names);
+});
+
+test.each(["model.safetensors", "optimizer.safetensors"])(
+  "one flipped bit of %s is noticed",
+  async (name) => {
+    for (const step of [5, 10]) await writeCheckpoint(root, checkpoint(step), null);
+    const file = at("step_000010", name);
+    const bytes = readFileSync(file);
+    bytes[bytes.length - 3] ^= 4;
+    writeFileSync(file, bytes);
+    await expect(readCheckpoint(at("step_000010"))).rejects.toThrow(
+      `${name}] checkpoint is not complete: got the checksum`,
+    );
+    expect(await readNewestCheckpoint(root, logger)).toMatchObject({
+      checkpoint: { step: 5 },
+      damaged: [10],
+    });
+  },
+);
+
+test("a user's folders that look like leftovers stay", async () => {
+  await mkdir(at("step_000005.previous"));
+  await mkdir(at(".step_000005.mine.partial"));
+  await writeCheckpoint(root, checkpoint(5), null);
   expect(await newest()).toBe(5);
+  expect(readdirSync(root).sort()).toEqual(
+    ["latest", "step_000005", "step_000005.previous", ".step_000005.mine.partial"].sort(),
+  );
 });
 
 test("a checkpoint that fails on the way changes nothing", async () => {
@@ -121,7 +173,7 @@ test("processes killed at random moments lose no checkpoint that was reported", 
     });
     await new Promise((done) => child.on("close", done));
     const last = Number(reported.trim().split("\n").at(-1));
-    const loaded = await readNewestCheckpoint(folder, logger);
+    const { checkpoint: loaded } = await readNewestCheckpoint(folder, logger);
     expect(loaded?.step).toBeGreaterThanOrEqual(last);
     expect(loaded?.state).toEqual({ step: loaded?.step });
     for (const tensors of [loaded?.model, loaded?.optimizer])

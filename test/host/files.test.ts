@@ -79,10 +79,10 @@ test("a failed replacement leaves the old folder and nothing else", async () => 
 test("a crash between the two renames is mended", async () => {
   await mkdir(at("folder"));
   await writeFile(at("folder", "old"), "old");
-  await rename(at("folder"), at("folder.previous"));
+  await rename(at("folder"), at(".folder.0f8fad5b-d9cb-469f-a165-70867728950e.previous"));
   await recoverDirectory(at("folder"));
   expect(readdirSync(at("folder"))).toEqual(["old"]);
-  await mkdir(at("folder.previous"));
+  await mkdir(at(".folder.0f8fad5b-d9cb-469f-a165-70867728950e.previous"));
   await recoverDirectory(at("folder"));
   expect(readdirSync(root)).toEqual(["folder"]);
 });

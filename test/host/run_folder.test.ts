@@ -1,7 +1,7 @@
 /** Run folders: what is written, what a resumed run finds, and that nothing is ever overwritten. */
 import { execFileSync, spawnSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
-import { appendFile, mkdir } from "node:fs/promises";
+import { appendFile, mkdir, rm } from "node:fs/promises";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
@@ -88,6 +88,7 @@ const locks = () => readdirSync(at()).filter((file) => file.startsWith("run.lock
 
 /** Leaves the run as a killed process does: its lock names a process that is no more. */
 function kill(): void {
+  left.splice(0);
   const { pid } = spawnSync(process.execPath, ["-e", ""]);
   for (const file of locks()) renameSync(at(file), at(`run.lock.${encodeURIComponent(hostname())}.${pid}.0`));
 }
@@ -161,7 +162,7 @@ test("a killed run that is resumed ends with the files of a run that was not", a
   // the process dies here, in the middle of a line, a rollout file and a checkpoint
   await appendFile(at("metrics.jsonl"), '{"step":6,"sta');
   await appendFile(at("rollouts", ".step_000006.jsonl.some-id.partial"), "{");
-  await mkdir(at("checkpoints", ".step_000006.some-id.partial"));
+  await mkdir(at("checkpoints", ".step_000006.0f8fad5b-d9cb-469f-a165-70867728950e.partial"));
   kill();
 
   const { folder, checkpoint: loaded } = await RunFolder.resume(at(), options());
@@ -187,6 +188,86 @@ test("a killed run that is resumed ends with the files of a run that was not", a
   expect(existsSync(at("code.2.diff"))).toBe(true);
 });
 
+test("a run whose checkpoints cannot be read stops, and nothing is lost", async () => {
+  const run = await create();
+  await train(run, 1, 5);
+  await run.finish("stopped", 5);
+  left.splice(0);
+  const before = [
+    text("metrics.jsonl"),
+    text("run.json"),
+    text("config.yaml"),
+    readdirSync(at("checkpoints")),
+  ];
+  for (const name of readdirSync(at("checkpoints"))) {
+    if (name.startsWith("step_")) writeFileSync(at("checkpoints", name, "state.json"), '{"format":9}');
+  }
+  await expect(RunFolder.resume(at(), options({ config: "seed: 4\n" }))).rejects.toThrow("another format");
+  expect([
+    text("metrics.jsonl"),
+    text("run.json"),
+    text("config.yaml"),
+    readdirSync(at("checkpoints")),
+  ]).toEqual(before);
+  expect(locks()).toEqual([]);
+});
+
+test("rows and checkpoints that a damaged checkpoint costs are set aside", async () => {
+  const run = await create();
+  await train(run, 1, 4);
+  await run.finish("stopped", 4);
+  left.splice(0);
+  const rows = text("metrics.jsonl");
+  writeFileSync(at("checkpoints", "step_000004", "model.safetensors"), "short");
+  const { folder, checkpoint: loaded } = await RunFolder.resume(at(), options());
+  left.push(folder);
+  expect(loaded?.step).toBe(2);
+  expect(readFileSync(at("metrics.jsonl.set_aside"), "utf8")).toBe(rows);
+  expect(existsSync(at("checkpoints", "set_aside", "step_000004", "model.safetensors"))).toBe(true);
+});
+
+test("a session that fails before it records anything leaves the run as it was", async () => {
+  const run = await create();
+  await train(run, 1, 2);
+  await run.finish("finished", 2);
+  left.splice(0);
+  const before = [text("run.json"), text("config.yaml")];
+  const { folder } = await RunFolder.resume(at(), options({ config: "seed: 3\nmore: 1\n" }));
+  await folder.finish("failed", 2, "no such split");
+  expect([text("run.json"), text("config.yaml")]).toEqual(before);
+  expect(locks()).toEqual([]);
+});
+
+test("a name is free again when its run was killed before it began", async () => {
+  for (const files of [
+    [],
+    ["config.yaml"],
+    ["config.yaml", "config.input.yaml", "metrics.jsonl", `run.lock.${"x"}.1.1`],
+  ]) {
+    await rm(at(), { recursive: true, force: true });
+    await mkdir(at(), { recursive: true });
+    for (const file of files.filter((name) => !name.startsWith("run.lock"))) writeFileSync(at(file), "");
+    const run = await RunFolder.create(options());
+    expect(run.path).toBe(at());
+    await run.finish("stopped", 0);
+  }
+  // somebody's own folder is never taken
+  await rm(at(), { recursive: true });
+  await mkdir(at());
+  writeFileSync(at("thesis.txt"), "");
+  await expect(RunFolder.create(options())).rejects.toThrow("there already");
+  expect(readdirSync(at())).toEqual(["thesis.txt"]);
+});
+
+test("a run folder that is removed in mid-run is an error", async () => {
+  const run = await RunFolder.create(options());
+  await train(run, 1, 1);
+  await rm(at(), { recursive: true });
+  await expect(train(run, 2, 2)).rejects.toThrow("run folder is gone");
+  await expect(run.finish("failed", 1)).rejects.toThrow("run folder is gone");
+  expect(existsSync(at())).toBe(false);
+});
+
 test("a run killed before its first checkpoint starts again", async () => {
   const killed = await RunFolder.create(options());
   await train(killed, 1, 1);
@@ -205,6 +286,8 @@ test("the latest run is the one that was started or resumed last", async () => {
   await create({ name: "second" });
   writeFileSync(join(root, "runs", "notes.txt"), "");
   await mkdir(join(root, "runs", "no-run"));
+  await mkdir(join(root, "runs", "bad"));
+  writeFileSync(join(root, "runs", "bad", "run.json"), "{");
   expect(await findLatestRun(join(root, "runs"))).toBe(join(root, "runs", "second"));
   left.push((await RunFolder.resume(at(), options())).folder);
   expect(await findLatestRun(join(root, "runs"))).toBe(join(root, "runs", "first"));

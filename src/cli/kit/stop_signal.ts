@@ -27,11 +27,11 @@ export interface StopListenerOptions {
   readonly exit: (code: number) => void;
 }
 
-/** Schedulers announce the end of a job by SIGTERM, or by SIGUSR1 where they are told to. */
-const LISTENED: readonly NodeJS.Signals[] = ["SIGINT", "SIGTERM", "SIGUSR1"];
+/** Schedulers announce the end of a job by SIGTERM, or by SIGUSR1 where they are told to; a terminal that closes by SIGHUP. */
+const LISTENED: readonly NodeJS.Signals[] = ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"];
 
 /**
- * Listens for the wish to stop. The first SIGINT (Ctrl-C), SIGTERM or SIGUSR1 aborts `signal`, whose reason is a
+ * Listens for the wish to stop. The first SIGINT (Ctrl-C), SIGTERM, SIGHUP or SIGUSR1 aborts `signal`, whose reason is a
  * StoppedError with exit code 130 or 75; the training loop looks at it between updates. A second SIGINT ends the process
  * at once with 130. Further SIGTERM and SIGUSR1 change nothing: schedulers repeat them.
  */

@@ -1,13 +1,13 @@
 /** Finds the run that `--resume` means, and what of its configuration may still change. */
-import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import { isSection } from "../../config/fields.js";
 import { type Layer, textLayer } from "../../config/layers.js";
 import type { TrainConfig } from "../../config/schema.js";
 import { ConfigError } from "../../core/errors.js";
+import { readConfigText } from "../../host/files/config_text.js";
 import { pathExists } from "../../host/files/files.js";
-import { findLatestRun, RUN_FILES } from "../../host/run/run_info.js";
+import { configSum, findLatestRun, RUN_FILES, readRunInfo } from "../../host/run/run_info.js";
 
 /**
  * Folder of the run to go on with.
@@ -34,14 +34,31 @@ export async function findRun(
 /** Settings of a run folder, as the layer above the defaults. */
 export async function runLayer(run: string): Promise<Layer> {
   const file = join(run, RUN_FILES.config);
-  return textLayer(await readFile(file, "utf8"), file);
+  const text = await readConfigText(file);
+  const { configSum: expected } = await readRunInfo(run);
+  const found = configSum(text);
+  const layer = textLayer(text, file);
+  // runs of older versions have no checksum; their file holds every section, the last one too
+  const isWhole = expected === undefined ? isSection(layer.settings.log) : expected === found;
+  if (isWhole) return layer;
+  throw new ConfigError(
+    `[${file}] settings of the run are not those that it wrote: got ${text.length} characters with the checksum ` +
+      `${found.slice(0, 16)}, expected ${expected?.slice(0, 16) ?? "every section"}. Restore the file; to change settings ` +
+      "give them on the command line.",
+  );
 }
 
 /** Where a world is found and how many of its processes run. */
-const PLACES = ["world.path", "world.jar", "world.max_environments", "world.process_time_limit"];
+const PLACES = [
+  "model.path",
+  "world.path",
+  "world.jar",
+  "world.max_environments",
+  "world.process_time_limit",
+];
 
 /** Sections and fields that may change when a run goes on: they do not reach into the updates that were done. */
-const CHANGEABLE = ["name", "out", "device", "eval", "checkpoint", "log", "grpo.max_steps", ...PLACES];
+const CHANGEABLE = ["device", "eval", "checkpoint", "log", "grpo.max_steps", ...PLACES];
 
 /** Names of the settings that differ, `a.b` deep down to fields. */
 function differences(before: unknown, after: unknown, prefix = ""): string[] {
@@ -57,7 +74,8 @@ function differences(before: unknown, after: unknown, prefix = ""): string[] {
  * @throws ConfigError naming those that may not
  */
 export function checkResumable(before: TrainConfig, after: TrainConfig): string[] {
-  const changed = differences(before, after);
+  // where a run lies is not a setting of it
+  const changed = differences(before, { ...after, name: before.name, out: before.out });
   // with a GRPO stage behind it, a longer imitation stage would move updates that may be done already
   const free = before.grpo.max_steps === 0 ? [...CHANGEABLE, "imitation.max_steps"] : CHANGEABLE;
   const refused = changed.filter(

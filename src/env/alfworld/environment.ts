@@ -130,7 +130,7 @@ export class AlfworldEnvironment implements Environment {
 /** Opens what `AlfworldEnvironment.snapshot` gave. @throws ArgumentError when it is something else */
 export function readSnapshot(value: unknown): Snapshot {
   const snapshot = value as Partial<Snapshot> | null | undefined;
-  if (snapshot?.kind === "alfworld" && snapshot.state instanceof Uint8Array) return snapshot as Snapshot;
+  if (snapshot?.kind === "alfworld" && ArrayBuffer.isView(snapshot.state)) return snapshot as Snapshot;
   throw new ArgumentError(
     "[alfworld] not a snapshot: expected what `snapshot()` of such an environment gave. Pass that.",
   );

@@ -3,5 +3,13 @@
 /** @param codes names such as `ENOENT`, or exit codes of processes
  *  @returns whether an error bears one of them */
 export function hasCode(error: unknown, ...codes: readonly (string | number)[]): boolean {
-  return error instanceof Error && "code" in error && codes.some((code) => code === error.code);
+  // not by `instanceof`: test runners load modules into realms of their own, and Node's errors come from another one
+  if (typeof error !== "object" || error === null || !("code" in error)) return false;
+  return codes.some((code) => code === error.code);
+}
+
+/** What an error says, whichever realm it comes from. */
+export function errorText(error: unknown): string {
+  const message = typeof error === "object" && error !== null && "message" in error ? error.message : error;
+  return String(message);
 }

@@ -39,7 +39,7 @@ async function writeNewFile(path: string, content: FileContent): Promise<void> {
   const handle = await open(path, "wx");
   try {
     if (typeof content === "string") await writeChunk(handle, new TextEncoder().encode(content));
-    else if (content instanceof Uint8Array) await writeChunk(handle, content);
+    else if (ArrayBuffer.isView(content)) await writeChunk(handle, content);
     else for await (const chunk of content) await writeChunk(handle, chunk);
     await handle.sync();
   } finally {
@@ -103,21 +103,35 @@ async function flushTree(path: string): Promise<void> {
   await flushFolder(path);
 }
 
+/** Names that only this program makes: hidden, with a random part. A user's own folder is never taken for one. */
+const LEFTOVER = /^\.(.+)\.[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\.(partial|previous)$/;
+
 /** Where `replaceDirectoryAtomic` keeps the old folder for the moment in which neither has the name. */
 function previousName(path: string): string {
-  return `${path}.previous`;
+  return join(dirname(path), `.${basename(path)}.${randomUUID()}.previous`);
 }
 
 /**
- * Puts back the old folder when a crash fell between the two renames of `replaceDirectoryAtomic`, and removes it when
- * the new one is in place. Call it before reading a folder that a killed process may have been replacing.
+ * Mends what a killed process left of files and folders that it was writing into a folder: removes unfinished ones, puts back an
+ * old folder when the crash fell between the two renames of `replaceDirectoryAtomic`, and removes it when the new one is in
+ * place. Call it before reading what such a process may have been replacing, and only where no process writes.
+ * @param names which of the folder's entries are meant; default all
  */
+export async function recoverEntries(folder: string, isMeant = (_name: string) => true): Promise<void> {
+  if (!(await pathExists(folder))) return;
+  for (const entry of await readdir(folder)) {
+    const [, name, kind] = LEFTOVER.exec(entry) ?? [];
+    if (name === undefined || !isMeant(name)) continue;
+    const [left, target] = [join(folder, entry), join(folder, name)];
+    if (kind === "previous" && !(await pathExists(target))) await rename(left, target);
+    else await rm(left, { recursive: true, force: true });
+  }
+}
+
+/** The same for one folder that may have been being replaced. */
 export async function recoverDirectory(path: string): Promise<void> {
   const folder = resolve(path);
-  const previous = previousName(folder);
-  if (!(await pathExists(previous))) return;
-  if (await pathExists(folder)) await rm(previous, { recursive: true });
-  else await rename(previous, folder);
+  await recoverEntries(dirname(folder), (name) => name === basename(folder));
 }
 
 /**
@@ -135,11 +149,12 @@ export async function replaceDirectoryAtomic(
   await mkdir(dirname(folder), { recursive: true });
   await recoverDirectory(folder);
   const temporary = temporaryName(folder);
+  const previous = previousName(folder);
   try {
     await mkdir(temporary);
     await fill(temporary);
     await flushTree(temporary);
-    if (await pathExists(folder)) await rename(folder, previousName(folder));
+    if (await pathExists(folder)) await rename(folder, previous);
     await rename(temporary, folder);
   } catch (error) {
     await rm(temporary, { recursive: true, force: true });
@@ -147,7 +162,7 @@ export async function replaceDirectoryAtomic(
     throw error;
   }
   await flushFolder(dirname(folder));
-  await rm(previousName(folder), { recursive: true, force: true });
+  await rm(previous, { recursive: true, force: true });
 }
 
 /** A file's bytes from `begin` to `end`. Opens and closes the file; reads more than 2 GiB in parts. */

@@ -1,6 +1,8 @@
 /** Opens Dawn instances. Every instance asks the Vulkan loader anew, so one process can look at one set of drivers after
  *  another; which set is decided by environment variables during the look. */
+
 import { AdapterError } from "../../core/errors.js";
+import { errorText } from "../files/error_codes.js";
 import { captureStderr, withNativeEnvironment } from "./native.js";
 
 /** WebGPU implementations that the package runs on. */
@@ -76,7 +78,7 @@ async function settle(
   try {
     return { adapter: (await request) ?? undefined, refusal: "" };
   } catch (error) {
-    const refusal = error instanceof Error ? error.message : String(error);
+    const refusal = errorText(error);
     if (/^no adapter /.test(refusal)) return { adapter: undefined, refusal };
     throw error;
   }
@@ -90,7 +92,7 @@ async function importDawn(): Promise<typeof import("webgpu")> {
     return dawn;
   } catch (error) {
     throw new AdapterError(
-      `[adapter] Dawn cannot be loaded: got ${error instanceof Error ? error.message : String(error)}, expected the ` +
+      `[adapter] Dawn cannot be loaded: got ${errorText(error)}, expected the ` +
         `webgpu package's binary for ${process.platform}-${process.arch}. Run npm install on this machine; binaries ` +
         `exist for linux-x64, linux-arm64, darwin, win32-x64 and win32-arm64.`,
       { cause: error },

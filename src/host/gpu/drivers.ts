@@ -97,7 +97,7 @@ async function inspectMachine(options: OpenGpuOptions): Promise<Machine<Handle>>
     messages,
   };
   if (backend === "d3d12") machine.softwareName = "Microsoft";
-  if (backend === "vulkan") await addLinuxDrivers(machine, options, open);
+  if (backend === "vulkan") await addLinuxDrivers(machine, options, open, messages);
   return machine;
 }
 
@@ -106,6 +106,7 @@ async function addLinuxDrivers(
   machine: Machine<Handle>,
   options: OpenGpuOptions,
   open: (deviceName?: string, variables?: Record<string, string>) => Promise<Candidate<Handle> | undefined>,
+  messages: string[],
 ): Promise<void> {
   const variable = DRIVER_VARIABLES.find((name) => options.env[name]);
   if (variable !== undefined) machine.userDrivers = `${variable}=${options.env[variable]}`;
@@ -115,7 +116,14 @@ async function addLinuxDrivers(
   if (!hasVulkanLoader() && archive !== undefined) {
     loadLibrary((await unpackSwiftShader(archive, cacheFolder, options.logger)).loader);
   }
-  if (archive === undefined) return;
+  if (archive === undefined) {
+    if (process.arch === "x64") {
+      messages.push(
+        "SwiftShader is not there: got no package @sparticuz/chromium, an optional dependency; npm install @sparticuz/chromium brings it",
+      );
+    }
+    return;
+  }
   machine.bundled = async () => {
     const { manifest } = await unpackSwiftShader(archive, cacheFolder, options.logger);
     // Loaders before 1.3.207 know only the older name.

@@ -1,7 +1,9 @@
 /** The process in which products by matrix hardware are tried: a driver that crashes or hangs takes only this one along.
  *  Started by matrix_check.ts; gets one job by message and answers it by one. */
+
 import { silentLogger } from "../../core/logger.js";
 import { Runtime } from "../../gpu/runtime.js";
+import { errorText } from "../files/error_codes.js";
 import { openGpu } from "./drivers.js";
 import type { MatrixAnswer, MatrixJob } from "./matrix_check.js";
 import { findMatrixMistake } from "./matrix_self_test.js";
@@ -19,6 +21,6 @@ async function tryProducts({ matmulPrecision, ...options }: MatrixJob): Promise<
     const runtime = await Runtime.create(opened, { matmulPrecision });
     return { mistake: await findMatrixMistake(runtime) };
   } catch (error) {
-    return { mistake: error instanceof Error ? error.message : String(error) };
+    return { mistake: errorText(error) };
   }
 }

@@ -10,6 +10,7 @@ import { brotliDecompress } from "node:zlib";
 import { extract } from "tar-stream";
 import { AdapterError } from "../../core/errors.js";
 import type { Logger } from "../../core/logger.js";
+import { errorText } from "../files/error_codes.js";
 import { readIfPresent } from "../files/files.js";
 import { findPackage } from "../files/packages.js";
 
@@ -70,7 +71,7 @@ async function inCache<T>(folder: string, action: () => Promise<T>): Promise<T> 
     return await action();
   } catch (error) {
     throw new AdapterError(
-      `[swiftshader] the cache folder cannot be used: got ${describe(error)} for ${folder}, expected a folder to ` +
+      `[swiftshader] the cache folder cannot be used: got ${errorText(error)} for ${folder}, expected a folder to ` +
         `read and write. Set UNCOUPLE_CACHE_DIR to one.`,
       { cause: error },
     );
@@ -97,7 +98,7 @@ async function readArchive(path: string): Promise<Map<string, Buffer>> {
     }
   } catch (error) {
     throw new AdapterError(
-      `[swiftshader] the archive is damaged: got ${describe(error)} from ${path}, expected a tar packed with brotli. ` +
+      `[swiftshader] the archive is damaged: got ${errorText(error)} from ${path}, expected a tar packed with brotli. ` +
         `Remove node_modules/${PACKAGE} and run npm install again.`,
       { cause: error },
     );
@@ -152,8 +153,4 @@ async function writeAtomically(path: string, bytes: Buffer): Promise<void> {
 
 function sha256(bytes: Buffer): string {
   return createHash("sha256").update(bytes).digest("hex");
-}
-
-function describe(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

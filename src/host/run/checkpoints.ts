@@ -1,26 +1,30 @@
 /** Checkpoints on disk: folders that are complete or do not count, the newest of which can be loaded. */
-import { mkdir, readdir, rm, stat } from "node:fs/promises";
+import { createHash } from "node:crypto";
+import { createReadStream } from "node:fs";
+import { mkdir, readdir, readFile, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
 import { DataError } from "../../core/errors.js";
 import type { Logger } from "../../core/logger.js";
 import type { Checkpoint, Json } from "../../core/run_record.js";
+import { cut, printable } from "../../core/shown.js";
 import { safetensorsChunks } from "../../model/safetensors_write.js";
-import { pathExists, recoverDirectory, replaceDirectoryAtomic, writeFileAtomic } from "../files/files.js";
-import { jsonText, readJsonFile } from "../files/json_file.js";
+import { errorText, hasCode } from "../files/error_codes.js";
+import { pathExists, recoverEntries, replaceDirectoryAtomic, writeFileAtomic } from "../files/files.js";
+import { jsonText, parseJson } from "../files/json_file.js";
 import { openTensorFile, type TensorFiles } from "../files/tensor_files.js";
 
 const MODEL_FILE = "model.safetensors";
 const OPTIMIZER_FILE = "optimizer.safetensors";
-/** Written last: a folder without it, or with files of other sizes than it says, is not a checkpoint. */
+/** Written last: a folder without it, or with other files than it says, is not a checkpoint. */
 const STATE_FILE = "state.json";
 /** Names the newest checkpoint for people and scripts; loading looks for itself. */
 const LATEST_FILE = "latest";
+/** Where checkpoints go that cannot be read when a run goes on from an older one. */
+const SET_ASIDE = "set_aside";
 
 const FORMAT = 1;
 const STEP_FOLDER = /^step_(\d{6,})$/;
-/** What a killed process may leave of a folder it was writing or replacing. */
-const LEFTOVER = /^\.step_\d+\..*\.partial$|^\.latest\..*\.partial$/;
 
 /** A checkpoint read back. Tensors are read from the disk when asked for. */
 export interface LoadedCheckpoint {
@@ -38,8 +42,15 @@ const stateSchema = z.object({
   step: z.int().min(0),
   stage: z.string(),
   files: z.record(z.string(), z.int()),
+  /** SHA-256 of each file; older checkpoints have none. */
+  sums: z.record(z.string(), z.string()).optional(),
   state: z.json(),
 });
+
+/** A checkpoint that is not whole: an older one may be used in its place. Other errors say nothing about it. */
+class DamagedError extends DataError {
+  override name = "DamagedError";
+}
 
 /** `step_000100`: name of the folder or file of an update. */
 export function stepName(step: number): string {
@@ -59,17 +70,6 @@ async function listSteps(folder: string): Promise<number[]> {
   return steps.sort((a, b) => a - b);
 }
 
-/** Removes what killed processes left, and finishes an exchange of folders that one was in the middle of. */
-async function clean(folder: string): Promise<void> {
-  if (!(await pathExists(folder))) return;
-  for (const name of await readdir(folder)) {
-    const path = join(folder, name);
-    if (LEFTOVER.test(name)) await rm(path, { recursive: true, force: true });
-    const original = /^(step_\d+)\.previous$/.exec(name);
-    if (original) await recoverDirectory(join(folder, original[1]));
-  }
-}
-
 /**
  * Writes `<folder>/step_NNNNNN`, then points `latest` to it, then removes the oldest ones. A kill at any moment leaves
  * the checkpoints that were complete before, and perhaps the new one.
@@ -83,24 +83,38 @@ export async function writeCheckpoint(
 ): Promise<string> {
   const { step, stage, tensors, state } = checkpoint;
   await mkdir(folder, { recursive: true });
-  await clean(folder);
+  await recoverEntries(folder);
   const target = join(folder, stepName(step));
   await replaceDirectoryAtomic(target, async (temporary) => {
     const files: Record<string, number> = {};
+    const sums: Record<string, string> = {};
     for (const [name, list] of [
       [MODEL_FILE, tensors.model],
       [OPTIMIZER_FILE, tensors.optimizer],
     ] as const) {
       const path = join(temporary, name);
-      await writeFileAtomic(path, safetensorsChunks(list, { dtype: "F32" }));
+      const hash = createHash("sha256");
+      await writeFileAtomic(path, hashed(safetensorsChunks(list, { dtype: "F32" }), hash));
       files[name] = (await stat(path)).size;
+      sums[name] = hash.digest("hex");
     }
-    const content = { format: FORMAT, step, stage, files, state };
+    const content = { format: FORMAT, step, stage, files, sums, state };
     await writeFileAtomic(join(temporary, STATE_FILE), jsonText(content));
   });
   await writeFileAtomic(join(folder, LATEST_FILE), `${stepName(step)}\n`);
   if (keep !== null) await prune(folder, step, keep);
   return target;
+}
+
+/** Passes chunks on, and their bytes to a hash. */
+async function* hashed(
+  chunks: AsyncIterable<Uint8Array>,
+  hash: ReturnType<typeof createHash>,
+): AsyncGenerator<Uint8Array> {
+  for await (const chunk of chunks) {
+    hash.update(chunk);
+    yield chunk;
+  }
 }
 
 /** Keeps the newest `keep` of the checkpoints up to `newest`. */
@@ -111,22 +125,73 @@ async function prune(folder: string, newest: number, keep: number): Promise<void
   }
 }
 
+/** What `state.json` says. @throws DamagedError for one that is cut or missing, DataError for one of another version */
+async function readState(path: string): Promise<z.output<typeof stateSchema>> {
+  const file = join(path, STATE_FILE);
+  let text: string;
+  try {
+    text = await readFile(file, "utf8");
+  } catch (error) {
+    if (hasCode(error, "ENOENT")) throw broken(file, "no file", "the state of a checkpoint");
+    throw unreadable(file, error);
+  }
+  let json: unknown;
+  try {
+    json = parseJson(text, file);
+  } catch {
+    throw broken(file, `${text.length} characters that are not JSON`, "the state of a checkpoint");
+  }
+  const format = typeof json === "object" && json !== null && "format" in json ? json.format : undefined;
+  if (Number.isInteger(format) && format !== FORMAT) {
+    throw new DataError(
+      `[${file}] checkpoint has another format: got ${format}, expected ${FORMAT}. Use the version of the program that ` +
+        "wrote it.",
+    );
+  }
+  const result = stateSchema.safeParse(json);
+  if (result.success) return result.data;
+  const { path: field, message } = result.error.issues[0];
+  throw broken(
+    file,
+    `${message} at ${field.join(".") || "its root"}`,
+    `the state of a checkpoint of format ${FORMAT}`,
+  );
+}
+
+/** Compares a file with what the state says of it. */
+async function checkFile(path: string, bytes: number | undefined, sum: string | undefined): Promise<void> {
+  const size = await stat(path).then(
+    (found) => found.size,
+    (error) => {
+      if (hasCode(error, "ENOENT")) throw broken(path, "no file", `${bytes} bytes`);
+      throw unreadable(path, error);
+    },
+  );
+  if (size !== bytes) throw broken(path, `${size} bytes`, `${bytes}`);
+  if (sum === undefined) return;
+  const hash = createHash("sha256");
+  try {
+    for await (const chunk of createReadStream(path)) hash.update(chunk);
+  } catch (error) {
+    throw unreadable(path, error);
+  }
+  const found = hash.digest("hex");
+  if (found !== sum) throw broken(path, `the checksum ${found.slice(0, 16)}`, sum.slice(0, 16));
+}
+
 /**
- * Loads one checkpoint.
+ * Loads one checkpoint, every byte of it compared with its checksums.
  * @param path its folder
- * @throws DataError when it is incomplete or malformed
+ * @throws DataError when it is incomplete or malformed, of another version, or cannot be read
  */
 export async function readCheckpoint(path: string): Promise<LoadedCheckpoint> {
-  const file = join(path, STATE_FILE);
-  const result = stateSchema.safeParse(await readJsonFile(file));
-  if (!result.success) {
-    const { path: field, message } = result.error.issues[0];
-    throw broken(file, `${message} at ${field.join(".") || "its root"}`, `a checkpoint of format ${FORMAT}`);
+  const { step, stage, files, sums = {}, state } = await readState(path);
+  const named = stepOfName(path.split(/[/\\]/).at(-1) ?? "");
+  if (named !== undefined && named !== step) {
+    throw broken(join(path, STATE_FILE), `step ${step}`, `${named} as its folder says`);
   }
-  const { step, stage, files, state } = result.data;
   for (const name of [MODEL_FILE, OPTIMIZER_FILE]) {
-    const size = (await pathExists(join(path, name))) ? (await stat(join(path, name))).size : "no file";
-    if (size !== files[name]) throw broken(join(path, name), `${size} bytes`, `${files[name]}`);
+    await checkFile(join(path, name), files[name], sums[name]);
   }
   return {
     step,
@@ -138,37 +203,68 @@ export async function readCheckpoint(path: string): Promise<LoadedCheckpoint> {
   };
 }
 
-function broken(path: string, got: string, expected: string): DataError {
-  return new DataError(
-    `[${path}] checkpoint is not complete: got ${got}, expected ${expected}. Use an older checkpoint or start again.`,
+function broken(path: string, got: string, expected: string): DamagedError {
+  return new DamagedError(
+    `[${path}] checkpoint is not complete: got ${printable(cut(got, 160))}, expected ${expected}. Use an older checkpoint ` +
+      "or start again.",
   );
 }
 
+function unreadable(path: string, cause: unknown): DataError {
+  const code = (cause as NodeJS.ErrnoException).code ?? errorText(cause);
+  return new DataError(
+    `[${path}] checkpoint cannot be read: got ${code}, expected a readable file. Check its permissions and the disk.`,
+    { cause },
+  );
+}
+
+/** What was found of checkpoints. */
+export interface NewestCheckpoint {
+  /** Undefined when there is none. */
+  readonly checkpoint: LoadedCheckpoint | undefined;
+  /** Updates of later ones that are not whole. */
+  readonly damaged: readonly number[];
+}
+
 /**
- * Loads the newest complete checkpoint, whatever `latest` says, and mends what a killed process left.
+ * Loads the newest complete checkpoint, whatever `latest` says, and mends what a killed process left. Nothing that was a
+ * checkpoint is removed.
  * @param folder `checkpoints/` of a run
  * @param logger hears of folders that are not complete
- * @returns undefined when there is none
+ * @throws DataError when the newest cannot be read for a reason other than that it is not whole (no permission, a broken disk,
+ *   another version), or when there are some and none is whole: a run must not start again over them
  */
-export async function readNewestCheckpoint(
-  folder: string,
-  logger: Logger,
-): Promise<LoadedCheckpoint | undefined> {
-  await clean(folder);
+export async function readNewestCheckpoint(folder: string, logger: Logger): Promise<NewestCheckpoint> {
+  await recoverEntries(folder);
+  const damaged: number[] = [];
   for (const step of (await listSteps(folder)).reverse()) {
     try {
-      return await readCheckpoint(join(folder, stepName(step)));
+      return { checkpoint: await readCheckpoint(join(folder, stepName(step))), damaged };
     } catch (error) {
-      if (!(error instanceof DataError)) throw error;
+      if (!(error instanceof DamagedError)) throw error;
+      damaged.push(step);
       logger.warn(`${error.message} The one before it is tried.`);
     }
   }
-  return undefined;
+  if (damaged.length === 0) return { checkpoint: undefined, damaged };
+  throw new DataError(
+    `[${folder}] no checkpoint can be used: got ${damaged.length} that are not whole (${damaged.map(stepName).join(", ")}), ` +
+      "expected at least one that is. Restore one of them, or move them elsewhere to start the run again.",
+  );
 }
 
-/** Removes the checkpoints of updates after `step`: a run that goes on from there makes them again. */
-export async function dropCheckpointsAfter(folder: string, step: number): Promise<void> {
+/** Moves the checkpoints of updates after `step` out of the way: a run that goes on from there makes them again. */
+export async function setAsideAfter(folder: string, step: number, logger: Logger): Promise<void> {
   for (const later of await listSteps(folder)) {
-    if (later > step) await rm(join(folder, stepName(later)), { recursive: true, force: true });
+    if (later <= step) continue;
+    const from = join(folder, stepName(later));
+    await mkdir(join(folder, SET_ASIDE), { recursive: true });
+    for (let number = 1; ; number++) {
+      const to = join(folder, SET_ASIDE, number === 1 ? stepName(later) : `${stepName(later)}.${number}`);
+      if (await pathExists(to)) continue;
+      await rename(from, to);
+      logger.warn(`[${from}] moved to ${to}`);
+      break;
+    }
   }
 }

@@ -1,5 +1,5 @@
 /** The folder of one run: made once, written while training goes on, gone on with after a stop or a kill. */
-import { mkdir, readdir, rm } from "node:fs/promises";
+import { copyFile, mkdir, readdir, rm } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { ConfigError } from "../../core/errors.js";
 import type { Logger } from "../../core/logger.js";
@@ -16,20 +16,20 @@ import {
   type RunStatus,
 } from "../../core/run_record.js";
 import { hasCode } from "../files/error_codes.js";
-import { pathExists, writeFileAtomic } from "../files/files.js";
+import { pathExists, readIfPresent, recoverEntries, writeFileAtomic } from "../files/files.js";
 import { jsonText } from "../files/json_file.js";
 import { AppendFile, dropRowsAfter, jsonLine, readJsonLines } from "../files/json_lines.js";
 import { type ModelFolderContent, writeModelFolder } from "../model/model_folder_write.js";
 import {
-  dropCheckpointsAfter,
   type LoadedCheckpoint,
   readNewestCheckpoint,
+  setAsideAfter,
   stepName,
   stepOfName,
   writeCheckpoint,
 } from "./checkpoints.js";
 import type { GitSnapshot } from "./git.js";
-import { RUN_FILES, readRunInfo } from "./run_info.js";
+import { configSum, RUN_FILES, readRunInfo } from "./run_info.js";
 import { RunLock } from "./run_lock.js";
 
 /** What a process tells about itself. */
@@ -71,6 +71,8 @@ export interface ResumedRun {
 /** An open run folder, which no other process can open meanwhile. Close it with `finish`. */
 export class RunFolder implements RunSink {
   #info: RunInfo;
+  /** What a resumed run said before: put back when the session fails before it has recorded anything. */
+  #before: { readonly info: RunInfo; readonly config: Buffer | undefined } | undefined;
 
   private constructor(
     /** Absolute. */
@@ -92,9 +94,8 @@ export class RunFolder implements RunSink {
    * @throws ConfigError when the name is taken and `taken` is `refuse`
    */
   static async create(options: NewRunOptions): Promise<RunFolder> {
-    const path = await claimFolder(options);
-    const lock = await RunLock.take(path);
-    return releasedOnError(lock, async () => {
+    const { path, lock } = await claimFolder(options);
+    return abandonedOnError(path, lock, async () => {
       const now = options.clock().toISOString();
       await writeFileAtomic(join(path, RUN_FILES.config), options.config);
       await writeFileAtomic(join(path, RUN_FILES.input), options.input);
@@ -106,6 +107,7 @@ export class RunFolder implements RunSink {
         started: now,
         updated: now,
         step: 0,
+        configSum: configSum(options.config),
         sessions: [],
       });
     });
@@ -114,7 +116,7 @@ export class RunFolder implements RunSink {
   /**
    * Goes on with a run: loads its newest complete checkpoint and drops every record of later updates, so that its files
    * become what they had been without the interruption.
-   * @throws DataError when the folder holds no run
+   * @throws DataError when the folder holds no run, or its checkpoints cannot be read: nothing is changed then
    * @throws ConfigError when another process trains in it
    */
   static async resume(path: string, options: RunFolderOptions): Promise<ResumedRun> {
@@ -128,20 +130,30 @@ export class RunFolder implements RunSink {
     const info = await readRunInfo(folder);
     checkResumable(folder, info);
     const checkpoints = join(folder, RUN_FILES.checkpoints);
-    const checkpoint = await readNewestCheckpoint(checkpoints, options.logger);
+    const { checkpoint, damaged } = await readNewestCheckpoint(checkpoints, options.logger);
+    await recoverEntries(folder);
     // without a checkpoint everything is made again, what was recorded before the first update too
     const step = checkpoint?.step ?? -1;
-    await dropRowsAfter(join(folder, RUN_FILES.metrics), step);
-    await dropRowsAfter(join(folder, RUN_FILES.evaluations), step);
+    const recorded = [RUN_FILES.metrics, RUN_FILES.evaluations];
+    // a line that is broken is said before anything is changed
+    for (const file of recorded) await readJsonLines(join(folder, file));
+    for (const file of recorded) {
+      const rows = join(folder, file);
+      if (damaged.length > 0) await keepCopy(rows);
+      await dropRowsAfter(rows, step);
+    }
     await dropRolloutsAfter(join(folder, RUN_FILES.rollouts), step);
-    await dropCheckpointsAfter(checkpoints, step);
+    await setAsideAfter(checkpoints, step, options.logger);
+    const before = { info, config: await readIfPresent(join(folder, RUN_FILES.config)) };
     await writeFileAtomic(join(folder, RUN_FILES.config), options.config);
     const { reason: _old, ...kept } = { ...info, recordVersion: RECORD_VERSION };
     const opened = await RunFolder.#open(folder, options, lock, {
       ...kept,
       status: "running",
       step: Math.max(0, step),
+      configSum: configSum(options.config),
     });
+    opened.#before = before;
     const evaluations = (await readJsonLines(join(folder, RUN_FILES.evaluations))) as Evaluation[];
     return { folder: opened, checkpoint, evaluated: evaluations.filter((row) => row.step === step) };
   }
@@ -179,19 +191,25 @@ export class RunFolder implements RunSink {
   }
 
   async metrics(row: Metrics): Promise<void> {
+    await this.lock.check();
+    this.#before = undefined;
     await this.files.metrics.append(jsonLine(this.#stamped(row)));
   }
 
   async evaluation(row: Evaluation): Promise<void> {
+    this.#before = undefined;
     await this.files.evaluations.append(jsonLine(this.#stamped(row)));
   }
 
   async rollouts(step: number, rows: Iterable<RolloutRow>): Promise<void> {
+    await this.lock.check();
     await writeFileAtomic(join(this.path, RUN_FILES.rollouts, `${stepName(step)}.jsonl`), encodeRows(rows));
   }
 
   /** Saves a checkpoint. All records written before it are on the disk before it exists. */
   async checkpoint(checkpoint: Checkpoint): Promise<void> {
+    await this.lock.check();
+    this.#before = undefined;
     await this.files.metrics.flush();
     await this.files.evaluations.flush();
     const folder = join(this.path, RUN_FILES.checkpoints);
@@ -216,6 +234,7 @@ export class RunFolder implements RunSink {
 
   /** Writes the trained policy to `export/` in Hugging Face's layout, in place of an older export. */
   async exportModel(content: ModelFolderContent): Promise<string> {
+    await this.lock.check();
     const path = join(this.path, RUN_FILES.export);
     await writeModelFolder(path, content, { replace: true });
     return path;
@@ -229,11 +248,30 @@ export class RunFolder implements RunSink {
   async finish(status: RunStatus, step = this.#info.step, reason?: string): Promise<void> {
     try {
       for (const file of Object.values(this.files)) await file.close();
-    } finally {
-      await this.#writeInfo({ status, step, ...(reason !== undefined && { reason }) }).finally(() =>
-        this.lock.release(),
-      );
+      await this.lock.check();
+      if (status === "failed" && this.#before !== undefined) await this.#putBack(this.#before);
+    } catch (error) {
+      await this.lock.release();
+      throw error;
     }
+    if (status === "failed" && this.#before !== undefined) return this.lock.release();
+    try {
+      await this.#writeInfo({ status, step, ...(reason !== undefined && { reason }) });
+    } finally {
+      await this.lock.release();
+    }
+  }
+
+  /** A session that did nothing leaves the run as it was; its log says what happened. */
+  async #putBack({
+    info,
+    config,
+  }: {
+    readonly info: RunInfo;
+    readonly config: Buffer | undefined;
+  }): Promise<void> {
+    if (config !== undefined) await writeFileAtomic(join(this.path, RUN_FILES.config), config);
+    await writeFileAtomic(join(this.path, RUN_FILES.info), jsonText(info));
   }
 
   #stamped<T extends object>(row: T): T & { time: number } {
@@ -254,16 +292,42 @@ function checkResumable(path: string, { recordVersion }: RunInfo): void {
   );
 }
 
-/** Makes a folder that nobody else has. */
-async function claimFolder({ out, name, taken }: NewRunOptions): Promise<string> {
+/** Names in the folder of a run that was killed before it had begun. */
+const FIRST_FILES = new Set<string>([RUN_FILES.config, RUN_FILES.input, RUN_FILES.diff, RUN_FILES.log]);
+
+/** Whether a folder holds nothing but what a run writes before its `run.json`. */
+async function isAbandoned(path: string): Promise<boolean> {
+  try {
+    for (const name of await readdir(path)) {
+      const isEmptyLog =
+        (name === RUN_FILES.metrics || name === RUN_FILES.evaluations) &&
+        (await readIfPresent(join(path, name)))?.length === 0;
+      const isOwn = FIRST_FILES.has(name) || name.startsWith("run.lock.") || name.endsWith(".partial");
+      if (!isOwn && !isEmptyLog) return false;
+    }
+    return true;
+  } catch (error) {
+    if (hasCode(error, "ENOTDIR", "ENOENT", "EACCES")) return false;
+    throw error;
+  }
+}
+
+/** Makes a folder that nobody else has, or takes one that a killed process left before its run had begun. */
+async function claimFolder({ out, name, taken }: NewRunOptions): Promise<{ path: string; lock: RunLock }> {
   await mkdir(out, { recursive: true });
   for (let attempt = 1; ; attempt++) {
     const path = resolve(out, attempt === 1 ? name : `${name}-${attempt}`);
     try {
       await mkdir(path);
-      return path;
+      return { path, lock: await RunLock.take(path) };
     } catch (error) {
       if (!hasCode(error, "EEXIST")) throw error;
+      if (taken === "refuse" && (await isAbandoned(path))) {
+        const lock = await RunLock.take(path);
+        // the other process may have begun its run meanwhile
+        if (await isAbandoned(path)) return { path, lock };
+        await lock.release();
+      }
       if (taken === "suffix") continue;
       throw new ConfigError(
         `[${path}] run folder cannot be made: got a folder that is there already, expected a new name. Choose another ` +
@@ -281,6 +345,27 @@ async function releasedOnError<T>(lock: RunLock, action: () => Promise<T>): Prom
   } catch (error) {
     await lock.release();
     throw error;
+  }
+}
+
+/** The same for a new run: a folder in which it could not begin must not block its name. */
+async function abandonedOnError<T>(path: string, lock: RunLock, action: () => Promise<T>): Promise<T> {
+  try {
+    return await releasedOnError(lock, action);
+  } catch (error) {
+    if (await isAbandoned(path)) await rm(path, { recursive: true, force: true });
+    throw error;
+  }
+}
+
+/** Keeps rows that are about to be dropped because a damaged checkpoint is passed over. */
+async function keepCopy(file: string): Promise<void> {
+  if (!(await pathExists(file))) return;
+  for (let number = 1; ; number++) {
+    const copy = `${file}.set_aside${number === 1 ? "" : `.${number}`}`;
+    if (await pathExists(copy)) continue;
+    await copyFile(file, copy);
+    return;
   }
 }
 

@@ -1,9 +1,11 @@
 /** Where things lie in a run folder, and what its `run.json` says. */
-import { readdir, stat } from "node:fs/promises";
+import { createHash } from "node:crypto";
+import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
 import { DataError } from "../../core/errors.js";
 import { RECORD_VERSION, type RunInfo } from "../../core/run_record.js";
+import { hasCode } from "../files/error_codes.js";
 import { pathExists } from "../files/files.js";
 import { readJsonFile } from "../files/json_file.js";
 
@@ -20,7 +22,14 @@ export const RUN_FILES = {
   log: "run.log",
   checkpoints: "checkpoints",
   export: "export",
+  /** Configuration and tokenizer of the model folder that training began with: with a checkpoint all that it needs. */
+  model: "model",
 } as const;
+
+/** By which a cut `config.yaml` is noticed. */
+export function configSum(text: string): string {
+  return createHash("sha256").update(text).digest("hex");
+}
 
 const infoSchema = z.looseObject({
   recordVersion: z.int().min(1).max(RECORD_VERSION),
@@ -46,6 +55,18 @@ export async function readRunInfo(path: string): Promise<RunInfo> {
   );
 }
 
+/** When the last session of a run began; undefined for whatever is no run: a neighbour may be anything. */
+async function lastStart(path: string): Promise<number | undefined> {
+  try {
+    const { sessions } = await readRunInfo(path);
+    const time = Date.parse(sessions[sessions.length - 1]?.started ?? "");
+    return Number.isFinite(time) ? time : undefined;
+  } catch (error) {
+    if (error instanceof DataError || hasCode(error, "EACCES", "ENOTDIR", "ELOOP")) return undefined;
+    throw error;
+  }
+}
+
 /**
  * The run folder in `out` that was started or resumed last.
  * @returns undefined when there is none
@@ -54,10 +75,8 @@ export async function findLatestRun(out: string): Promise<string | undefined> {
   if (!(await pathExists(out))) return undefined;
   let latest: { path: string; time: number } | undefined;
   for (const name of await readdir(out)) {
-    const file = join(out, name, RUN_FILES.info);
-    if (!(await stat(join(out, name))).isDirectory() || !(await pathExists(file))) continue;
-    const { sessions } = await readRunInfo(join(out, name));
-    const time = Date.parse(sessions[sessions.length - 1].started);
+    const time = await lastStart(join(out, name));
+    if (time === undefined) continue;
     if (!latest || time > latest.time) latest = { path: join(out, name), time };
   }
   return latest?.path;

@@ -4,7 +4,7 @@
  * other's file and withdraws, so never do both get in; and as no name is ever used by a second process, removing the
  * file of a dead one cannot hit a living one.
  */
-import { open, readdir, readFile, rm } from "node:fs/promises";
+import { open, readdir, readFile, rm, stat, utimes } from "node:fs/promises";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { ConfigError } from "../../core/errors.js";
@@ -36,9 +36,42 @@ function thisProcess(): Owner {
   return { host, pid: process.pid, began: Math.round(performance.timeOrigin) };
 }
 
+/** Milliseconds between signs of life, and after how many without one a process of another host counts as dead. */
+const BEAT = 20_000;
+const STALE = 600_000;
+
 /** The right to write in a run folder. A killed process leaves its file behind, and that holds nobody up. */
 export class RunLock {
+  #timer: ReturnType<typeof setInterval> | undefined;
+  #isLost = false;
+
   private constructor(private readonly path: string) {}
+
+  /** Touches the file from time to time, by which processes of other hosts see that this one lives. */
+  #beat(): void {
+    this.#timer = setInterval(() => {
+      const now = new Date();
+      utimes(this.path, now, now).catch((error: unknown) => {
+        if (hasCode(error, "ENOENT", "ENOTDIR")) this.#isLost = true;
+      });
+    }, BEAT);
+    this.#timer.unref();
+  }
+
+  /** @throws ConfigError when the file is gone: the run folder was removed, or given to another process */
+  async check(): Promise<void> {
+    if (!this.#isLost) {
+      await stat(this.path).catch((error: unknown) => {
+        if (hasCode(error, "ENOENT", "ENOTDIR")) this.#isLost = true;
+        else throw error;
+      });
+    }
+    if (!this.#isLost) return;
+    throw new ConfigError(
+      `[${this.path}] run folder is gone: got no lock file, expected the one that this process made. Somebody removed or ` +
+        "moved the folder, or took it over; start the run again.",
+    );
+  }
 
   /**
    * Takes the lock of a folder that is there, also from a process of this host that is no more.
@@ -49,7 +82,12 @@ export class RunLock {
     await removeDead(folder, own);
     const path = join(folder, fileNameOf(own));
     try {
-      await (await open(path, "wx")).close();
+      const handle = await open(path, "wx");
+      try {
+        await handle.writeFile(await birthOf("self"));
+      } finally {
+        await handle.close();
+      }
     } catch (error) {
       throw hasCode(error, "EEXIST") ? inUse(folder, own) : error;
     }
@@ -60,11 +98,13 @@ export class RunLock {
       await lock.release();
       throw error;
     }
+    lock.#beat();
     return lock;
   }
 
   /** Lets others in. */
   async release(): Promise<void> {
+    clearInterval(this.#timer);
     await rm(this.path, { force: true });
   }
 }
@@ -79,7 +119,7 @@ async function removeDead(folder: string, own: Owner, except?: string): Promise<
     const path = join(folder, fileName);
     const owner = ownerOf(fileName);
     if (owner === undefined || path === except) continue;
-    if (!(await isDead(owner, own))) throw inUse(folder, owner);
+    if (!(await isDead(path, owner, own))) throw inUse(folder, owner);
     await rm(path, { force: true });
   }
 }
@@ -92,9 +132,9 @@ function inUse(folder: string, owner: Owner): ConfigError {
   );
 }
 
-/** Whether a process certainly runs no more. */
-async function isDead({ host, pid, began }: Owner, own: Owner): Promise<boolean> {
-  if (host !== own.host) return false;
+/** Whether a process certainly runs no more, or has given no sign of life from another host for a long time. */
+async function isDead(path: string, { host, pid, began }: Owner, own: Owner): Promise<boolean> {
+  if (host !== own.host) return isStale(path);
   if (pid === own.pid) return began !== own.began;
   try {
     process.kill(pid, 0);
@@ -102,7 +142,38 @@ async function isDead({ host, pid, began }: Owner, own: Owner): Promise<boolean>
     // EPERM: it lives, as another user's
     return hasCode(error, "ESRCH");
   }
-  return isZombie(pid);
+  return (await isZombie(pid)) || isReused(path, pid);
+}
+
+/** @throws other errors than that the file is gone */
+async function isStale(path: string): Promise<boolean> {
+  try {
+    return Date.now() - (await stat(path)).mtimeMs > STALE;
+  } catch (error) {
+    if (hasCode(error, "ENOENT")) return true;
+    throw error;
+  }
+}
+
+/** Start of the system and, since then, of a process: two processes of one number differ in one of them. Only Linux tells. */
+async function birthOf(pid: number | "self"): Promise<string> {
+  if (process.platform !== "linux") return "";
+  try {
+    const boot = (await readFile("/proc/sys/kernel/random/boot_id", "utf8")).trim();
+    const status = await readFile(`/proc/${pid}/stat`, "utf8");
+    // fields after the name in brackets, which may hold anything; the 20th of them is the start in clock ticks
+    const ticks = status.slice(status.lastIndexOf(")") + 2).split(" ")[19];
+    return `${boot} ${ticks}`;
+  } catch (error) {
+    if (hasCode(error, "ENOENT", "ESRCH", "EACCES")) return "";
+    throw error;
+  }
+}
+
+/** Whether the number of the process that made a lock belongs to another one by now. */
+async function isReused(path: string, pid: number): Promise<boolean> {
+  const [then, now] = [await readFile(path, "utf8").catch(() => ""), await birthOf(pid)];
+  return then !== "" && now !== "" && then !== now;
 }
 
 /** A killed process keeps its number until its parent has asked for its end. Only Linux tells. */

@@ -3,6 +3,7 @@ import { runName, type TrainConfig } from "../../config/schema.js";
 import type { Logger } from "../../core/logger.js";
 import type { RunSink } from "../../core/run_record.js";
 import type { Runtime } from "../../gpu/runtime.js";
+import { errorText } from "../files/error_codes.js";
 import { type ResumedRun, RunFolder, type RunFolderOptions, type SessionFacts } from "./run_folder.js";
 import { type LoopResult, type TrainLoop, trainLoop } from "./train_loop.js";
 
@@ -50,7 +51,7 @@ export async function trainRun(request: TrainRunRequest): Promise<TrainRun> {
     await folder.finish(status, result.step, result.finished ? undefined : stopReason());
     return { ...result, path: folder.path };
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
+    const reason = errorText(error);
     // the first error is the one to show; a full disk may keep the record from being written as well
     await folder
       .finish("failed", undefined, reason)
