@@ -47,8 +47,11 @@ export interface ParameterBucket {
 }
 
 export interface FlatParametersOptions {
-  /** false: frozen parameters without gradient memory (a reference policy, the base below LoRA). Default true. */
-  readonly requiresGrad?: boolean;
+  /**
+   * false: frozen parameters without gradient memory (a reference policy, the base below LoRA); or which of the stored
+   * tensors are trainable, by name. Default true.
+   */
+  readonly requiresGrad?: boolean | ((name: string) => boolean);
   /**
    * Mixed precision: ops read matrices as f16, rounded to nearest from f32 masters that the optimiser steps. Vectors and
    * gradients stay f32, and frozen parameters have no masters. Default false.
@@ -65,6 +68,7 @@ export interface FlatParametersOptions {
 export class FlatParameters {
   readonly slots: ReadonlyMap<string, ParameterSlot>;
   readonly buckets: readonly ParameterBucket[];
+  /** Whether any of them is trainable. */
   readonly requiresGrad: boolean;
   /** Whether ops read matrices as f16. */
   readonly half: boolean;
@@ -82,7 +86,9 @@ export class FlatParameters {
     parameters: readonly StoredShape[],
     options: FlatParametersOptions = {},
   ) {
-    this.requiresGrad = options.requiresGrad ?? true;
+    const { requiresGrad = true } = options;
+    const trains = typeof requiresGrad === "function" ? requiresGrad : () => requiresGrad;
+    this.requiresGrad = parameters.some(({ name }) => trains(name));
     this.half = options.half ?? false;
     if (this.half) checkHalf(runtime.facts);
     const limit = Math.min(
@@ -91,12 +97,18 @@ export class FlatParameters {
       runtime.facts.maxBindingBytes,
     );
     const slotElements = SLOT_BYTES / (this.half ? 2 : 4);
-    const { slots, sizes } = packSlots(parameters, slotElements, limit, runtime.facts.maxBindingBytes);
+    const { slots, sizes } = packSlots(
+      parameters,
+      trains,
+      slotElements,
+      limit,
+      runtime.facts.maxBindingBytes,
+    );
     this.slots = slots;
     this.buckets = sizes.map((size, index) => this.#allocate(size, index));
     for (const { name, shape, bucket: index, offset } of slots.values()) {
       const { value, master, gradient } = this.buckets[index] as ParameterBucket;
-      const leaf = value.view(shape, offset, this.requiresGrad);
+      const leaf = value.view(shape, offset, gradient !== undefined);
       leaf.parameter = name;
       leaf.grad = gradient?.view(shape, offset, false);
       this.#leaves.set(name, leaf);
@@ -111,6 +123,11 @@ export class FlatParameters {
     let sum = 0;
     for (const slot of this.slots.values()) sum += elementCount(slot.shape);
     return sum;
+  }
+
+  /** Whether one parameter, or one part, has a gradient. @throws ArgumentError when there is none of that name */
+  isTrainable(name: string): boolean {
+    return this.#find(name).leaf.requiresGrad;
   }
 
   has(name: string): boolean {
@@ -157,7 +174,7 @@ export class FlatParameters {
     const { grad } = leaf;
     if (!grad) {
       throw new ArgumentError(
-        `[parameters] ${name} has no gradient: the parameters were made with requiresGrad false. Make them trainable.`,
+        `[parameters] ${name} has no gradient: it was made with requiresGrad false. Make it trainable.`,
       );
     }
     return this.#readRows(grad, part);
@@ -174,9 +191,10 @@ export class FlatParameters {
 
   /**
    * What belongs to one parameter, or one part, of values that lie as the parameters do.
-   * @param flat one array a bucket, as long as the bucket (moments of an optimiser, for example)
+   * @param flat one array a bucket, as long as the bucket (moments of an optimiser, for example); only the one that is meant
+   * must be there
    */
-  async readLike(flat: readonly Tensor[], name: string): Promise<Float32Array> {
+  async readLike(flat: readonly (Tensor | undefined)[], name: string): Promise<Float32Array> {
     const { whole, part } = this.#within(flat, name);
     const values = await this.#readRows(whole, part);
     whole.release();
@@ -184,13 +202,16 @@ export class FlatParameters {
   }
 
   /** Overwrites what belongs to one parameter, or one part. */
-  loadLike(flat: readonly Tensor[], name: string, values: Float32Array): void {
+  loadLike(flat: readonly (Tensor | undefined)[], name: string, values: Float32Array): void {
     const { whole, part } = this.#within(flat, name);
     this.#writeRows(whole, part, values);
     whole.release();
   }
 
-  #within(flat: readonly Tensor[], name: string): { whole: Tensor; part: ParameterPart | undefined } {
+  #within(
+    flat: readonly (Tensor | undefined)[],
+    name: string,
+  ): { whole: Tensor; part: ParameterPart | undefined } {
     const found = this.#parts.get(name);
     const slot = this.slots.get(found?.whole ?? name);
     if (!slot) throw new ArgumentError(`[parameters] no parameter of this name: got "${name}".`);
@@ -256,13 +277,13 @@ export class FlatParameters {
     }
   }
 
-  #allocate({ decayed, elements }: BucketSize, index: number): ParameterBucket {
+  #allocate({ decayed, trains, elements }: BucketSize, index: number): ParameterBucket {
     const zeros = (label: string, dtype: "f32" | "f16" = "f32") =>
       Tensor.zeros(this.runtime, [elements], `${label} ${index}`, dtype);
     const isHalf = this.half && decayed;
     const value = zeros("parameters", isHalf ? "f16" : "f32");
-    const master = isHalf ? (this.requiresGrad ? zeros("masters") : undefined) : value;
-    const gradient = this.requiresGrad ? zeros("gradients") : undefined;
+    const master = isHalf ? (trains ? zeros("masters") : undefined) : value;
+    const gradient = trains ? zeros("gradients") : undefined;
     return { decayed, elements, value, master, gradient };
   }
 }
@@ -276,19 +297,21 @@ function within(
 
 interface BucketSize {
   readonly decayed: boolean;
+  readonly trains: boolean;
   elements: number;
 }
 
-/** Fills buckets in the order given, decayed and other parameters apart; a bucket that is full is never reopened. */
+/** Fills buckets in the order given, decayed and other parameters apart, and frozen ones from others; a bucket that is full is never reopened. */
 function packSlots(
   parameters: readonly NamedShape[],
+  trainsByName: (name: string) => boolean,
   slotElements: number,
   limitBytes: number,
   bindingBytes: number,
 ): { slots: Map<string, ParameterSlot>; sizes: BucketSize[] } {
   const slots = new Map<string, ParameterSlot>();
   const sizes: BucketSize[] = [];
-  const open = new Map<boolean, number>();
+  const open = new Map<string, number>();
   for (const { name, shape } of parameters) {
     if (slots.has(name))
       throw new ArgumentError(`[parameters] two parameters are called "${name}". Names must differ.`);
@@ -304,10 +327,12 @@ function packSlots(
       );
     }
     const decayed = shape.length > 1;
-    let bucket = open.get(decayed);
+    const trains = trainsByName(name);
+    const kind = `${decayed} ${trains}`;
+    let bucket = open.get(kind);
     if (bucket === undefined || 4 * ((sizes[bucket] as BucketSize).elements + elements) > limitBytes) {
-      bucket = sizes.push({ decayed, elements: 0 }) - 1;
-      open.set(decayed, bucket);
+      bucket = sizes.push({ decayed, trains, elements: 0 }) - 1;
+      open.set(kind, bucket);
     }
     const size = sizes[bucket] as BucketSize;
     slots.set(name, { name, shape, bucket, offset: size.elements });

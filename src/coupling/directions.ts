@@ -2,11 +2,10 @@
 import { ArgumentError } from "../core/errors.js";
 import { MOST_DIRECTIONS } from "../kernels/coupling/sample_sums.js";
 import type { ArrayView } from "../kernels/engine/op.js";
-import { parameterShapes } from "../model/parameters.js";
 import type { Qwen2Model } from "../model/qwen2.js";
 import { type CouplingForecast, forecastPasses } from "./forecast.js";
 import type { GramOptions } from "./gram.js";
-import { requireTrainable, samplePass } from "./pass.js";
+import { requireTrainable, samplePass, trainableNames } from "./pass.js";
 import { type CouplingSample, checkSamples } from "./samples.js";
 import { BatchGradientSink, DotsSink } from "./sinks.js";
 import { Workspace } from "./workspace.js";
@@ -57,7 +56,7 @@ export async function directions(
   options.onForecast?.(forecast);
   const S = samples.length;
   const D = vectors.length;
-  const names = parameterShapes(policy.config).map(({ name }) => name);
+  const names = trainableNames(policy);
   const empty = (name: string) =>
     [name, { dots: new Float64Array(S * D), squares: new Float64Array(S) }] as const;
   const layers = new Map(names.map(empty));

@@ -1,9 +1,8 @@
 /** The Gram of per-sample gradients: which samples push which, exactly, from one backward pass. */
 import { ArgumentError } from "../core/errors.js";
-import { parameterShapes } from "../model/parameters.js";
 import type { Qwen2Model } from "../model/qwen2.js";
 import { type CouplingForecast, forecastPasses } from "./forecast.js";
-import { requireTrainable, samplePass } from "./pass.js";
+import { requireTrainable, samplePass, trainableNames } from "./pass.js";
 import { type CouplingSample, checkSamples } from "./samples.js";
 import { BatchGradientSink, GramSink } from "./sinks.js";
 import { Workspace } from "./workspace.js";
@@ -35,7 +34,7 @@ export interface SampleGram {
 }
 
 /**
- * Exact Gram of per-sample gradients with respect to all parameters:
+ * Exact Gram of per-sample gradients with respect to all trainable parameters:
  *
  *     K_ij = <g_i, g_j>,   g_i = gradient of sum over t of weights_t log p(response token t | tokens before it)
  *
@@ -45,7 +44,7 @@ export interface SampleGram {
  * @param samples S of them; the last token of each is only predicted, so it may have one token more than the context
  * @returns see `SampleGram`; the caller owns it
  * @throws ArgumentError naming the sample for one that is too long, without response tokens, with ids or weights that do not
- * fit, or whose gradient is not finite; for frozen parameters; for a budget in which not even two samples fit
+ * fit, or whose gradient is not finite; when all parameters are frozen; for a budget in which not even two samples fit
  * @remarks products are f32, sums of fixed order: the same bits again and again on one adapter. Of a sample's entries, the
  * order of the sums does not depend on the other samples
  * @source the product form of a layer's per-sample gradient: Goodfellow 2015 (1510.01799); one pass for all layers: ours
@@ -65,7 +64,7 @@ export async function perSampleGram(
   }
   const forecast = forecastPasses(policy, samples, options, true);
   options.onForecast?.(forecast);
-  const names = parameterShapes(policy.config).map(({ name }) => name);
+  const names = trainableNames(policy);
   const S = samples.length;
   const total = new Float64Array(S * S);
   const layers = new Map(names.map((name) => [name, new Float64Array(S * S)]));

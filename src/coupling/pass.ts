@@ -1,7 +1,7 @@
 /** One forward and backward pass over a batch of samples, whose gradients go piece by piece to sinks. */
 import { Tape } from "../autograd/tape.js";
 import { ArgumentError } from "../core/errors.js";
-import { storedShapes } from "../model/parameters.js";
+import { parameterShapes, storedShapes } from "../model/parameters.js";
 import type { Qwen2Model } from "../model/qwen2.js";
 import { type PieceSink, SampleGradients } from "./sample_gradients.js";
 import { type CouplingSample, packSamples } from "./samples.js";
@@ -12,11 +12,18 @@ export function defaultPieceBytes({ facts }: Pick<Workspace, "facts">): number {
   return (facts.isSoftware ? 4 : 32) * 2 ** 20;
 }
 
-/** @throws ArgumentError when the policy's parameters have no gradients */
+/** Parameters that gradients are taken of, by Hugging Face name. */
+export function trainableNames({ config, parameters }: Qwen2Model): string[] {
+  return parameterShapes(config)
+    .map(({ name }) => name)
+    .filter((name) => parameters.isTrainable(name));
+}
+
+/** @throws ArgumentError when none of the policy's parameters has a gradient */
 export function requireTrainable(policy: Qwen2Model): void {
   if (policy.parameters.requiresGrad) return;
   throw new ArgumentError(
-    "[coupling] the parameters are frozen: got requiresGrad false, expected true, since every one of them is part of the gradient. Load the policy with requiresGrad true.",
+    "[coupling] the parameters are frozen: got requiresGrad false, expected true, or true for some of them. Load the policy with requiresGrad true.",
   );
 }
 

@@ -1,8 +1,7 @@
 /** The slow way to per-sample gradients: one forward and backward pass for each sample. What the fast way is held against. */
 import { Tape } from "../autograd/tape.js";
-import { parameterShapes } from "../model/parameters.js";
 import type { Qwen2Model } from "../model/qwen2.js";
-import { requireTrainable } from "./pass.js";
+import { requireTrainable, trainableNames } from "./pass.js";
 import { type CouplingSample, checkSamples, packSamples } from "./samples.js";
 
 /** Appends the forward and backward pass of samples as one batch: the gradient of the sum over them is added to the policy's. */
@@ -32,7 +31,7 @@ export async function separateGradients(
     parameters.clearGradients();
     addBatchGradient(policy, [sample]);
     const own = new Map<string, Float32Array>();
-    for (const { name } of parameterShapes(policy.config)) own.set(name, await parameters.readGradient(name));
+    for (const name of trainableNames(policy)) own.set(name, await parameters.readGradient(name));
     gradients.push(own);
   }
   parameters.clearGradients();

@@ -67,13 +67,14 @@ export class AdamW {
   readonly #eps: number;
   readonly #weightDecay: number;
   readonly #maxGradNorm: number;
-  readonly #moments: readonly Moments[];
+  /** By bucket; frozen ones have none. */
+  readonly #moments: readonly (Moments | undefined)[];
   readonly #lossScale: LossScale;
   readonly #scales: boolean;
   readonly #counter: Tensor;
   readonly #sums: Tensor;
 
-  /** @throws ArgumentError for values out of range and for frozen parameters */
+  /** @throws ArgumentError for values out of range, and when no parameter is trainable */
   constructor(options: AdamWOptions) {
     const { parameters, launcher, lr, betas = [0.9, 0.999], eps = 1e-8 } = options;
     const { weightDecay = 0, maxGradNorm = 0 } = options;
@@ -92,14 +93,17 @@ export class AdamW {
     this.#weightDecay = weightDecay;
     this.#maxGradNorm = maxGradNorm;
     const { runtime } = launcher;
-    this.#moments = parameters.buckets.map(({ elements }, index) => ({
-      first: Tensor.zeros(runtime, [elements], `first moments ${index}`),
-      second: Tensor.zeros(runtime, [elements], `second moments ${index}`),
-    }));
+    this.#moments = parameters.buckets.map(
+      ({ elements, gradient }, index) =>
+        gradient && {
+          first: Tensor.zeros(runtime, [elements], `first moments ${index}`),
+          second: Tensor.zeros(runtime, [elements], `second moments ${index}`),
+        },
+    );
     this.#scales = options.lossScale !== undefined;
     this.#lossScale = this.#scales ? new LossScale(launcher, options.lossScale) : LossScale.off(launcher);
     this.#counter = Tensor.from(runtime, new Uint32Array(ADAMW_STATE_WORDS), undefined, { label: "adamw" });
-    const sizes = parameters.buckets.map(({ elements }) => elements);
+    const sizes = parameters.buckets.filter(({ gradient }) => gradient).map(({ elements }) => elements);
     this.#sums = Tensor.zeros(runtime, [adamwSumWords(sizes, launcher.facts)], "gradient norm", "u32");
   }
 
@@ -112,15 +116,16 @@ export class AdamW {
   step(lr = this.#lr): void {
     check("lr", lr, lr >= 0 && Number.isFinite(lr), "a number of at least 0");
     adamwInto(this.#launcher, this.#launcher.facts, {
-      buckets: this.parameters.buckets.map((bucket, index) => {
-        const { first, second } = this.#moments[index] as Moments;
-        const { value, master } = bucket;
+      buckets: this.parameters.buckets.flatMap((bucket, index) => {
+        const { value, master, gradient } = bucket;
+        const moments = this.#moments[index];
+        if (!moments || !gradient) return [];
         return {
           value: master as Tensor,
           half: value.dtype === "f16" ? value : undefined,
-          gradient: bucket.gradient as Tensor,
-          firstMoment: first,
-          secondMoment: second,
+          gradient,
+          firstMoment: moments.first,
+          secondMoment: moments.second,
           decay: this.#decay(bucket, lr),
         };
       }),
@@ -167,8 +172,9 @@ export class AdamW {
       read: () => tensor.read() as Promise<Float32Array | Uint32Array>,
       load: (values) => tensor.upload(values),
     });
-    const moments = (prefix: string, flat: readonly Tensor[]) =>
-      parameters.named.map(
+    const trained = parameters.named.filter(({ name }) => parameters.isTrainable(name));
+    const moments = (prefix: string, flat: readonly (Tensor | undefined)[]) =>
+      trained.map(
         ({ name, shape }): OptimizerTensor => ({
           name: `${prefix}.${name}`,
           shape,
@@ -183,11 +189,11 @@ export class AdamW {
       ...(this.#scales ? [whole("loss_scale", scale, scale.dtype === "u32" ? "u32" : "f32")] : []),
       ...moments(
         "exp_avg",
-        this.#moments.map(({ first }) => first),
+        this.#moments.map((moments) => moments?.first),
       ),
       ...moments(
         "exp_avg_sq",
-        this.#moments.map(({ second }) => second),
+        this.#moments.map((moments) => moments?.second),
       ),
     ];
   }
@@ -203,9 +209,9 @@ export class AdamW {
 
   /** Gives the moments back; the parameters stay with their owner. Idempotent. */
   release(): void {
-    for (const { first, second } of this.#moments) {
-      first.release();
-      second.release();
+    for (const moments of this.#moments) {
+      moments?.first.release();
+      moments?.second.release();
     }
     this.#lossScale.release();
     for (const tensor of [this.#counter, this.#sums]) tensor.release();

@@ -190,3 +190,32 @@ test("names that come twice, empty shapes and tensors beyond one binding are ref
   expect(make([[0, 2]])).toThrow("holds nothing");
   expect(make([[256, 2]], 1024)).toThrow("maxStorageBufferBindingSize");
 });
+
+test("trainable by name: frozen tensors lie in buckets of their own, without gradients, and no kernel computes any", async () => {
+  const shapes = ["a", "b", "c"].map((name) => ({ name, shape: [4, 4] }));
+  const build = (requiresGrad: boolean | ((name: string) => boolean)) => {
+    const parameters = new FlatParameters(runtime, shapes, { requiresGrad });
+    for (const { name } of shapes)
+      parameters.load(
+        name,
+        Float32Array.from({ length: 16 }, (_, i) => Math.sin(i + name.charCodeAt(0))),
+      );
+    return parameters;
+  };
+  const [all, some] = [build(true), build((name) => name !== "b")];
+  expect(all.buckets).toHaveLength(1);
+  expect(some.buckets.map(({ gradient }) => gradient !== undefined)).toEqual([true, false]);
+  expect(["a", "b", "c"].map((name) => some.isTrainable(name))).toEqual([true, false, true]);
+  for (const parameters of [all, some]) {
+    const tape = new Tape(launcher);
+    let x = tape.input(
+      Float32Array.from({ length: 8 }, (_, i) => i - 3),
+      [2, 4],
+    );
+    for (const { name } of shapes) x = tape.apply(linear, { x, weight: parameters.get(name) }).y;
+    tape.backward([[x, tape.input(new Float32Array(8).fill(1), [2, 4])]]);
+    tape.release();
+  }
+  for (const name of ["a", "c"]) expect(await some.readGradient(name)).toEqual(await all.readGradient(name));
+  await expect(some.readGradient("b")).rejects.toThrow("b has no gradient");
+});

@@ -167,6 +167,24 @@ test("log-probabilities come along", async () => {
   expect(twice.logProbs[0]).toBeCloseTo(2 * (logProbs[0] as number), 4);
 });
 
+test("frozen parameters are left out, the others are what they were", async () => {
+  const model = build();
+  const samples = draw(5);
+  const whole = await perSampleGram(model, samples);
+  const trains = (name: string) => /bias|gate_up|layers.1.*norm/.test(name);
+  const parameters = new FlatParameters(runtime, storedShapes(model.config), { requiresGrad: trains });
+  for (const { name } of parameterShapes(model.config))
+    parameters.load(name, await model.parameters.read(name));
+  const partly = new Qwen2Model(launcher, model.config, parameters);
+  const { layers } = await perSampleGram(partly, samples, { coefficients: samples.map(() => 1) });
+  const expected = [...whole.layers.keys()].filter((name) =>
+    /bias|gate_proj|up_proj|layers.1.*norm/.test(name),
+  );
+  expect([...layers.keys()]).toEqual(expected);
+  for (const [name, gram] of layers)
+    expect(relativeError(gram, whole.layers.get(name) as Float64Array), name).toBeLessThan(1e-5);
+});
+
 test("bad samples are refused by name, with a cure", async () => {
   const model = build();
   const good = { tokens: [1, 2, 3], responseStart: 1 };
