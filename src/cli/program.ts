@@ -5,6 +5,7 @@ import { findOwnPackage } from "../host/files/packages.js";
 import { register as bench } from "./bench/bench.js";
 import { register as coupling } from "./coupling/coupling.js";
 import { register as doctor } from "./doctor/doctor.js";
+import { register as experiment } from "./experiment/experiment.js";
 import type { Register } from "./kit/options.js";
 import { StoppedError } from "./kit/stop_signal.js";
 import { Terminal, type TerminalOptions } from "./kit/terminal.js";
@@ -15,7 +16,17 @@ import { register as quickstart } from "./train/quickstart.js";
 import { register as train } from "./train/train.js";
 
 /** Every command, in the order of the help text. */
-const COMMANDS: readonly Register[] = [quickstart, train, init, play, score, coupling, bench, doctor];
+const COMMANDS: readonly Register[] = [
+  quickstart,
+  train,
+  experiment,
+  init,
+  play,
+  score,
+  coupling,
+  bench,
+  doctor,
+];
 
 /** Parses the arguments and runs the command.
  *  @param args without `node` and the script

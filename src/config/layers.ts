@@ -93,6 +93,18 @@ export function textLayer(text: string, name: string): Layer {
   };
 }
 
+/** A section of a layer as a layer of its own; its messages name the places in the whole. */
+export function innerLayer(layer: Layer, section: Path): Layer {
+  const inner = section.reduce<unknown>(
+    (node, key) => (typeof node === "object" && node !== null ? Reflect.get(node, key) : undefined),
+    layer.settings,
+  );
+  return {
+    settings: isSection(inner) ? inner : {},
+    where: (path, part) => layer.where([...section, ...path], part),
+  };
+}
+
 /** One setting from elsewhere. @param name what the user wrote, or the environment variable */
 export function settingLayer(path: Path, value: unknown, name: string): Layer {
   const settings = [...path].reverse().reduce<unknown>((inner, key) => ({ [key]: inner }), value);

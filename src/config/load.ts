@@ -17,8 +17,8 @@ export interface FlagSetting {
 
 /** Where settings come from, weakest first: defaults, files, environment, flags, overrides. */
 export interface ConfigSources {
-  /** Settings of a run that goes on: stronger than defaults alone. */
-  readonly base?: Layer;
+  /** Settings stronger than defaults alone, such as those of a run that goes on; later ones win. */
+  readonly base?: readonly Layer[];
   /** Paths of YAML files; later ones win. */
   readonly files: readonly string[];
   /** Reads one of them. @throws ConfigError when it cannot be read */
@@ -27,12 +27,16 @@ export interface ConfigSources {
   readonly flags?: readonly FlagSetting[];
   /** `a.b=c`; later ones win. */
   readonly overrides: readonly string[];
+  /** Settings stronger than all others; later ones win. */
+  readonly top?: readonly Layer[];
 }
 
 export interface LoadedConfig {
   readonly config: TrainConfig;
   /** YAML of every setting, in the order of the schema. */
   readonly resolved: string;
+  /** What the sources gave, without defaults. */
+  readonly settings: unknown;
   /** YAML of what the user gave, all sources together, headed by a comment that names them. */
   readonly input: string;
 }
@@ -54,11 +58,11 @@ function environmentLayers(env: Environment): Layer[] {
 }
 
 /** Settings of `over` on top of those of `under`. Sections merge; lists and values are replaced. */
-function merge(under: unknown, over: unknown): unknown {
+export function mergeSettings(under: unknown, over: unknown): unknown {
   if (!isSection(under) || !isSection(over)) return over;
   const result = { ...under };
   for (const [key, value] of Object.entries(over)) {
-    result[key] = Object.hasOwn(under, key) ? merge(under[key], value) : value;
+    result[key] = Object.hasOwn(under, key) ? mergeSettings(under[key], value) : value;
   }
   return result;
 }
@@ -70,7 +74,7 @@ function merge(under: unknown, over: unknown): unknown {
  *   values with the rule, each with the file, line and column, the override or the variable that it comes from
  */
 export function resolveLayers(layers: readonly Layer[]): { config: TrainConfig; settings: unknown } {
-  const settings = layers.reduce<unknown>((all, layer) => merge(all, layer.settings), {});
+  const settings = layers.reduce<unknown>((all, layer) => mergeSettings(all, layer.settings), {});
   const result = trainConfigSchema.safeParse(settings, { reportInput: true });
   if (result.success) return { config: result.data, settings };
   throw new ConfigError(describeIssues(result.error.issues, layers).join("\n"));
@@ -109,13 +113,14 @@ function configText(config: TrainConfig): string {
  */
 export async function loadConfig(sources: ConfigSources): Promise<LoadedConfig> {
   const layers = [
-    ...(sources.base ? [sources.base] : []),
+    ...(sources.base ?? []),
     ...(await Promise.all(sources.files.map(async (path) => textLayer(await sources.readText(path), path)))),
     ...environmentLayers(sources.env),
     ...(sources.flags ?? []).map(({ path, value, flag }) => settingLayer(path, value, flag)),
     ...sources.overrides.map(overrideLayer),
+    ...(sources.top ?? []),
   ];
   const { config: given, settings } = resolveLayers(layers);
   const config = withDataFolder(given, sources.env);
-  return { config, resolved: configText(config), input: inputText(sources, settings) };
+  return { config, resolved: configText(config), settings, input: inputText(sources, settings) };
 }

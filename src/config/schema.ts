@@ -129,6 +129,11 @@ export function stagesOf(config: TrainConfig): ("imitation" | "grpo")[] {
   return stages;
 }
 
+/** Updates that a configuration asks for, all stages together. */
+export function totalUpdates(config: TrainConfig): number {
+  return stagesOf(config).reduce((sum, stage) => sum + config[stage].max_steps, 0);
+}
+
 /**
  * Name of the run folder: the configured one, or `<world>__<algorithm>__s<seed>__<yyyymmdd-hhmmss>`.
  * @param now local time is used

@@ -53,13 +53,21 @@ const householdSection = section({
     .default("normal")
     .describe("sizes of the houses; the three fields at the end override single values"),
   train: integerFrom(0).default(256).describe("games of the split train; 0 = no such split"),
+  seen_houses: integerFrom(0)
+    .default(0)
+    .describe("games of the split seen_houses: new games in houses of train; 0 = no such split"),
   in_domain: integerFrom(0)
     .default(64)
     .describe("games of the split in_domain: other houses, trained task types"),
   out_of_domain: integerFrom(0)
     .default(64)
     .describe("games of the split out_of_domain: other houses, other task types"),
-  task_types: section({ train: taskTypes(), in_domain: taskTypes(), out_of_domain: taskTypes() })
+  task_types: section({
+    train: taskTypes(),
+    seen_houses: taskTypes(),
+    in_domain: taskTypes(),
+    out_of_domain: taskTypes(),
+  })
     .prefault({})
     .describe(
       "task types of the games of each split; null = the four of pick, look, clean and heat, out_of_domain the other two",
@@ -111,6 +119,19 @@ export const worldSection = section({
     .nullable()
     .default(null)
     .describe("file of a TextWorld grammar to print the games by; null = each game's own"),
+  splits: z
+    .record(
+      text(),
+      section({
+        of: text().describe("split that has the tasks"),
+        task_types: listOfTexts().nullable().default(null).describe("those of its tasks; null = all"),
+      }),
+      "a section with one section for each split",
+    )
+    .default({})
+    .describe(
+      "further splits by name, each the tasks of some types of another one: `L2: {of: valid_unseen, task_types: [...]}`",
+    ),
   train_split: text().default("train").describe("split whose tasks are trained on"),
   task_types: listOfTexts()
     .nullable()

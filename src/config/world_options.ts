@@ -5,11 +5,11 @@ import type { TrainConfig } from "./schema.js";
 
 /** Options of `householdWorld` for the section `world` of a configuration. */
 export function householdOptions(world: TrainConfig["world"]): HouseholdOptions {
-  const { seed, difficulty, train, in_domain, out_of_domain, task_types } = world.household;
+  const { seed, difficulty, train, seen_houses, in_domain, out_of_domain, task_types } = world.household;
   const preset: Difficulty = difficulties[difficulty];
   return {
     seed,
-    sizes: { train, in_domain, out_of_domain },
+    sizes: { train, seen_houses, in_domain, out_of_domain },
     difficulty: {
       receptacles: world.household.receptacles ?? preset.receptacles,
       items: world.household.items ?? preset.items,
@@ -17,6 +17,7 @@ export function householdOptions(world: TrainConfig["world"]): HouseholdOptions 
     },
     taskTypes: {
       train: task_types.train ?? undefined,
+      seen_houses: task_types.seen_houses ?? undefined,
       in_domain: task_types.in_domain ?? undefined,
       out_of_domain: task_types.out_of_domain ?? undefined,
     },

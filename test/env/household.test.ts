@@ -3,16 +3,18 @@ import { describe, expect, test } from "vitest";
 import { ArgumentError, ConfigError } from "../../src/core/errors.js";
 import { Random } from "../../src/core/random.js";
 import { TASK_TYPES } from "../../src/env/alfworld/game.js";
-import { generateHouseholdGame } from "../../src/env/household/generate.js";
+import { generateHouseholdGame, generateSeenHouseGame } from "../../src/env/household/generate.js";
 import {
   type Difficulty,
   difficulties,
+  gameSplits,
+  type House,
   type HouseholdSplit,
   householdSplits,
   houseText,
   nameOf,
 } from "../../src/env/household/house.js";
-import { sentenceOf } from "../../src/env/household/tasks.js";
+import { type HouseholdTask, sentenceOf } from "../../src/env/household/tasks.js";
 import { householdWorld } from "../../src/env/household/world.js";
 
 /** What a word-level tokenizer would see: words, numbers, punctuation marks. */
@@ -20,7 +22,10 @@ function wordsOf(text: string): string[] {
   return text.match(/[A-Za-z]+|\d+|[^\sA-Za-z\d]/g) ?? [];
 }
 
-const world = householdWorld({ seed: 7, sizes: { train: 96, in_domain: 32, out_of_domain: 32 } });
+const world = householdWorld({
+  seed: 7,
+  sizes: { train: 96, seen_houses: 32, in_domain: 32, out_of_domain: 32 },
+});
 
 function draw(split: HouseholdSplit, index: number, difficulty: Difficulty = difficulties.normal) {
   const type = TASK_TYPES[index % TASK_TYPES.length];
@@ -44,7 +49,7 @@ test("an environment tells the task, and what is carried without an action for i
   }
 });
 
-describe.each(householdSplits)("games of %s", (split) => {
+describe.each(gameSplits)("games of %s", (split) => {
   test("their walkthroughs are admissible and win", async () => {
     const environment = world.create();
     for (const { id } of world.tasks(split)) {
@@ -99,6 +104,39 @@ test("splits share no set of receptacles, and games within a split differ", () =
     }
     expect(houses.size).toBeGreaterThan(115);
   }
+});
+
+test("seen houses are houses of the training games, with other games in them", () => {
+  const seen = householdWorld({
+    seed: 7,
+    sizes: { train: 96, seen_houses: 64, in_domain: 8, out_of_domain: 8 },
+  });
+  expect(seen.splits).toEqual(["train", "seen_houses", "in_domain", "out_of_domain"]);
+  const trained = { count: 96, types: TASK_TYPES };
+  const known = Array.from({ length: 96 }, (_, index) => draw("train", index));
+  const rooms = ({ house }: { house: House }) => `${house.room} ${house.receptacles.map(nameOf)}`;
+  const texts = ({ house, task }: { house: House; task: HouseholdTask }) =>
+    `${houseText(house)} ${sentenceOf(task)}`;
+  const knownTexts = new Set(known.map(texts));
+  const games = Array.from({ length: 120 }, (_, index) =>
+    generateSeenHouseGame({
+      seed: 7,
+      index,
+      type: TASK_TYPES[index % 6],
+      difficulty: difficulties.normal,
+      trained,
+    }),
+  );
+  for (const game of games) {
+    const houses = known.filter(({ task }) => task.type === game.task.type).map(rooms);
+    expect(houses).toContain(rooms(game));
+  }
+  // a house with few things may draw a game of another training game with the same receptacles again
+  expect(games.filter((game) => knownTexts.has(texts(game))).length).toBeLessThan(3);
+  expect(new Set(games.map(rooms)).size).toBeGreaterThan(40);
+  expect(() =>
+    householdWorld({ sizes: { seen_houses: 4 }, taskTypes: { seen_houses: ["pick_two_obj_and_place"] } }),
+  ).toThrow(/seen_houses has a task type that train has not: got pick_two_obj_and_place/);
 });
 
 test("a game depends on its request alone, and another seed gives other games", () => {

@@ -2,7 +2,7 @@
 
 import { type LoadedConfig, loadConfig, resolveLayers } from "../../config/load.js";
 import { presetFields } from "../../config/presets.js";
-import { stagesOf, type TrainConfig } from "../../config/schema.js";
+import { stagesOf, type TrainConfig, totalUpdates } from "../../config/schema.js";
 import { ConfigError, EXIT } from "../../core/errors.js";
 import type { Logger } from "../../core/logger.js";
 import { checkHalf } from "../../gpu/device_facts.js";
@@ -77,7 +77,7 @@ async function settle(options: TrainOptions, words: readonly string[], context: 
   const run = resume === undefined ? undefined : await findRun(resume, given.config);
   if (run === undefined) return { ...checkStages(given), run };
   const base = await runLayer(run);
-  const loaded = await loadConfig({ ...sources, base });
+  const loaded = await loadConfig({ ...sources, base: [base] });
   const changed = checkResumable(resolveLayers([base]).config, loaded.config);
   if (changed.length > 0) terminal.warn(`changed since the run was started: ${changed.join(", ")}`);
   return { ...checkStages(loaded), run };
@@ -194,7 +194,11 @@ async function tuningsOf(run: string): Promise<KeptTuning[]> {
   return sessions.flatMap(({ tuning }) => (tuning ? [tuning] : []));
 }
 
-async function sessionFacts({ choice, tuning }: GpuSession, { env }: CliContext): Promise<SessionFacts> {
+/** What this process tells about itself in the record of a run. */
+export async function sessionFacts(
+  { choice, tuning }: GpuSession,
+  { env }: CliContext,
+): Promise<SessionFacts> {
   return {
     argv: process.argv.slice(2),
     version: (await findOwnPackage())?.version ?? "unknown",
@@ -204,11 +208,6 @@ async function sessionFacts({ choice, tuning }: GpuSession, { env }: CliContext)
     adapter: { ...choice },
     tuning: { key: tuning.key, choices: tuning.choices },
   };
-}
-
-/** Updates that a configuration asks for, all stages together. */
-function totalUpdates(config: TrainConfig): number {
-  return stagesOf(config).reduce((sum, stage) => sum + config[stage].max_steps, 0);
 }
 
 function resultText({ step, summary }: LoopResult, path: string): string {

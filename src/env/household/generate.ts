@@ -5,9 +5,11 @@ import {
   checkDifficulty,
   type Difficulty,
   drawReceptacles,
+  type GameSplit,
   type House,
   type HouseholdSplit,
   hasDoor,
+  houseText,
   integerBetween,
   numbered,
   type PlacedItem,
@@ -34,7 +36,7 @@ const maxDraws = 2000;
 export interface HouseholdGame {
   /** As `householdTaskId` gives it. */
   readonly id: string;
-  readonly split: HouseholdSplit;
+  readonly split: GameSplit;
   readonly house: House;
   readonly task: HouseholdTask;
   /** JSON text of a `game.tw-pddl` file: domain, grammar, problem, `solvable`, walkthrough. */
@@ -50,9 +52,17 @@ export interface HouseholdRequest {
   readonly difficulty: Difficulty;
 }
 
+/** Which game to draw in a house of the split `train`. */
+export interface SeenHouseRequest extends Omit<HouseholdRequest, "split"> {
+  /** Games of the split `train`, and their task types, dealt in turn. */
+  readonly trained: { readonly count: number; readonly types: readonly HouseholdTaskType[] };
+}
+
 /** Id of a game within a world, for example `household/train/12-pick_and_place_simple`. */
-export function householdTaskId(request: Pick<HouseholdRequest, "split" | "index" | "type">): string {
-  return `household/${request.split}/${request.index}-${request.type}`;
+export function householdTaskId(
+  game: Pick<HouseholdGame, "split"> & { index: number; type: string },
+): string {
+  return `household/${game.split}/${game.index}-${game.type}`;
 }
 
 /**
@@ -73,7 +83,40 @@ export function generateHouseholdGame(request: HouseholdRequest): HouseholdGame 
     if (!setting) continue;
     return { id: householdTaskId(request), split, ...setting, text: gameText(setting) };
   }
-  throw new ConfigError(
+  throw noHouse(type, difficulty);
+}
+
+/**
+ * Draws another game in the room and among the receptacles of a training game of the same task type: the items, where they lie
+ * and what is asked for are new, or at least not all as in that game.
+ * @throws ConfigError when no training game has the task type, or its house can serve no other game
+ */
+export function generateSeenHouseGame(request: SeenHouseRequest): HouseholdGame {
+  const { seed, index, type, difficulty, trained } = request;
+  const split = "seen_houses";
+  const sources = Array.from({ length: trained.count }, (_, at) => at).filter(
+    (at) => trained.types[at % trained.types.length] === type,
+  );
+  if (sources.length === 0) throw noHouse(type, difficulty);
+  const source = Random.of(seed, "household", split, type, index).pick(sources);
+  const known = generateHouseholdGame({ seed, split: "train", index: source, type, difficulty });
+  const { room, receptacles } = known.house;
+  for (let draw = 0; draw < maxDraws; draw++) {
+    const random = Random.of(seed, "household", split, type, index, draw);
+    const doors = random.uniform() < difficulty.doors;
+    const setting = setTask(random, { room, receptacles, type, doors, itemCounts: difficulty.items });
+    if (!setting || settingText(setting) === settingText(known)) continue;
+    return { id: householdTaskId({ split, index, type }), split, ...setting, text: gameText(setting) };
+  }
+  throw noHouse(type, difficulty);
+}
+
+function settingText({ house, task }: Setting): string {
+  return `${houseText(house)}: ${sentenceOf(task)}`;
+}
+
+function noHouse(type: HouseholdTaskType, difficulty: Difficulty): ConfigError {
+  return new ConfigError(
     `[household] no house serves the task type: got ${type} with ${JSON.stringify(difficulty)}, expected a room large enough. Raise receptacles or doors of the difficulty.`,
   );
 }

@@ -4,8 +4,13 @@ import { hashText } from "../../core/hash.js";
 import type { Random } from "../../core/random.js";
 import { type RoomKind, receptacleKinds, rooms } from "./rooms.js";
 
+/** Splits that have houses of their own. */
 export const householdSplits = ["train", "in_domain", "out_of_domain"] as const;
 export type HouseholdSplit = (typeof householdSplits)[number];
+
+/** Splits of games: `seen_houses` has new games in houses of `train`. */
+export const gameSplits = ["train", "seen_houses", "in_domain", "out_of_domain"] as const;
+export type GameSplit = (typeof gameSplits)[number];
 
 /** How hard the games are. */
 export interface Difficulty {

@@ -5,32 +5,27 @@ import { ParseCache } from "../alfworld/parse_cache.js";
 import { NOTHING_HAPPENS } from "../alfworld/play.js";
 import { AlfworldWorld } from "../alfworld/world.js";
 import { planFromStart } from "../planner/expert.js";
-import { generateHouseholdGame, householdTaskId } from "./generate.js";
-import {
-  checkDifficulty,
-  type Difficulty,
-  difficulties,
-  type HouseholdSplit,
-  householdSplits,
-} from "./house.js";
+import { generateHouseholdGame, generateSeenHouseGame, householdTaskId } from "./generate.js";
+import { checkDifficulty, type Difficulty, difficulties, type GameSplit, gameSplits } from "./house.js";
 import { itemKinds, receptacleKinds } from "./rooms.js";
 import type { HouseholdTaskType } from "./tasks.js";
 
 export interface HouseholdOptions {
   /** Draws the games; default 0. */
   readonly seed?: number;
-  /** Games of each split; default 256, 64 and 64. A split of 0 games is left out. */
-  readonly sizes?: Partial<Record<HouseholdSplit, number>>;
+  /** Games of each split; default 256, 64 and 64, and no seen_houses. A split of 0 games is left out. */
+  readonly sizes?: Partial<Record<GameSplit, number>>;
   /** Name of a preset, or the numbers themselves; default `normal`. */
   readonly difficulty?: keyof typeof difficulties | Difficulty;
   /** Task types of each split, dealt in turn; default: four types to train on, the other two out of domain. */
-  readonly taskTypes?: Partial<Record<HouseholdSplit, readonly HouseholdTaskType[]>>;
+  readonly taskTypes?: Partial<Record<GameSplit, readonly HouseholdTaskType[]>>;
   /** Steps after which an unwon episode is truncated; default: never. */
   readonly maxSteps?: number;
 }
 
-const defaultSizes: Readonly<Record<HouseholdSplit, number>> = {
+const defaultSizes: Readonly<Record<GameSplit, number>> = {
   train: 256,
+  seen_houses: 0,
   in_domain: 64,
   out_of_domain: 64,
 };
@@ -42,8 +37,9 @@ const trainedTypes: readonly HouseholdTaskType[] = [
   "pick_heat_then_place_in_recep",
 ];
 
-const defaultTaskTypes: Readonly<Record<HouseholdSplit, readonly HouseholdTaskType[]>> = {
+const defaultTaskTypes: Readonly<Record<GameSplit, readonly HouseholdTaskType[]>> = {
   train: trainedTypes,
+  seen_houses: trainedTypes,
   in_domain: trainedTypes,
   out_of_domain: TASK_TYPES.filter((type) => !trainedTypes.includes(type)),
 };
@@ -94,24 +90,27 @@ function playedTexts(game: AlfworldGame): string[] {
 }
 
 /**
- * A world of small generated households, the same for the same options on every machine. Splits share no house; task
- * types of `out_of_domain` are not trained on.
+ * A world of small generated households, the same for the same options on every machine. Splits share no house, but for
+ * `seen_houses`, whose games lie in houses of `train`; task types of `out_of_domain` are not trained on.
  * @throws ArgumentError when the difficulty is malformed
  * @throws ConfigError when a size, preset or task type list makes no sense, or there are no games at all
  */
 export function householdWorld(options: HouseholdOptions = {}): AlfworldWorld {
   const { seed = 0 } = options;
   const difficulty = difficultyOf(options.difficulty ?? "normal");
-  const entries = householdSplits.flatMap((split) => {
+  const trained = { count: sizeOf("train", options), types: typesOf("train", options) };
+  const entries = gameSplits.flatMap((split) => {
     const types = typesOf(split, options);
-    return Array.from({ length: sizeOf(split, options) }, (_, index) => {
+    const size = sizeOf(split, options);
+    if (split === "seen_houses" && size > 0) checkSeen(types, trained.types.slice(0, trained.count));
+    return Array.from({ length: size }, (_, index) => {
       const type = types[index % types.length];
-      return {
-        taskId: householdTaskId({ split, index, type }),
-        split,
-        type,
-        load: () => generateHouseholdGame({ seed, split, index, type, difficulty }).text,
-      };
+      const request = { seed, index, type, difficulty };
+      const draw = () =>
+        split === "seen_houses"
+          ? generateSeenHouseGame({ ...request, trained })
+          : generateHouseholdGame({ ...request, split });
+      return { taskId: householdTaskId({ split, index, type }), split, type, load: () => draw().text };
     });
   });
   return new HouseholdWorld(entries, {
@@ -132,7 +131,17 @@ function difficultyOf(choice: keyof typeof difficulties | Difficulty): Difficult
   return difficulty;
 }
 
-function sizeOf(split: HouseholdSplit, options: HouseholdOptions): number {
+/** @throws ConfigError naming a task type that no training game has */
+function checkSeen(types: readonly HouseholdTaskType[], trained: readonly HouseholdTaskType[]): void {
+  const foreign = types.find((type) => !trained.includes(type));
+  if (foreign === undefined) return;
+  throw new ConfigError(
+    `[household] seen_houses has a task type that train has not: got ${foreign}, expected some of ` +
+      `${[...new Set(trained)].join(", ") || "train, which is empty"}. Change the task types of either.`,
+  );
+}
+
+function sizeOf(split: GameSplit, options: HouseholdOptions): number {
   const size = options.sizes?.[split] ?? defaultSizes[split];
   if (Number.isInteger(size) && size >= 0) return size;
   throw new ConfigError(
@@ -140,7 +149,7 @@ function sizeOf(split: HouseholdSplit, options: HouseholdOptions): number {
   );
 }
 
-function typesOf(split: HouseholdSplit, options: HouseholdOptions): readonly HouseholdTaskType[] {
+function typesOf(split: GameSplit, options: HouseholdOptions): readonly HouseholdTaskType[] {
   const types = options.taskTypes?.[split] ?? defaultTaskTypes[split];
   const unknown = types.find((type) => !TASK_TYPES.includes(type));
   if (types.length > 0 && unknown === undefined) return types;

@@ -5,6 +5,7 @@ import { householdOptions, scienceWorldOptions } from "../../config/world_option
 import { ConfigError } from "../../core/errors.js";
 import type { Logger } from "../../core/logger.js";
 import { Random } from "../../core/random.js";
+import { withDerivedSplits } from "../../env/derived_splits.js";
 import { householdWorld } from "../../env/household/world.js";
 import type { World } from "../../env/world.js";
 import type { Launcher } from "../../kernels/index.js";
@@ -24,8 +25,12 @@ import { openScienceWorld } from "../worlds/scienceworld.js";
 /** Numbers that a word tokenizer always knows, so that unseen games with more receptacles can be read. */
 const NUMBERS_UP_TO = 30;
 
-/** Opens the world of a configuration. @throws ConfigError when data is missing */
+/** Opens the world of a configuration, with its further splits. @throws ConfigError when data is missing */
 export async function openTrainingWorld(config: TrainConfig, logger?: Logger): Promise<World> {
+  return withDerivedSplits(await openBareWorld(config, logger), config.world.splits);
+}
+
+async function openBareWorld(config: TrainConfig, logger: Logger | undefined): Promise<World> {
   const { world } = config;
   if (world.id === "household") {
     return householdWorld(householdOptions(world));

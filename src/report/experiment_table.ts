@@ -1,0 +1,204 @@
+/** The Markdown report of an experiment. */
+import { mean } from "../core/statistics.js";
+import type { ExperimentResult, SplitResult } from "./experiment_rows.js";
+import {
+  byCell,
+  type Estimate,
+  evaluated,
+  pairedDifference,
+  splitOf,
+  successEstimate,
+  tEstimate,
+} from "./experiment_statistics.js";
+
+/** What a report says beside the results. */
+export interface ExperimentHead {
+  readonly name: string;
+  readonly description: string;
+  /** Meaning of each split. */
+  readonly splits: Readonly<Record<string, string>>;
+  /** Runs that the experiment asks for, the start not counted. */
+  readonly planned: number;
+  readonly failures: readonly { readonly id: string; readonly message: string }[];
+}
+
+type Cells = ReadonlyMap<string, readonly ExperimentResult[]>;
+
+/** The whole report; tables of what is there so far. */
+export function experimentMarkdown(results: readonly ExperimentResult[], head: ExperimentHead): string {
+  const cells = byCell(results);
+  const { splits, modes } = evaluated(results);
+  const parts = [
+    [`# ${head.name}`, head.description, facts(results, head)],
+    ...modes.map((mode) => [`## Success, ${mode}`, successTable(cells, splits, mode)]),
+    ...modes.map((mode) => [
+      `## Difference from the baseline, ${mode}`,
+      differenceTable(cells, splits, mode),
+    ]),
+    ...modes.map((mode) => [`## Success by task type, ${mode}`, typeTable(cells, splits, mode)]),
+    ...modes.map((mode) => [`## Habits, ${mode}`, habitTable(cells, splits, mode)]),
+    ["## Cost", costTable(cells)],
+    ["## At the end of training", lastTable(cells)],
+    ["## How to read the numbers", NOTES],
+  ];
+  return `${parts
+    .filter((part) => part.every((text) => text !== undefined))
+    .map((part) => part.filter((text) => text !== "").join("\n\n"))
+    .join("\n\n")}\n`;
+}
+
+const NOTES = [
+  "- Intervals are for 95 %. Cells with one seed: Wilson's interval about the episodes. Cells with several seeds: Student's t interval",
+  "  over the seeds, about other seeds of training, or Wilson's about the episodes of one seed where that reaches further.",
+  "- Differences are in percentage points, of pairs of runs with the same seed. Their intervals are percentile bootstrap intervals over",
+  "  seeds (10,000 resamples, always the same ones); with few seeds these are too narrow.",
+  "- Repeated: share of steps that repeat an action under the very same observation; in the same state of the world; anywhere in the",
+  "  episode. Invalid: share of steps with an invalid action. Cost: of training, evaluations not counted.",
+].join("\n");
+
+function facts(results: readonly ExperimentResult[], head: ExperimentHead): string {
+  const runs = results.filter(({ kind }) => kind === "cell");
+  const all = (of: (result: ExperimentResult) => string) =>
+    [...new Set(results.map(of))].join(", ") || "none";
+  const meanings = Object.entries(head.splits).filter(([, meaning]) => meaning !== "");
+  return [
+    `- ${runs.length} of ${head.planned} runs are done${head.failures.length > 0 ? `, ${head.failures.length} failed` : ""}`,
+    ...head.failures.map(({ id, message }) => `- failed: ${id}: ${oneLine(message)}`),
+    ...meanings.map(([name, meaning]) => `- ${name}: ${meaning}`),
+    `- weights of the start: SHA-256 ${all(({ start_sha256 }) => start_sha256.slice(0, 16))}`,
+    `- program: ${all(({ program: { version, commit, dirty } }) => `${version} ${commit?.slice(0, 10) ?? ""}${dirty ? " with changes" : ""}`.trim())}`,
+    `- adapter: ${all(({ adapter }) => adapter)}`,
+  ].join("\n");
+}
+
+function successTable(cells: Cells, splits: readonly string[], mode: string): string {
+  return markdownTable(
+    ["cell", "seeds", ...splits],
+    [...cells].map(([cell, own]) => [
+      cell,
+      String(own.length),
+      ...splits.map((split) => {
+        const found = own.flatMap((result) => splitOf(result, split, mode) ?? []);
+        return shareText(successEstimate(found));
+      }),
+    ]),
+  );
+}
+
+function differenceTable(cells: Cells, splits: readonly string[], mode: string): string | undefined {
+  const rows = [...cells].flatMap(([cell, own]) => {
+    const name = own[0].baseline;
+    const baseline = name === null ? undefined : cells.get(name);
+    if (name === null || baseline === undefined) return [];
+    const numbers = splits.map((split) =>
+      pointsText(pairedDifference(own, baseline, (result) => splitOf(result, split, mode)?.success)),
+    );
+    return [[cell, name, ...numbers]];
+  });
+  return rows.length === 0 ? undefined : markdownTable(["cell", "minus", ...splits], rows);
+}
+
+function typeTable(cells: Cells, splits: readonly string[], mode: string): string | undefined {
+  const rows = [...cells].flatMap(([cell, own]) =>
+    splits.flatMap((split) => {
+      const found = own.flatMap((result) => splitOf(result, split, mode) ?? []);
+      const types = [...new Set(found.flatMap((one) => Object.keys(one.types)))];
+      return types.map((type) => [
+        cell,
+        split,
+        type,
+        shareText(successEstimate(found.flatMap((one) => one.types[type] ?? []))),
+      ]);
+    }),
+  );
+  return rows.length === 0 ? undefined : markdownTable(["cell", "split", "task type", "success"], rows);
+}
+
+const HABITS: readonly (readonly [
+  title: string,
+  of: (split: SplitResult) => number | null,
+  isShare: boolean,
+])[] = [
+  ["repeated", (split) => split.repeated_action_rate, true],
+  ["repeated in state", (split) => split.repeated_action_in_state_rate, true],
+  ["repeated anywhere", (split) => split.repeated_action_anywhere_rate, true],
+  ["invalid", (split) => split.invalid_action_rate, true],
+  ["steps", (split) => split.mean_length, false],
+];
+
+function habitTable(cells: Cells, splits: readonly string[], mode: string): string {
+  const rows = [...cells].flatMap(([cell, own]) =>
+    splits.flatMap((split) => {
+      const found = own.flatMap((result) => splitOf(result, split, mode) ?? []);
+      if (found.length === 0) return [];
+      const numbers = HABITS.map(([, of, isShare]) => {
+        const values = found.map(of).filter((value) => value !== null);
+        if (values.length === 0) return "";
+        return isShare ? percent(mean(values)) : mean(values).toFixed(1);
+      });
+      return [[cell, split, ...numbers]];
+    }),
+  );
+  return markdownTable(["cell", "split", ...HABITS.map(([title]) => title)], rows);
+}
+
+function costTable(cells: Cells): string {
+  const rows = [...cells].map(([cell, own]) => {
+    const of = (number: (result: ExperimentResult) => number) => tEstimate(own.map(number));
+    return [
+      cell,
+      String(own[0].updates),
+      numberText(of(({ tokens }) => tokens)),
+      numberText(of(({ seconds }) => seconds)),
+    ];
+  });
+  return markdownTable(["cell", "updates", "tokens", "seconds"], rows);
+}
+
+function lastTable(cells: Cells): string | undefined {
+  const rows = [...cells].flatMap(([cell, own]) => {
+    const names = [...new Set(own.flatMap(({ last }) => Object.keys(last)))];
+    return names.map((name) => {
+      const values = own.map(({ last }) => last[name]).filter((value) => value !== undefined);
+      return [cell, `\`${name}\``, numberText(tEstimate(values))];
+    });
+  });
+  return rows.length === 0 ? undefined : markdownTable(["cell", "number", "mean of the last updates"], rows);
+}
+
+function markdownTable(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  const line = (cells: readonly string[]) =>
+    `| ${cells.map((text) => oneLine(text).replaceAll("|", "\\|")).join(" | ")} |`;
+  return [line(head), `|${"---|".repeat(head.length)}`, ...rows.map(line)].join("\n");
+}
+
+function oneLine(text: string): string {
+  return text.replaceAll(/\s+/g, " ");
+}
+
+function percent(value: number): string {
+  return `${(100 * value).toFixed(1)} %`;
+}
+
+function shareText(estimate: Estimate | undefined): string {
+  if (estimate === undefined) return "";
+  const { value, low, high } = estimate;
+  return low === null || high === null
+    ? percent(value)
+    : `${percent(value)} (${percent(low)} to ${percent(high)})`;
+}
+
+function pointsText(estimate: Estimate | undefined): string {
+  if (estimate === undefined) return "";
+  const points = (value: number) => `${value < 0 ? "" : "+"}${(100 * value).toFixed(1)}`;
+  const { value, low, high, seeds } = estimate;
+  return low === null || high === null
+    ? `${points(value)} (one seed)`
+    : `${points(value)} (${points(low)} to ${points(high)}, ${seeds} seeds)`;
+}
+
+function numberText({ value, low, high }: Estimate): string {
+  const short = (number: number) =>
+    Math.abs(number) >= 1000 ? number.toFixed(0) : String(Number(number.toPrecision(4)));
+  return low === null || high === null ? short(value) : `${short(value)} (${short(low)} to ${short(high)})`;
+}
