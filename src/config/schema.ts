@@ -1,6 +1,7 @@
 /** What `uncouple train` can be told: one schema gives types, defaults, checks, documentation and the file of `init`. */
 import { z } from "zod";
 import { correctionSection } from "./correction.js";
+import { couplingSection } from "./coupling.js";
 import { integerFrom, section, text } from "./fields.js";
 import { gcdSection } from "./gcd.js";
 import { withPreset } from "./presets.js";
@@ -37,6 +38,7 @@ const allFields = section({
   correction: correctionSection
     .prefault({})
     .describe("prompt-based correction: the policy's critiques of its habits as instructions"),
+  coupling: couplingSection.prefault({}).describe("gradient coupling, measured while training"),
   eval: evaluationSection.prefault({}).describe("measuring success on held-out tasks"),
   checkpoint: checkpointSection.prefault({}).describe("saving the state of the run"),
   log: logSection.prefault({}).describe("what is written beside metrics"),

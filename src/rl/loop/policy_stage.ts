@@ -18,6 +18,7 @@ import { type LabelledAction, labelActions, stateOf } from "../gcd/labels.js";
 import type { Episode } from "../play/episode.js";
 import { playRules, type RolloutWorker } from "../play/rollout.js";
 import type { PlayedRow } from "../rows.js";
+import { isMeasured, watchedMetrics, watchRows } from "./coupling_probe.js";
 import { itemsOfStep } from "./data_order.js";
 import { labelMetrics, policyMetrics } from "./policy_metrics.js";
 import { policyLoss, updatePolicy } from "./policy_update.js";
@@ -100,11 +101,13 @@ async function iteration(work: Iteration): Promise<Record<string, number>> {
   const rows = played.map((row, at) => judgedRow(config, row, advantages, at));
   const labelled = gcd || correction ? await labelRows(work, rows) : undefined;
   const judged = labelled && (await gcd?.rows(rows, labelled.labels, index));
+  const watched = isMeasured(config, index) ? await watchRows(config, work.learner, rows, index) : undefined;
   const updates = await updatePolicy(
     { ...work, classification: gcd?.lossOptions(policyLoss(config)), head: gcd?.head },
     rows,
     judged?.rows ?? [],
   );
+  const coupling = watched && (await watchedMetrics(watched, work.learner));
   const lambda = gcd?.weight ?? 0;
   if (judged) gcd?.finish(judged);
   const corrected = labelled && (await correct(work, rows, labelled.labels));
@@ -120,6 +123,7 @@ async function iteration(work: Iteration): Promise<Record<string, number>> {
     }),
     ...(reference && rewardKl(played, config.grpo, reference)),
     ...statistics,
+    ...coupling,
     ...(labelled && labelMetrics(labelled.counts)),
     ...(judged && {
       ...judged.metrics,

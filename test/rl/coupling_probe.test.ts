@@ -1,0 +1,77 @@
+/** Coupling measured in training: it predicts what the update does, and changes nothing. */
+import { expect, test } from "vitest";
+import { FlatParameters } from "../../src/autograd/flat_parameters.js";
+import { trainConfigSchema } from "../../src/config/schema.js";
+import { Random } from "../../src/core/random.js";
+import { Launcher } from "../../src/kernels/index.js";
+import { presetConfig } from "../../src/model/config.js";
+import { storedShapes } from "../../src/model/parameters.js";
+import { Qwen2Model } from "../../src/model/qwen2.js";
+import { AdamW } from "../../src/optim/adamw.js";
+import { watchedMetrics, watchRows } from "../../src/rl/loop/coupling_probe.js";
+import { policyObjective } from "../../src/rl/objective/policy.js";
+import type { Row } from "../../src/rl/rows.js";
+import { Learner } from "../../src/rl/update/learner.js";
+import { colourWorld } from "../support/colour_world.js";
+import { lossOptions, unplaced } from "../support/rows.js";
+import { testRuntime } from "../support/runtime.js";
+import { type ConfigInput, recordTraining } from "../support/training.js";
+
+const launcher = new Launcher(await testRuntime());
+const shape = presetConfig("nano", 24);
+
+test.each([false, true])("predictions fit what a small step does (Gram: %s)", async (gram) => {
+  const model = new Qwen2Model(launcher, shape, new FlatParameters(launcher.runtime, storedShapes(shape)));
+  model.initialise(Random.of(1, "weights"));
+  // so large an epsilon makes AdamW's first step one of plain gradient descent
+  const optimizer = new AdamW({ parameters: model.parameters, launcher, lr: 0, betas: [0, 0], eps: 1e4 });
+  const learner = new Learner(model, optimizer, 4096);
+  const random = Random.of(2);
+  const tokens = (count: number) => Array.from({ length: count }, () => random.integer(24));
+  const rows = Array.from({ length: 10 }, (_, n): Row => {
+    const answer = tokens(1 + (n % 3));
+    return {
+      ...unplaced,
+      prompt: tokens(3),
+      answer,
+      advantage: random.normal(),
+      logProbs: answer.map(() => -3),
+      anchorKey: `${n % 2}`,
+    };
+  });
+  const config = trainConfigSchema.parse({ coupling: { samples: 8, gram } });
+  const watched = await watchRows(config, learner, rows, 0);
+  expect(watched?.rows).toHaveLength(8);
+  // the step that the prediction is about: the watched rows alone, the mean of their sums
+  const options = lossOptions({ aggregation: "sequence_sum", normaliser: 1 });
+  await learner.update(policyObjective(watched?.rows ?? [], {}, options), 1);
+  const metrics = await watchedMetrics(watched as NonNullable<typeof watched>, learner);
+  expect(metrics["coupling/probe/correlation"]).toBeGreaterThan(0.999);
+  expect(metrics["coupling/probe/rank_correlation"]).toBeGreaterThan(0.99);
+  expect(metrics["coupling/samples"]).toBe(8);
+  expect("coupling/cosine/within_state/good_bad" in metrics).toBe(gram);
+  for (const one of [optimizer, model, model.parameters]) one.release();
+});
+
+test("a run that is measured learns the same, bit for bit", async () => {
+  const config: ConfigInput = {
+    world: { max_steps: 1 },
+    imitation: { episodes: 0 },
+    grpo: {
+      max_steps: 2,
+      tasks_per_step: 2,
+      num_generations: 16,
+      max_completion_length: 1,
+      learning_rate: 1e-3,
+      invalid_action_penalty: 0.5,
+    },
+    eval: { splits: [], at_start: false },
+  };
+  const plain = await recordTraining(launcher, colourWorld(), config);
+  const measured = await recordTraining(launcher, colourWorld(), {
+    ...config,
+    coupling: { every: 2, samples: 6, gram: true },
+  });
+  expect(measured.checkpoints.at(-1)).toEqual(plain.checkpoints.at(-1));
+  expect(measured.metrics.map((row) => "coupling/samples" in row)).toEqual([false, true]);
+});
