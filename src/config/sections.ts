@@ -106,7 +106,9 @@ const scienceSection = section({
 });
 
 export const worldSection = section({
-  id: choice(["household", "alfworld", "scienceworld"]).default("household").describe("which text world"),
+  id: choice(["household", "alfworld", "scienceworld", "external"])
+    .default("household")
+    .describe("which text world; external = a program of yours, named by command"),
   path: text()
     .nullable()
     .default(null)
@@ -142,6 +144,10 @@ export const worldSection = section({
     .default(null)
     .describe("use only that many tasks of the training split, the first ones; null = all"),
   max_steps: integerFrom(1).default(30).describe("actions after which an episode is cut off (truncated)"),
+  command: listOfTexts()
+    .nullable()
+    .default(null)
+    .describe("program and arguments of an external world, for example [python3, world.py]"),
   max_environments: integerFrom(1)
     .nullable()
     .default(null)

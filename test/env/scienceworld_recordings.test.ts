@@ -13,7 +13,7 @@ withScienceRecordings.describe("recordings of the simulator", () => {
   test.each(scienceRecordings())("%s", async (_, file) => {
     const recording = readScienceRecording(file);
     const { world } = stubWorld([stubJava([file])], { simplifications: recording.simplifications || "none" });
-    await checkRecording(recording, world, false);
+    await checkRecording(recording, world);
     await world.close();
   });
 });

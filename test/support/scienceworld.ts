@@ -99,13 +99,8 @@ export const smallScienceGame: ScienceRecording = {
   ],
 };
 
-/** Plays a recording in a world; every field of every step must come out the same.
- *  @param listsAll whether the world lists the valid commands of every step, not of the recorded ones alone */
-export async function checkRecording(
-  recording: ScienceRecording,
-  world: ScienceWorld,
-  listsAll: boolean,
-): Promise<void> {
+/** Plays a recording in a world on a stub; every field of every step must come out the same. */
+export async function checkRecording(recording: ScienceRecording, world: ScienceWorld): Promise<void> {
   const environment = world.create();
   const taskId = `${recording.task}/${recording.variation}`;
   let { obs, info, task } = await environment.reset({ options: { taskId } });
@@ -123,7 +118,6 @@ export async function checkRecording(
     });
     expect(info).toMatchObject({ won: score === 100, score: score / 100, inventory, taskId });
     if (step.valid) expect(info.admissibleCommands).toEqual(step.valid);
-    if (listsAll) expect(info.admissibleCommands).toHaveLength(step.n_valid ?? 0);
     for (const [command, answer] of step.bad ?? []) {
       const result = await environment.step(command);
       expect(result.obs).toBe(answer);

@@ -47,6 +47,7 @@ export const register: Register = (program, context) => {
       new Option("--env <name>", "world to play (default: household, policies as trained)").choices(WORLDS),
     )
     .option("--data <folder>", "folder of ALFWorld's data (default: the variable ALFWORLD_DATA)")
+    .option("--program <words...>", "external: program of the world and its arguments")
     .option("--jar <file>", "ScienceWorld's jar (default: SCIENCEWORLD_JAR, else the Python package's)")
     .option("--split <name>", "split of the world (default: train)")
     .option(

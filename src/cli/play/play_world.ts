@@ -17,10 +17,14 @@ import { readConfigText } from "../../host/files/config_text.js";
 import { pathExists } from "../../host/files/files.js";
 import { RUN_FILES } from "../../host/run/run_info.js";
 import { openAlfworldFolder } from "../../host/worlds/alfworld_folder.js";
+import { openExternalWorld } from "../../host/worlds/external_world.js";
 import { openScienceWorld } from "../../host/worlds/scienceworld.js";
 
 /** Worlds that `--env` names. */
-export const WORLDS = ["household", "alfworld", "scienceworld"] as const;
+export const WORLDS = ["household", "alfworld", "scienceworld", "external"] as const;
+
+/** Seconds for an answer of an external world. */
+const TIME_LIMIT = 120;
 
 /** The options that say what is played. */
 export interface WorldChoice {
@@ -33,6 +37,8 @@ export interface WorldChoice {
   readonly jar?: string;
   readonly variation?: number;
   readonly simplifications?: string;
+  /** Program and arguments of an external world. */
+  readonly program?: readonly string[];
   readonly split?: string;
   readonly task?: string;
   readonly seed?: number;
@@ -81,6 +87,9 @@ export async function openWorld(choice: WorldChoice, run?: TrainConfig, logger?:
   if (env === "scienceworld") {
     const { jar, simplifications } = choice;
     return openScienceWorld({ jar, simplifications, maxEnvironments: 1 });
+  }
+  if (env === "external") {
+    return openExternalWorld({ command: choice.program ?? [], timeLimit: TIME_LIMIT, maxEnvironments: 1 });
   }
   return householdWorld({ seed: choice.seed });
 }

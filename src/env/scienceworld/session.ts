@@ -25,8 +25,10 @@ export interface SessionOptions {
   readonly tasks: (split: string | undefined) => readonly Task[];
 }
 
-/** What the simulator answers when it parses no action. It costs no move. */
-const NOT_UNDERSTOOD = ["No known action matches that input.", "Unknown action."];
+/** What the simulator answers when it parses no action: nothing has happened. */
+const NOT_PARSED = "No known action matches that input.";
+/** What it answers to a number that it asked for and did not get; it costs a move. */
+const NOT_CHOSEN = "Unknown action.";
 
 const FIRST_COMMAND = "look around";
 
@@ -35,6 +37,7 @@ export class ScienceSession implements Session, Running {
   #game: ScienceGame | undefined;
   #task = "";
   #score = 0;
+  #commands: readonly string[] = [];
 
   constructor(
     readonly simulator: Simulator,
@@ -89,20 +92,22 @@ export class ScienceSession implements Session, Running {
     if (this.#game === undefined) {
       throw new ArgumentError("[scienceworld] no episode: expected a reset first. Call `reset`.");
     }
+    // Listing draws from the simulator's random numbers: what changed nothing must not change how the game goes on.
+    if (obs !== NOT_PARSED) this.#commands = await this.#list();
     const look = await this.simulator.look();
     const inventory = await this.simulator.inventory();
     return {
-      admissibleCommands: await this.#commands(),
+      admissibleCommands: this.#commands,
       won: score === 100,
       taskId: gameId(this.#game),
       score: Math.max(0, score) / 100,
       inventory,
-      understood: !NOT_UNDERSTOOD.some((text) => obs.startsWith(text)),
+      understood: obs !== NOT_PARSED && !obs.startsWith(NOT_CHOSEN),
       details: { score, moves, look, inventory },
     };
   }
 
-  async #commands(): Promise<readonly string[]> {
+  async #list(): Promise<readonly string[]> {
     const { listing } = this.options;
     if (listing === "none") return [];
     if (listing === "valid") return this.simulator.validCommands();

@@ -20,6 +20,7 @@ import { STEP_TAGS } from "../../rl/play/action.js";
 import type { ModelFolder } from "../model/model_folder.js";
 import { loadPolicy, policyTokenizer } from "../model/policy_folder.js";
 import { openAlfworldFolder } from "../worlds/alfworld_folder.js";
+import { openExternalWorld } from "../worlds/external_world.js";
 import { openScienceWorld } from "../worlds/scienceworld.js";
 
 /** Numbers that a word tokenizer always knows, so that unseen games with more receptacles can be read. */
@@ -36,6 +37,14 @@ async function openBareWorld(config: TrainConfig, logger: Logger | undefined): P
     return householdWorld(householdOptions(world));
   }
   if (world.id === "scienceworld") return openScienceWorld(scienceWorldOptions(config));
+  if (world.id === "external") {
+    const { command, process_time_limit: timeLimit, max_environments } = world;
+    return openExternalWorld({
+      command: command ?? [],
+      timeLimit,
+      maxEnvironments: max_environments ?? undefined,
+    });
+  }
   if (world.path === null) {
     throw new ConfigError(
       "[train] world.path is missing: expected the folder of ALFWorld's data. Set it, or the environment variable ALFWORLD_DATA.",
