@@ -1,35 +1,41 @@
 #!/usr/bin/env bash
-# The whole campaign on a host with a GPU, under 20 minutes: correctness in both presets, products, attention, training
-# steps, generation, first steps, scaling, all with torch and WebGPU libraries beside them where these are installed.
+# A campaign on a host with a GPU, in two halves that need nothing of each other, at most six minutes each:
+#   bench/hardware.sh A [FOLDER]   correctness in both presets, products with the self-test of matrix hardware, attention, peaks
+#   bench/hardware.sh B [FOLDER]   training steps, generation, iterations of RL, with torch beside them; browsers' libraries last
+# Results go to FOLDER, else to $OUT, else to bench/results/hardware; both halves may share it. What is worth most comes first.
 #
-#   bench/hardware.sh [FOLDER]      results go to FOLDER, else to $OUT, else to bench/results/hardware
-#
-# Run it in a checkout after `npm ci` and, for the peers, `npm --prefix bench/peers ci` and a Python with torch. Every part
-# has its own time limit, log and result file, which fills row by row, so that one that hangs loses nothing else; parts.csv
-# says how each ended. Afterwards, tables.md and pictures are drawn from all results.
+# Run it in a checkout after `npm ci` and, for the peers, `npm --prefix bench/peers ci` and a Python with torch. Every part has its
+# own time limit, log and result file. A file holds every row from the moment that it is measured, so a half that is
+# stopped is a result, too; parts_A.csv and parts_B.csv say how each part ended. At its end each half draws tables and
+# pictures from all results of the folder.
 #   UNCOUPLE_ADAPTER   the adapter (default here: gpu)
 #   PARTS="a b"        only parts whose names begin so
-#   SECONDS_IN_ALL     when to stop (default 1170)
-#   TRIAL=1            small shapes and few tests: runs every part of the script within minutes on any adapter
+#   SECONDS_IN_ALL     when to stop (default 350)
+#   TRIAL=1            small shapes and few tests: runs every part of a half within minutes on any adapter
 set -u
 cd "$(dirname "$0")/.." || exit 1
-out=${1:-${OUT:-bench/results/hardware}}
+half=${1:-}
+case "$half" in
+  A | B) ;;
+  *) echo "[hardware] which half: got '$half', expected A or B. Run bench/hardware.sh A, and bench/hardware.sh B." >&2; exit 2 ;;
+esac
+out=${2:-${OUT:-bench/results/hardware}}
 mkdir -p "$out" || exit 1
 out=$(cd "$out" && pwd)
 export UNCOUPLE_ADAPTER=${UNCOUPLE_ADAPTER:-gpu}
 export CI=1
-budget=${SECONDS_IN_ALL:-1170}
+budget=${SECONDS_IN_ALL:-350}
 # left for tables and pictures
-reserve=20
+reserve=15
 failed=0
-results=()
 small=()
 tests=(test/kernels test/model test/optim test/autograd)
 if [ -n "${TRIAL:-}" ]; then
   small=(--quick)
   tests=(test/autograd test/optim)
 fi
-echo "part,exit_code,seconds" > "$out/parts.csv"
+parts="$out/parts_$half.csv"
+echo "part,exit_code,seconds" > "$parts"
 
 wanted() {
   [ -z "${PARTS:-}" ] && return 0
@@ -45,7 +51,7 @@ part() {
   wanted "$name" || return 0
   if [ "$left" -lt 10 ]; then
     echo "== $name: no time left"
-    echo "$name,skipped,0" >> "$out/parts.csv"
+    echo "$name,skipped,0" >> "$parts"
     failed=1
     return 0
   fi
@@ -53,7 +59,7 @@ part() {
   echo "== $name (at most $limit s, $SECONDS s gone)"
   timeout --kill-after=5 "$limit" "$@" > "$out/$name.log" 2>&1 < /dev/null
   code=$?
-  echo "$name,$code,$((SECONDS - start))" >> "$out/parts.csv"
+  echo "$name,$code,$((SECONDS - start))" >> "$parts"
   if [ "$code" -ne 0 ]; then
     failed=1
     echo "   exit code $code:"
@@ -68,7 +74,6 @@ bench() {
   wanted "$name" || return 0
   rm -f "$out/$name.json"
   part "$name" "$limit" node bin/uncouple.js bench "$@" "${small[@]}" --preset "${preset:-fast}" --save "$out/$name.json"
-  [ -f "$out/$name.json" ] && results+=(--from "$out/$name.json")
 }
 
 torch=(--peer torch-eager torch-compiled)
@@ -78,48 +83,69 @@ own='^(nano|small|tiny)'
 published='^qwen2.5-0.5b'
 mixed=(--precision mixed --matmul f16)
 
-part build 60 npm run build
-part doctor 30 node bin/uncouple.js doctor --json
-part tune 60 node bin/uncouple.js bench --tune --preset fast --json
-part tests_checked 150 env UNCOUPLE_PRESET=checked npx vitest run "${tests[@]}"
-part tests_fast 120 env UNCOUPLE_PRESET=fast npx vitest run "${tests[@]}"
+# each test's result is in the log as soon as it is known
+correctness() {
+  part "tests_$1" "$2" env UNCOUPLE_PRESET="$1" npx vitest run --reporter=verbose "${tests[@]}"
+}
 
-# ours alone first: a library that hangs would take our rows of its part along
-bench products 40 matmul --shape "$squares" --repeats 9
-bench products_f16 30 matmul --shape "$squares" --matmul f16 --repeats 9
-bench products_split 30 matmul --shape "$squares" --matmul split_f16 --repeats 9
-bench attention 30 attention --repeats 9
-bench training 30 training_step --shape "$own" --repeats 9
-bench training_mixed 30 training_step --shape "$own" "${mixed[@]}" --repeats 9
-bench training_published 60 training_step --shape "$published" --repeats 7
-bench training_published_mixed 60 training_step --shape "$published" "${mixed[@]}" --repeats 7
-bench rollout_published 60 rollout --shape "$published.* B(1|2|8|64) " --repeats 5
-bench rollout_published_mixed 60 rollout --shape "$published.* B(1|2|8|64) " "${mixed[@]}" --repeats 5
-bench rollout 40 rollout --shape "$own" --repeats 5
-bench first_step 40 first_step
-bench scaling 120 scaling
-bench kernels 60 kernels --repeats 7
+half_a() {
+  part doctor 20 node bin/uncouple.js doctor --json
+  bench products 40 matmul --shape "$squares" --repeats 9
+  correctness checked 100
+  # the self-test of matrix hardware runs before the first of these rows
+  bench products_f16 30 matmul --shape "$squares" --matmul f16 --repeats 9
+  bench products_split 30 matmul --shape "$squares" --matmul split_f16 --repeats 9
+  bench attention 30 attention --repeats 9
+  correctness fast 80
+  bench torch_products 40 matmul --shape "$squares" --repeats 5 "${torch[@]}"
+  bench torch_attention 30 attention --repeats 5 "${torch[@]}"
+  bench kernels 40 kernels --repeats 5
+  part tune 40 node bin/uncouple.js bench --tune --preset fast --json
+}
 
-bench torch_products 60 matmul --shape "$squares" --repeats 7 "${torch[@]}"
-bench torch_products_f16 45 matmul --shape "$squares" --matmul f16 --repeats 7 "${torch[@]}"
-bench torch_products_split 45 matmul --shape "$squares" --matmul split_f16 --repeats 7 "${torch[@]}"
-bench torch_attention 45 attention --repeats 7 "${torch[@]}"
-bench torch_training 60 training_step --shape "$own" --repeats 7 "${torch[@]}"
-bench torch_training_mixed 60 training_step --shape "$own" "${mixed[@]}" --repeats 7 "${torch[@]}"
-bench torch_published 90 training_step --shape "$published" --repeats 5 --peer torch-eager
-bench torch_published_mixed 90 training_step --shape "$published" "${mixed[@]}" --repeats 5 --peer torch-eager
-preset=checked bench checked 45 matmul,attention,training_step --shape '^(1024x1024|N|nano|small|tiny)' --repeats 7
-# libraries of browsers last: they are slow, and may take the device with them
-bench peers_products 45 matmul --shape '^(512|1024|2048)x' --repeats 5 "${webgpu[@]}"
-bench peers_attention 30 attention --repeats 5 "${webgpu[@]}"
-bench peers_training 60 training_step --shape "$own" --repeats 5 "${webgpu[@]}"
+# Whole iterations of RL: metrics.jsonl of the run has a row for each, as it is done.
+rl_iterations() {
+  local steps=8
+  [ -n "${TRIAL:-}" ] && steps=2
+  rm -rf "$out/runs/rl_iterations"
+  part rl_iterations "$1" node bin/uncouple.js train -c configs/quickstart.yaml --preset fast --name rl_iterations \
+    --out "$out/runs" imitation.max_steps=20 "grpo.max_steps=$steps" "eval.modes=[greedy]" eval.episodes=8 \
+    eval.at_start=false
+}
 
-# of a measurement that two parts have, tables take the later one's: that has libraries beside it
-ordered=()
-for ((at = ${#results[@]} - 1; at > 0; at -= 2)); do ordered+=(--from "${results[at]}"); done
-if [ ${#ordered[@]} -gt 0 ]; then
+half_b() {
+  bench training 30 training_step --shape "$own" --repeats 9
+  bench training_published 45 training_step --shape "$published" --repeats 5
+  rl_iterations 45
+  bench rollout_published 40 rollout --shape "$published.* B(1|2|8|64) " --repeats 3
+  # ours alone first: a library that hangs would take our rows of its part along
+  bench torch_training 45 training_step --shape "$own" --repeats 5 "${torch[@]}"
+  bench torch_published 45 training_step --shape "$published" --repeats 3 --peer torch-eager
+  bench training_mixed 30 training_step --shape "$own" "${mixed[@]}" --repeats 9
+  bench training_published_mixed 40 training_step --shape "$published" "${mixed[@]}" --repeats 5
+  bench rollout 30 rollout --shape "$own" --repeats 5
+  bench rollout_published_mixed 40 rollout --shape "$published.* B(1|2|8|64) " "${mixed[@]}" --repeats 3
+  bench torch_published_mixed 45 training_step --shape "$published" "${mixed[@]}" --repeats 3 --peer torch-eager
+  bench first_step 30 first_step
+  bench scaling 40 scaling
+  # they are slow, and may take the device with them
+  bench peers_products 40 matmul --shape '^(512|1024|2048)x' --repeats 3 "${webgpu[@]}"
+  bench peers_training 40 training_step --shape "$own" --repeats 3 "${webgpu[@]}"
+}
+
+[ -f dist/src/cli/main.js ] || part build 60 npm run build
+if [ "$half" = A ]; then half_a; else half_b; fi
+
+# of a measurement that two files have, tables take the one given last: that has libraries beside it
+from=()
+for names in first_step scaling kernels 'rollout*' 'training*' 'products*' attention 'torch_*' 'peers_*'; do
+  for file in "$out"/$names.json; do
+    [ -f "$file" ] && from+=(--from "$file")
+  done
+done
+if [ ${#from[@]} -gt 0 ]; then
   budget=$((SECONDS + 2 * reserve))
-  part tables 20 node bin/uncouple.js bench "${ordered[@]}" --markdown --save "$out/all.json" \
+  part tables "$reserve" node bin/uncouple.js bench "${from[@]}" --markdown --save "$out/all.json" \
     --svg "$out/page.svg" --roofline "$out/roofline.svg" --curves "$out/curves.svg"
   [ -f "$out/tables.log" ] && grep '^|' "$out/tables.log" > "$out/tables.md"
 fi

@@ -17,6 +17,7 @@ export async function open({ variant }) {
   let hello;
   try {
     hello = await child.ask({ command: "hello" });
+    refuseReferenceBlas(hello);
   } catch (error) {
     child.end();
     await rm(folder, { recursive: true, force: true });
@@ -42,7 +43,7 @@ export async function open({ variant }) {
   return {
     name: `torch-${variant}-${hello.device}`,
     half: true,
-    version: hello.version,
+    version: versionOf(hello),
     async matmul({ a, b, ...sizes }) {
       const request = { command: "matmul", ...sizes, a: await upload(a), b: await upload(b) };
       return work((await child.ask(request)).id);
@@ -64,6 +65,21 @@ export async function open({ variant }) {
       await rm(folder, { recursive: true, force: true });
     },
   };
+}
+
+/** Torch, and on a CPU what computes its products, by how many threads. */
+function versionOf({ version, device, blas, threads }) {
+  return device === "cpu"
+    ? `${version}, ${blas}, ${threads} ${threads === 1 ? "thread" : "threads"}`
+    : version;
+}
+
+/** Debian's torch falls back to a BLAS that is several times slower than what anybody uses: no rival. */
+function refuseReferenceBlas({ blas }) {
+  if (blas !== "reference BLAS") return;
+  throw new Error(
+    "[torch] products go to the reference BLAS: got libblas.so, expected OpenBLAS or MKL. Install libopenblas0-pthread.",
+  );
 }
 
 /** One line of JSON out, one line back, in order. */

@@ -30,6 +30,26 @@ torch.backends.cudnn.allow_tf32 = False
 torch.set_float32_matmul_precision("highest")
 
 
+def blas():
+    """The library behind products: what is loaded into this process, since Debian's torch takes the system's BLAS."""
+    if DEVICE.type != "cpu":
+        return {"cuda": "cuBLAS", "mps": "Metal"}[DEVICE.type]
+    ones = torch.ones(64, 64)
+    ones @ ones
+    if torch.backends.mkl.is_available():
+        return "MKL"
+    loaded = set()
+    if os.path.exists("/proc/self/maps"):
+        with open("/proc/self/maps") as maps:
+            loaded = {os.path.realpath(line.split()[-1]) for line in maps if ".so" in line}
+    for library, name in (("openblas", "OpenBLAS"), ("blis", "BLIS"), ("atlas", "ATLAS"), ("Accelerate", "Accelerate")):
+        if any(library in path for path in loaded):
+            return name
+    if any("libblas.so" in path for path in loaded):
+        return "reference BLAS"
+    return "unknown BLAS"
+
+
 def compiled(function):
     return torch.compile(function) if VARIANT == "compiled" else function
 
@@ -196,7 +216,12 @@ OPEN = {}
 def answer(request):
     command = request["command"]
     if command == "hello":
-        return {"version": torch.__version__, "device": DEVICE.type}
+        return {
+            "version": torch.__version__,
+            "device": DEVICE.type,
+            "blas": blas(),
+            "threads": torch.get_num_threads(),
+        }
     if command in ("matmul", "attention", "training_step"):
         make = {"matmul": matmul, "attention": attention, "training_step": Training}[command]
         key = str(len(OPEN))

@@ -113,43 +113,76 @@ export function forwardMismatch(row: OpCase, run: OpRun, storage = "f32"): strin
   return undefined;
 }
 
-/** Compares GPU gradients with central differences of the float64 reference at randomly drawn elements. */
+/** Compares GPU gradients with central differences of the float64 reference: as a whole along directions in which every
+ *  element moves, and element by element at places drawn at random. */
 export function gradientMismatch(row: OpCase, run: OpRun, storage = "f32"): string | undefined {
-  const { op } = row;
   const tolerance = storage === "f16" ? HALF_TOLERANCE : (row.tolerance?.gradient ?? 5e-4);
-  const loss = (inputs: Record<string, Float64Array>): number => {
-    const outputs = op.reference(inputs, run.scalars);
-    let sum = 0;
-    for (const [name, weights] of Object.entries(run.upstream)) {
-      for (let i = 0; i < weights.length; i++) sum += weights[i] * outputs[name][i];
-    }
-    return sum;
-  };
-  const random = Random.of(11, op.name);
-  for (const [name, spec] of Object.entries(op.inputs)) {
+  const random = Random.of(11, row.op.name);
+  for (const [name, spec] of Object.entries(row.op.inputs)) {
     if (spec.dtype !== "f32" || !run.inputs[name] || row.constant?.includes(name)) continue;
     const actual = run.gradients[name];
     if (!actual) return `${name}: no gradient arrived`;
     const count = Math.min(row.probes ?? 12, actual.length);
     const indices = random.shuffle([...actual.keys()]).slice(0, count);
     const expected = Float64Array.from(indices, (index) => {
-      const step = 1e-5 * Math.max(1, Math.abs(run.inputs[name][index]));
-      const moved = (delta: number) => {
-        const copy = run.inputs[name].slice();
-        copy[index] += delta;
-        return loss({ ...run.inputs, [name]: copy });
-      };
-      return (moved(step) - moved(-step)) / (2 * step);
+      const only = new Float64Array(actual.length);
+      only[index] = 1;
+      return derivative(row, run, name, only);
     });
-    const message = worst(
-      `d_${name} at [${indices}]`,
-      Float64Array.from(indices, (index) => actual[index]),
-      expected,
-      tolerance,
-    );
+    const message =
+      worst(
+        `d_${name} at [${indices}]`,
+        Float64Array.from(indices, (index) => actual[index]),
+        expected,
+        tolerance,
+      ) ?? wholeMismatch(row, run, name, tolerance, random);
     if (message) return message;
   }
   return undefined;
+}
+
+/** Directions that move all elements of an input. */
+const DIRECTIONS = 2;
+
+/** Adds up a whole gradient with signs drawn at random. Errors within the tolerance of each element add up to about its root
+ *  sum of squares; a wrong element anywhere adds all of its error, which no sign of the others cancels in every direction. */
+function wholeMismatch(
+  row: OpCase,
+  run: OpRun,
+  name: string,
+  tolerance: number,
+  random: Random,
+): string | undefined {
+  const actual = run.gradients[name];
+  const allowed = tolerance * Math.sqrt(actual.reduce((sum, value) => sum + (1 + Math.abs(value)) ** 2, 0));
+  for (let direction = 0; direction < DIRECTIONS; direction++) {
+    const signs = Float64Array.from(actual, () => 2 * random.integer(2) - 1);
+    const got = actual.reduce((sum, value, i) => sum + signs[i] * value, 0);
+    const expected = derivative(row, run, name, signs);
+    if (!(Math.abs(got - expected) <= allowed))
+      return `d_${name} added up with random signs: got ${got}, expected ${expected} (allowed ${allowed})`;
+  }
+  return undefined;
+}
+
+/** Of the weighted sum of all outputs of the reference, when an input moves along a direction. */
+function derivative({ op }: OpCase, run: OpRun, name: string, direction: Float64Array): number {
+  const input = run.inputs[name];
+  const largest = input.reduce(
+    (most, value, i) => (direction[i] ? Math.max(most, Math.abs(value)) : most),
+    1,
+  );
+  const step = 1e-5 * largest;
+  const moved = (sign: number): number => {
+    const copy = input.map((value, i) => value + sign * step * direction[i]);
+    const outputs = op.reference({ ...run.inputs, [name]: copy }, run.scalars);
+    let sum = 0;
+    for (const [output, weights] of Object.entries(run.upstream)) {
+      for (let i = 0; i < weights.length; i++) sum += weights[i] * outputs[output][i];
+    }
+    return sum;
+  };
+  return (moved(1) - moved(-1)) / (2 * step);
 }
 
 function worst(

@@ -6,6 +6,8 @@ import { householdWorld } from "../../src/env/household/world.js";
 import type { World } from "../../src/env/world.js";
 import { openPolicy } from "../../src/host/run/training_setup.js";
 import type { Launcher } from "../../src/kernels/index.js";
+import type { Qwen2Model } from "../../src/model/qwen2.js";
+import type { Tokenizer } from "../../src/model/tokenizer.js";
 import { type ResumePoint, runTraining } from "../../src/rl/loop/train.js";
 
 /** A checkpoint with its values read. */
@@ -55,16 +57,18 @@ async function valuesOf(tensors: Checkpoint["tensors"]["model"]): Promise<Map<st
   return values;
 }
 
-/** @param stopAfter aborts after that many updates of this process */
+/** @param stopAfter aborts after that many updates of this process
+ *  @param policy what is trained; default: the policy of the configuration */
 export async function recordTraining(
   launcher: Launcher,
   world: World,
   input: ConfigInput,
   from?: SavedCheckpoint,
   stopAfter = Number.POSITIVE_INFINITY,
+  policy?: { readonly model: Qwen2Model; readonly tokenizer: Tokenizer },
 ): Promise<RecordedRun> {
   const config: TrainConfig = trainConfigSchema.parse(input);
-  const { model, tokenizer } = await openPolicy(config, world, launcher);
+  const { model, tokenizer } = policy ?? (await openPolicy(config, world, launcher));
   const run: RecordedRun = { metrics: [], evaluations: [], rollouts: [], checkpoints: [] };
   const stop = new AbortController();
   const resume: ResumePoint | undefined = from && {

@@ -1,0 +1,146 @@
+// policy_loss.tokens
+struct Params {
+  N: u32,
+  P: u32,
+  clip_low: f32,
+  clip_high: f32,
+  dual_clip: f32,
+  beta: f32,
+  kl_kind: u32,
+  entropy_coef: f32,
+  classification_coef: f32,
+  accumulate_d_log_prob: u32,
+  accumulate_d_entropy: u32,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> log_prob: array<f32>;
+@group(0) @binding(2) var<storage, read> entropy: array<f32>;
+@group(0) @binding(3) var<storage, read> old_log_prob: array<f32>;
+@group(0) @binding(4) var<storage, read> reference_log_prob: array<f32>;
+@group(0) @binding(5) var<storage, read> advantage: array<f32>;
+@group(0) @binding(6) var<storage, read> weight: array<f32>;
+@group(0) @binding(7) var<storage, read> stream: array<u32>;
+@group(0) @binding(8) var<storage, read> loss_scale: array<f32>;
+@group(0) @binding(9) var<storage, read_write> d_log_prob: array<f32>;
+@group(0) @binding(10) var<storage, read_write> d_entropy: array<f32>;
+@group(0) @binding(11) var<storage, read_write> partial: array<f32>;
+fn store_d_log_prob(index: u32, value: f32) {
+  var sum = value;
+  if (params.accumulate_d_log_prob != 0u) { sum = d_log_prob[index] + value; }
+  d_log_prob[index] = sum;
+}
+fn store_d_entropy(index: u32, value: f32) {
+  var sum = value;
+  if (params.accumulate_d_entropy != 0u) { sum = d_entropy[index] + value; }
+  d_entropy[index] = sum;
+}
+fn workgroup_index(group: vec3<u32>, groups: vec3<u32>) -> u32 { return group.x + group.y * groups.x; }
+
+
+fn exp_minus_linear(d: f32) -> f32 {
+  return select(exp(d) - d - 1.0, d * d * (0.5 + d * (0.16666667 + d * 0.041666668)), abs(d) < 0.02);
+}
+const LIMIT = 20.0;
+
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+        @builtin(local_invocation_index) local: u32) {
+  let part = workgroup_index(group, groups) * 64u + local;
+  if (part >= params.P) { return; }
+  let first = part * 16u;
+  let last = min(first + 16u, params.N);
+  let start = part * 24u;
+  var tokens = vec2<f32>(0.0);
+  var losses = vec2<f32>(0.0);
+  var policy_losses = vec2<f32>(0.0);
+  var kl_losses = vec2<f32>(0.0);
+  var entropies = vec2<f32>(0.0);
+  var reference_kls = vec2<f32>(0.0);
+  var low = vec2<f32>(0.0);
+  var high = vec2<f32>(0.0);
+  var dual = vec2<f32>(0.0);
+  var ratios = vec2<f32>(0.0);
+  var approximate_kls = vec2<f32>(0.0);
+  var ratio_max = vec2<f32>(0.0);
+  let seed = loss_scale[0];
+  for (var t = first; t < last; t++) {
+    let w = weight[t];
+    if (!(w > 0.0)) {
+      store_d_log_prob(t, 0.0);
+      store_d_entropy(t, 0.0);
+      continue;
+    }
+
+    let is_classification = stream[t] != 0u;
+
+    let coefficient = select(1.0, params.classification_coef, is_classification);
+    let log_ratio = log_prob[t] - old_log_prob[t];
+    let bounded = clamp(log_ratio, -LIMIT, LIMIT);
+    let ratio = exp(bounded);
+    let a = advantage[t];
+    let unclipped = -a * ratio;
+    let clipped = -a * clamp(ratio, 1.0 - params.clip_low, 1.0 + params.clip_high);
+    var surrogate = max(unclipped, clipped);
+    var slope = select(0.0, unclipped, unclipped >= clipped && abs(log_ratio) <= LIMIT);
+    let cap = -a * params.dual_clip;
+    let is_dual = params.dual_clip > 0.0 && a < 0.0 && surrogate > cap;
+    if (is_dual) {
+      surrogate = cap;
+      slope = 0.0;
+    }
+    var kl = 0.0;
+
+    let difference = reference_log_prob[t] - log_prob[t];
+    let d = clamp(difference, -LIMIT, LIMIT);
+
+    kl = exp_minus_linear(d);
+    let kl_slope = 1.0 - exp(d);
+
+    slope += select(0.0, params.beta * kl_slope, abs(difference) <= LIMIT);
+
+    let scale = coefficient * w;
+    store_d_log_prob(t, scale * slope * seed);
+    store_d_entropy(t, -scale * params.entropy_coef * seed);
+    // one lane a stream: constant indices keep the sums in registers
+    let lanes = select(vec2<f32>(1.0, 0.0), vec2<f32>(0.0, 1.0), is_classification);
+    let loss = scale * (surrogate + params.beta * kl - params.entropy_coef * entropy[t]);
+    let is_low = f32(a < 0.0 && ratio < 1.0 - params.clip_low);
+    let is_high = f32(a > 0.0 && ratio > 1.0 + params.clip_high);
+    tokens += lanes;
+    losses += lanes * loss;
+    policy_losses += lanes * (w * surrogate);
+    kl_losses += lanes * (w * kl);
+    entropies += lanes * entropy[t];
+    reference_kls += lanes * kl;
+    low += lanes * is_low;
+    high += lanes * is_high;
+    dual += lanes * f32(is_dual);
+    ratios += lanes * ratio;
+    approximate_kls += lanes * exp_minus_linear(bounded);
+    ratio_max = max(ratio_max, lanes * ratio);
+  }
+  partial[start + 0u] = tokens.x;
+  partial[start + 12u] = tokens.y;
+  partial[start + 1u] = losses.x;
+  partial[start + 13u] = losses.y;
+  partial[start + 2u] = policy_losses.x;
+  partial[start + 14u] = policy_losses.y;
+  partial[start + 3u] = kl_losses.x;
+  partial[start + 15u] = kl_losses.y;
+  partial[start + 4u] = entropies.x;
+  partial[start + 16u] = entropies.y;
+  partial[start + 5u] = reference_kls.x;
+  partial[start + 17u] = reference_kls.y;
+  partial[start + 6u] = low.x;
+  partial[start + 18u] = low.y;
+  partial[start + 7u] = high.x;
+  partial[start + 19u] = high.y;
+  partial[start + 8u] = dual.x;
+  partial[start + 20u] = dual.y;
+  partial[start + 9u] = ratios.x;
+  partial[start + 21u] = ratios.y;
+  partial[start + 10u] = approximate_kls.x;
+  partial[start + 22u] = approximate_kls.y;
+  partial[start + 11u] = ratio_max.x;
+  partial[start + 23u] = ratio_max.y;
+}
