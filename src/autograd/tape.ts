@@ -257,10 +257,17 @@ export class Tape {
     }
   }
 
-  /** Gives an upstream gradient to an input: shared rather than copied while it is the only one. @returns whether it is shared */
+  /** Gives an upstream gradient to an input: one that the tape made shares it while it is the only one. @returns whether it is shared */
   #pass(label: string, tensor: Tensor, upstream: Tensor): boolean {
     if (tensor.grad) {
       addInto(this.launcher, this.#gradientOf(tensor, label), upstream);
+      return false;
+    }
+    if (this.#isLeaf(tensor)) {
+      // it belongs to the caller, and a later use adds to it
+      const { runtime } = this.launcher;
+      tensor.grad = Tensor.zeros(runtime, tensor.shape, `${label}.grad`, "f32");
+      addInto(this.launcher, tensor.grad, upstream);
       return false;
     }
     tensor.grad = upstream.view(tensor.shape, 0, false);
