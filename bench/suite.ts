@@ -128,7 +128,8 @@ async function* rollouts(suite: Suite): AsyncGenerator<readonly BenchRow[]> {
   }
 }
 
-/** Of small models: a published one takes its time to draw and upload weights, and its step says nothing on compilation. */
+/** First steps of small models only. With a published model most of the time goes into drawing and uploading weights, so its first step
+ *  would not show how long kernels take to compile. */
 async function* firstSteps(suite: Suite): AsyncGenerator<readonly BenchRow[]> {
   const { launcher, adapter, quick, precision, firstStep } = suite;
   const dtype = programDtype(launcher.facts, precision);

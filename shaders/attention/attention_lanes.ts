@@ -43,8 +43,9 @@ ${body}
 }
 
 /**
- * y and log_sum_exp. A block before a row's own sequence leaves maximum MASKED and finite rubbish, which the first real
- * score multiplies by exp2(MASKED - score) = 0. Every row meets a real score, its own token's.
+ * Computes y and log_sum_exp. A row may scan blocks of keys that lie before its own sequence. Their scores are all MASKED: the
+ * running maximum stays MASKED, and the running sums take in finite values that mean nothing. The first visible key multiplies these sums by
+ * exp2(MASKED - score) = 0. Each row has a visible key: that of its own token.
  */
 export function forward(layout: LaneLayout, shape: HeadShape): string {
   const { tile, entry, scan, keys, values, isVisible } = queryTile(layout, shape);

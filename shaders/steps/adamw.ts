@@ -152,9 +152,9 @@ fn leave(bad: bool, norm: f32, clip: f32, scale: f32, correct1: f32, correct2: f
 `;
 
 /**
- * What the step does, worked out from `sums`: declares `bad`, `norm` and `clip`, and where `bad` is false has a meaning
- * `scale`, `correct1` and `correct2`. log_beta comes from the host in full precision, so that 1 - beta^t keeps its digits at
- * t = 1.
+ * Works out from `sums` what the step does. Declares `bad` (the step is skipped), `norm` of the gradient, `clip` (its factor),
+ * `scale`, `correct1` and `correct2` (bias corrections). The last three hold useful values only where `bad` is false. The host
+ * computes log_beta in float64: 1 - beta^t would lose its digits in float32 at t = 1.
  */
 const stepText = (isSoftware: boolean, lanes: number): string => {
   const first = SUMS_START / 4;

@@ -14,15 +14,15 @@ interface Pace {
   readonly unit: number;
 }
 
-/** `look` and `double` of CPU adapters as measured with policies of 2 to 4 layers; those of GPUs are guesses. */
+/** For CPU adapters `look` and `double` were measured, with policies of 2 to 4 layers (docs/log.md). For GPUs nothing was measured yet. */
 const PACE: { readonly software: Pace; readonly gpu: Pace } = {
   software: { most: 8, look: 0.8, double: 32, ahead: false, unit: 1 },
   gpu: { most: 16, look: 4, double: 256, ahead: true, unit: 8 },
 };
 
-/** Answers begin as if one of this many tokens had been seen. */
+/** Before any answer has ended, one token in this many is taken to end its answer. */
 const FIRST_ANSWER = 8;
-/** Least share of the rows that must be expected to run on when the next submit goes out unseen. */
+/** The next submit goes out before the last one was read only if at least this share of the rows is expected to run on. */
 const AHEAD_SHARE = 0.5;
 
 /**

@@ -128,7 +128,7 @@ export class Launcher {
       held = this.#held;
       this.#held = undefined;
     }
-    // what the body goes on with cannot wait
+    // a launch may wait for a later dispatch only if no launch after it touches the same memory
     const late = held.filter(
       (launch, index) => launch.isLate && !held.slice(index + 1).some((later) => conflict(launch, later)),
     );

@@ -20,10 +20,10 @@ export interface AttentionWork {
   readonly length: number;
 }
 
-/** What stands for a class. */
+/** One piece of work, measured in place of all shapes of its class. */
 export type TunedWork = { readonly product: MatmulShape } | { readonly attention: AttentionWork };
 
-/** One choice: which variant computes the work of a class fastest. */
+/** A choice to be made: which variant computes this work fastest. */
 export interface TuningProblem {
   /** As in a `Tuning`. */
   readonly choice: string;
