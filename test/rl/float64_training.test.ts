@@ -145,7 +145,6 @@ function improve(
       reference: answerLogProbs(reference, anchor, tokens, grpo.temperature),
     };
   });
-  const settings = { ...grpo, epsilon_high: grpo.epsilon_high ?? 0, delta: grpo.delta ?? 0 };
   let weights = start;
   for (let pass = 0; pass < grpo.num_iterations; pass++) {
     const order = itemsOfStep(seed, `rows ${index}`, rows, rows.length, pass);
@@ -154,7 +153,7 @@ function improve(
       // where no token counts there is nothing to step down
       if (batch.every(({ mask }) => mask.every((value) => value === 0))) continue;
       weights = optimizer.step(weights, rate(grpo, index), (scalars) =>
-        policyLoss(reference, scalars, batch, settings),
+        policyLoss(reference, scalars, batch, input.grpo),
       );
     }
   }

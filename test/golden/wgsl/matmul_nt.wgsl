@@ -44,10 +44,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   if (part >= params.B * params.P) { return; }
   let k_start = (part % params.P) * params.R;
   let k_end = min(params.K, k_start + params.R);
-  let row = tile / column_tiles * 16u;
-  let column = tile % column_tiles * 64u;
   let a_start = part / params.P * params.M * params.K;
   let b_start = part / params.P * params.K * params.N;
+  let row = tile / column_tiles * 16u;
+  let column = tile % column_tiles * 64u;
   let own_row = local / 16u * 4u;
   let own_column = local % 16u * 4u;
   var sum0_0 = vec4<f32>();

@@ -59,10 +59,10 @@ fn main_0( group: vec3<u32>,  groups: vec3<u32>,
   if (part >= params.kernel_0.B * params.kernel_0.P) { return; }
   let k_start = (part % params.kernel_0.P) * params.kernel_0.R;
   let k_end = min(params.kernel_0.K, k_start + params.kernel_0.R);
-  let row = tile / column_tiles * 32u;
-  let column = tile % column_tiles * 32u;
   let a_start = part / params.kernel_0.P * params.kernel_0.M * params.kernel_0.K;
   let b_start = part / params.kernel_0.P * params.kernel_0.K * params.kernel_0.N;
+  let row = tile / column_tiles * 32u;
+  let column = tile % column_tiles * 32u;
   let own_row = local / 8u * 4u;
   let own_column = local % 8u * 4u;
   var sum0_0 = vec4<f32>();
@@ -136,10 +136,10 @@ fn main_1( group: vec3<u32>,  groups: vec3<u32>,
   if (part >= params.kernel_1.B * params.kernel_1.P) { return; }
   let k_start = (part % params.kernel_1.P) * params.kernel_1.R;
   let k_end = min(params.kernel_1.K, k_start + params.kernel_1.R);
-  let row = tile / column_tiles * 16u;
-  let column = tile % column_tiles * 64u;
   let a_start = part / params.kernel_1.P * params.kernel_1.M * params.kernel_1.K;
   let b_start = part / params.kernel_1.P * params.kernel_1.K * params.kernel_1.N;
+  let row = tile / column_tiles * 16u;
+  let column = tile % column_tiles * 64u;
   let own_row = local / 16u * 4u;
   let own_column = local % 16u * 4u;
   var sum0_0 = vec4<f32>();

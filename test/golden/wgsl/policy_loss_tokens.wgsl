@@ -2,6 +2,9 @@
 struct Params {
   N: u32,
   P: u32,
+  coef: f32,
+  surrogate: u32,
+  ratio_level: u32,
   clip_low: f32,
   clip_high: f32,
   dual_clip: f32,
@@ -9,6 +12,14 @@ struct Params {
   kl_kind: u32,
   entropy_coef: f32,
   classification_coef: f32,
+  classification_surrogate: u32,
+  classification_ratio_level: u32,
+  classification_clip_low: f32,
+  classification_clip_high: f32,
+  classification_dual_clip: f32,
+  classification_beta: f32,
+  classification_kl_kind: u32,
+  classification_entropy_coef: f32,
   accumulate_d_log_prob: u32,
   accumulate_d_entropy: u32,
 }
@@ -70,20 +81,30 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
       store_d_entropy(t, 0.0);
       continue;
     }
-
     let is_classification = stream[t] != 0u;
+    let coef = select(params.coef, params.classification_coef, is_classification);
+    let clip_low = select(params.clip_low, params.classification_clip_low, is_classification);
+    let clip_high = select(params.clip_high, params.classification_clip_high, is_classification);
+    let dual_clip = select(params.dual_clip, params.classification_dual_clip, is_classification);
+    let beta = select(params.beta, params.classification_beta, is_classification);
+    let entropy_coef = select(params.entropy_coef, params.classification_entropy_coef, is_classification);
+    let token_log_ratio = log_prob[t] - old_log_prob[t];
+    let bounded = clamp(token_log_ratio, -LIMIT, LIMIT);
+    let token_ratio = exp(bounded);
+    var log_ratio = token_log_ratio;
+    var ratio = token_ratio;
 
-    let coefficient = select(1.0, params.classification_coef, is_classification);
-    let log_ratio = log_prob[t] - old_log_prob[t];
-    let bounded = clamp(log_ratio, -LIMIT, LIMIT);
-    let ratio = exp(bounded);
     let a = advantage[t];
+    var surrogate = 0.0;
+    var slope = 0.0;
+    var is_dual = false;
+
     let unclipped = -a * ratio;
-    let clipped = -a * clamp(ratio, 1.0 - params.clip_low, 1.0 + params.clip_high);
-    var surrogate = max(unclipped, clipped);
-    var slope = select(0.0, unclipped, unclipped >= clipped && abs(log_ratio) <= LIMIT);
-    let cap = -a * params.dual_clip;
-    let is_dual = params.dual_clip > 0.0 && a < 0.0 && surrogate > cap;
+    let clipped = -a * clamp(ratio, 1.0 - clip_low, 1.0 + clip_high);
+    surrogate = max(unclipped, clipped);
+    slope = select(0.0, unclipped, unclipped >= clipped && abs(log_ratio) <= LIMIT);
+    let cap = -a * dual_clip;
+    is_dual = dual_clip > 0.0 && a < 0.0 && surrogate > cap;
     if (is_dual) {
       surrogate = cap;
       slope = 0.0;
@@ -92,28 +113,29 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 
     let difference = reference_log_prob[t] - log_prob[t];
     let d = clamp(difference, -LIMIT, LIMIT);
-
+    var kl_slope = 0.0;
     kl = exp_minus_linear(d);
-    let kl_slope = 1.0 - exp(d);
+    kl_slope = 1.0 - exp(d);
+    slope += select(0.0, beta * kl_slope, abs(difference) <= LIMIT);
 
-    slope += select(0.0, params.beta * kl_slope, abs(difference) <= LIMIT);
-
-    let scale = coefficient * w;
+    let scale = coef * w;
     store_d_log_prob(t, scale * slope * seed);
-    store_d_entropy(t, -scale * params.entropy_coef * seed);
+    store_d_entropy(t, -scale * entropy_coef * seed);
     // one lane a stream: constant indices keep the sums in registers
     let lanes = select(vec2<f32>(1.0, 0.0), vec2<f32>(0.0, 1.0), is_classification);
-    let loss = scale * (surrogate + params.beta * kl - params.entropy_coef * entropy[t]);
-    let is_low = f32(a < 0.0 && ratio < 1.0 - params.clip_low);
-    let is_high = f32(a > 0.0 && ratio > 1.0 + params.clip_high);
+    let loss = scale * (surrogate + beta * kl - entropy_coef * entropy[t]);
+    var is_low = false;
+    var is_high = false;
+    is_low = a < 0.0 && ratio < 1.0 - clip_low;
+    is_high = a > 0.0 && ratio > 1.0 + clip_high;
     tokens += lanes;
     losses += lanes * loss;
     policy_losses += lanes * (w * surrogate);
     kl_losses += lanes * (w * kl);
     entropies += lanes * entropy[t];
     reference_kls += lanes * kl;
-    low += lanes * is_low;
-    high += lanes * is_high;
+    low += lanes * f32(is_low);
+    high += lanes * f32(is_high);
     dual += lanes * f32(is_dual);
     ratios += lanes * ratio;
     approximate_kls += lanes * exp_minus_linear(bounded);

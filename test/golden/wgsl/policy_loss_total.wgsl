@@ -1,14 +1,6 @@
 // policy_loss.total
 struct Params {
-  N: u32,
   P: u32,
-  clip_low: f32,
-  clip_high: f32,
-  dual_clip: f32,
-  beta: f32,
-  kl_kind: u32,
-  entropy_coef: f32,
-  classification_coef: f32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> partial: array<f32>;
