@@ -60,7 +60,7 @@ const input = {
     mask_truncated_completions: true,
     num_iterations: 3,
     mini_batch_size: 5,
-    epsilon: 0.05,
+    epsilon: 0.15,
     epsilon_high: 0.02,
     delta: 1.04,
     beta: 0.4,
