@@ -42,12 +42,12 @@ def blas():
     if os.path.exists("/proc/self/maps"):
         with open("/proc/self/maps") as maps:
             loaded = {os.path.realpath(line.split()[-1]) for line in maps if ".so" in line}
+    # where torch calls a libblas, that one computes, whatever else is loaded
+    called = {path for path in loaded if os.path.basename(path).startswith("libblas")} or loaded
     for library, name in (("openblas", "OpenBLAS"), ("blis", "BLIS"), ("atlas", "ATLAS"), ("Accelerate", "Accelerate")):
-        if any(library in path for path in loaded):
+        if any(library in path for path in called):
             return name
-    if any("libblas.so" in path for path in loaded):
-        return "reference BLAS"
-    return "unknown BLAS"
+    return "reference BLAS" if called != loaded else "unknown BLAS"
 
 
 def compiled(function):
