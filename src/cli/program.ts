@@ -5,6 +5,7 @@ import { findOwnPackage } from "../host/files/packages.js";
 import { register as bench } from "./bench/bench.js";
 import { register as coupling } from "./coupling/coupling.js";
 import { register as doctor } from "./doctor/doctor.js";
+import { register as evaluate } from "./eval/eval.js";
 import { register as experiment } from "./experiment/experiment.js";
 import type { Register } from "./kit/options.js";
 import { StoppedError } from "./kit/stop_signal.js";
@@ -20,6 +21,7 @@ const COMMANDS: readonly Register[] = [
   quickstart,
   train,
   experiment,
+  evaluate,
   init,
   play,
   score,

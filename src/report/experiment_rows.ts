@@ -6,9 +6,13 @@ export interface WinCount {
   readonly wins: number;
 }
 
+/** End of the mode of episodes that were played with the instructions that the run ended with. */
+export const WITH_INSTRUCTIONS = " with instructions";
+
 /** One split in one mode, after the last update. */
 export interface SplitResult extends WinCount {
   readonly split: string;
+  /** `greedy` or `sampled`, perhaps with `WITH_INSTRUCTIONS`. */
   readonly mode: string;
   readonly success: number;
   /** By task type; empty where the evaluation counted none. */

@@ -1,7 +1,12 @@
 /** Intervals and paired differences over the seeds of an experiment. */
 import { Random } from "../core/random.js";
 import { mean, quantile, standardDeviation, wilsonInterval } from "../core/statistics.js";
-import type { ExperimentResult, SplitResult, WinCount } from "./experiment_rows.js";
+import {
+  type ExperimentResult,
+  type SplitResult,
+  WITH_INSTRUCTIONS,
+  type WinCount,
+} from "./experiment_rows.js";
 
 /** A mean with its 95 % interval. */
 export interface Estimate {
@@ -89,6 +94,12 @@ export function splitOf(result: ExperimentResult, split: string, mode: string): 
   return result.splits.find((one) => one.split === split && one.mode === mode);
 }
 
+/** The success of a result in a mode; where it was not played with instructions, without them. */
+export function successOf(result: ExperimentResult, split: string, mode: string): number | undefined {
+  const found = splitOf(result, split, mode) ?? splitOf(result, split, mode.replace(WITH_INSTRUCTIONS, ""));
+  return found?.success;
+}
+
 /**
  * A number of a cell minus that of its baseline with the same seed.
  * @param numberOf the number; seeds for which either is missing are left out
@@ -105,6 +116,10 @@ export function pairedDifference(
     return typeof a === "number" && typeof b === "number" ? [a - b] : [];
   });
   return differences.length === 0 ? undefined : bootstrapEstimate(differences);
+}
+
+export function hasMode({ splits }: ExperimentResult, mode: string): boolean {
+  return splits.some((one) => one.mode === mode);
 }
 
 /** Splits and modes in the order of their first appearance. */

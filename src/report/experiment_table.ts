@@ -5,9 +5,11 @@ import {
   byCell,
   type Estimate,
   evaluated,
+  hasMode,
   pairedDifference,
   splitOf,
   successEstimate,
+  successOf,
   tEstimate,
 } from "./experiment_statistics.js";
 
@@ -50,6 +52,8 @@ export function experimentMarkdown(results: readonly ExperimentResult[], head: E
 const NOTES = [
   "- Intervals are for 95 %. Cells with one seed: Wilson's interval about the episodes. Cells with several seeds: Student's t interval",
   "  over the seeds, about other seeds of training, or Wilson's about the episodes of one seed where that reaches further.",
+  "- Modes: `greedy` takes the likeliest token always, `sampled` samples; cells with prompt-based correction were played without",
+  "  and, where they ended with some, with their instructions. With them they are compared with the baseline without any.",
   "- Differences are in percentage points, of pairs of runs with the same seed. Their intervals are percentile bootstrap intervals over",
   "  seeds (10,000 resamples, always the same ones); with few seeds these are too narrow.",
   "- Repeated: share of steps that repeat an action under the very same observation; in the same state of the world; anywhere in the",
@@ -74,14 +78,16 @@ function facts(results: readonly ExperimentResult[], head: ExperimentHead): stri
 function successTable(cells: Cells, splits: readonly string[], mode: string): string {
   return markdownTable(
     ["cell", "seeds", ...splits],
-    [...cells].map(([cell, own]) => [
-      cell,
-      String(own.length),
-      ...splits.map((split) => {
-        const found = own.flatMap((result) => splitOf(result, split, mode) ?? []);
-        return shareText(successEstimate(found));
-      }),
-    ]),
+    [...cells]
+      .filter(([, own]) => own.some((one) => hasMode(one, mode)))
+      .map(([cell, own]) => [
+        cell,
+        String(own.length),
+        ...splits.map((split) => {
+          const found = own.flatMap((result) => splitOf(result, split, mode) ?? []);
+          return shareText(successEstimate(found));
+        }),
+      ]),
   );
 }
 
@@ -89,9 +95,9 @@ function differenceTable(cells: Cells, splits: readonly string[], mode: string):
   const rows = [...cells].flatMap(([cell, own]) => {
     const name = own[0].baseline;
     const baseline = name === null ? undefined : cells.get(name);
-    if (name === null || baseline === undefined) return [];
+    if (name === null || baseline === undefined || !own.some((one) => hasMode(one, mode))) return [];
     const numbers = splits.map((split) =>
-      pointsText(pairedDifference(own, baseline, (result) => splitOf(result, split, mode)?.success)),
+      pointsText(pairedDifference(own, baseline, (result) => successOf(result, split, mode))),
     );
     return [[cell, name, ...numbers]];
   });

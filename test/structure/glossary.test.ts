@@ -32,6 +32,7 @@ test("records and page have the same names", async () => {
     const keys = rows
       .flatMap((row) => Object.keys(row))
       .map((key) => key.replace(/^(success|success_low|success_high)\/.*/, "$1/<task type>"))
+      .map((key) => key.replace(/^episodes\/say$/, "episodes/<task type>"))
       .map((key) => key.replace(/^(avg|pass)@\d+$/, "$1@k"));
     // the run folder stamps each row
     return [...new Set([...keys, "time"])].sort();

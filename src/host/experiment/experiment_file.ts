@@ -1,6 +1,6 @@
 /** Experiment files: what varies (axes, further cells, seeds), what is the same for all (base, start, splits). */
 import { z } from "zod";
-import { choice, integerFrom, listOfTexts, section, text } from "../../config/fields.js";
+import { integerFrom, listOfTexts, section, text } from "../../config/fields.js";
 import { type Layer, type Path, pathText, textLayer } from "../../config/layers.js";
 import { ConfigError } from "../../core/errors.js";
 
@@ -51,7 +51,6 @@ const fileSchema = section({
     .default({}),
   baseline: z.record(text(), text(), "axis: level").default({}),
   seeds: z.array(integerFrom(0), "a list of seeds").min(1, "at least one seed"),
-  chart: section({ split: text().optional(), mode: choice(["greedy", "sampled"]).optional() }).prefault({}),
 });
 
 /** An experiment file as it was read, and the places of its parts. */

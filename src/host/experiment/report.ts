@@ -1,5 +1,6 @@
 /** Writes what an experiment has found so far: one line a finished run, and a report of tables and pictures. */
 import { join } from "node:path";
+import { experimentCharts } from "../../report/experiment_charts.js";
 import type { ExperimentResult } from "../../report/experiment_rows.js";
 import { type ExperimentHead, experimentMarkdown } from "../../report/experiment_table.js";
 import { writeFileAtomic } from "../files/files.js";
@@ -24,6 +25,8 @@ export async function writeReport(plan: ExperimentPlan): Promise<void> {
   await writeFileAtomic(join(plan.out, EXPERIMENT_FILES.file), plan.text);
   await writeFileAtomic(join(plan.out, EXPERIMENT_FILES.results), results.map(jsonLine).join(""));
   await writeFileAtomic(join(plan.out, EXPERIMENT_FILES.report), experimentMarkdown(results, head));
+  for (const [name, svg] of experimentCharts(results))
+    await writeFileAtomic(join(plan.out, `${name}.svg`), svg);
 }
 
 async function headOf({ name, content, out, cells }: ExperimentPlan): Promise<ExperimentHead> {

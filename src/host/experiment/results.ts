@@ -2,7 +2,13 @@
 import { join, relative } from "node:path";
 import type { Evaluation, MetricsRow, RunInfo } from "../../core/run_record.js";
 import { mean } from "../../core/statistics.js";
-import type { CurvePoint, ExperimentResult, SplitResult, WinCount } from "../../report/experiment_rows.js";
+import {
+  type CurvePoint,
+  type ExperimentResult,
+  type SplitResult,
+  WITH_INSTRUCTIONS,
+  type WinCount,
+} from "../../report/experiment_rows.js";
 import { readJsonLines } from "../files/json_lines.js";
 import { RUN_FILES, readRunInfo } from "../run/run_info.js";
 import type { ExperimentPlan, PlannedRun } from "./plan.js";
@@ -65,11 +71,25 @@ function numberOrNull(value: unknown): number | null {
 }
 
 /** Numbers of an evaluation that have a column of their own, or none. */
-const OWN_COLUMNS = new Set(["step", "stage", "split", "mode", "time", "episodes", "success"]);
+const OWN_COLUMNS = new Set([
+  "step",
+  "stage",
+  "split",
+  "mode",
+  "instructions",
+  "time",
+  "episodes",
+  "success",
+]);
+
+/** Evaluations without the instructions of prompt-based correction are compared with those of other cells. */
+function modeOf({ mode, instructions }: Evaluation): string {
+  return instructions === "with" ? `${mode}${WITH_INSTRUCTIONS}` : mode;
+}
 
 /** One evaluation as a column of a result. */
 export function splitResult(row: Evaluation): SplitResult {
-  const { split, mode, episodes, success } = row;
+  const { split, episodes, success } = row;
   const columns = {
     mean_length: numberOrNull(row.mean_length),
     invalid_action_rate: numberOrNull(row.invalid_action_rate),
@@ -86,7 +106,7 @@ export function splitResult(row: Evaluation): SplitResult {
   );
   return {
     split,
-    mode,
+    mode: modeOf(row),
     episodes,
     wins: Math.round(success * episodes),
     success,
@@ -107,8 +127,10 @@ function winsByType(row: Evaluation): Record<string, WinCount> {
   return counts;
 }
 
-function curvePoint({ step, split, mode, success, episodes }: Evaluation): CurvePoint {
-  return { step, split, mode, success, episodes };
+/** One evaluation as a point of a curve. */
+export function curvePoint(row: Evaluation): CurvePoint {
+  const { step, split, success, episodes } = row;
+  return { step, split, mode: modeOf(row), success, episodes };
 }
 
 /** Means of bins of equal size, so that long runs keep short lines. */

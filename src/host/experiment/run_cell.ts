@@ -3,7 +3,7 @@ import { readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { ConfigError, DeviceError, UncoupleError } from "../../core/errors.js";
 import type { Logger } from "../../core/logger.js";
-import type { RunSink } from "../../core/run_record.js";
+import type { Evaluation, RunSink } from "../../core/run_record.js";
 import { checkHalf } from "../../gpu/device_facts.js";
 import type { Runtime } from "../../gpu/runtime.js";
 import type { ExperimentResult } from "../../report/experiment_rows.js";
@@ -17,7 +17,7 @@ import { evaluateModel } from "./evaluate_model.js";
 import { weightsSha256 } from "./fingerprint.js";
 import type { ExperimentPlan, PlannedCell, PlannedRun } from "./plan.js";
 import { checkSame, readRecord, writeRecord } from "./records.js";
-import { type ResultFacts, resultOfRun, splitResult } from "./results.js";
+import { curvePoint, type ResultFacts, resultOfRun, splitResult } from "./results.js";
 
 /** What runs need from their surroundings. */
 export interface RunDeps {
@@ -72,8 +72,10 @@ async function resultOfModel(
   facts: ResultFacts,
   { runtime, session, signal, logger }: RunDeps,
 ): Promise<ExperimentResult | undefined> {
-  const evaluations = await evaluateModel(start.config, { runtime, signal, logger });
-  if (evaluations === undefined) return undefined;
+  const onResult = ({ split, mode, success }: Evaluation) =>
+    logger.info(`start, ${split}, ${mode}: success ${(100 * success).toFixed(1)} %`);
+  const evaluations = await evaluateModel(start.config, { runtime, signal, onResult });
+  if (signal.aborted) return undefined;
   const { git, version, adapter } = session;
   return {
     ...facts,
@@ -84,13 +86,7 @@ async function resultOfModel(
     run: null,
     updates: 0,
     splits: evaluations.map(splitResult),
-    curve: evaluations.map(({ step, split, mode, success, episodes }) => ({
-      step,
-      split,
-      mode,
-      success,
-      episodes,
-    })),
+    curve: evaluations.map(curvePoint),
     training: [],
     tokens: 0,
     seconds: 0,

@@ -14,6 +14,8 @@ export type EvaluationMode = "greedy" | "sampled";
 export interface EvaluationEpisode extends SampledEpisode {
   readonly split: string;
   readonly mode: EvaluationMode;
+  /** Whether the policy read instructions, where there are some. */
+  readonly instructions?: "with" | "without";
   /** 0-based number of the episode among those of its task. */
   readonly sample: number;
   readonly failure?: string;
@@ -109,11 +111,13 @@ export class Evaluator {
     { signal, records, instructions }: EvaluationOptions,
   ): Promise<EvaluationEpisode[]> {
     const { split, tasks, mode } = part;
+    const isOwn = (one: EvaluationEpisode) =>
+      one.split === split &&
+      one.mode === mode &&
+      (one.instructions ?? "without") === (part.instructions ?? "without");
     const { eval: options, grpo, world } = this.config;
     const key = ({ taskId, sample }: Pick<EvaluationEpisode, "taskId" | "sample">) => `${sample} ${taskId}`;
-    const known = new Map(
-      records?.played.filter((one) => one.split === split && one.mode === mode).map((one) => [key(one), one]),
-    );
+    const known = new Map(records?.played.filter(isOwn).map((one) => [key(one), one]));
     const wanted = Array.from({ length: this.#samples(mode) }, (_, sample) =>
       tasks.map(({ id, type }, index) => ({
         sample,
@@ -127,6 +131,7 @@ export class Evaluator {
       ...evaluated(episode),
       split,
       mode,
+      ...(part.instructions && { instructions: part.instructions }),
       sample: Math.floor(episode.episode / SAMPLE_STRIDE),
     });
     const played = await this.worker.play(
@@ -174,6 +179,7 @@ function evaluated({
 function summary(episodes: readonly EvaluationEpisode[], samples: number) {
   const byType: Record<string, number> = {};
   for (const [type, numbers] of summariseByType(episodes, samples)) {
+    byType[`episodes/${type}`] = numbers.episodes;
     byType[`success/${type}`] = numbers.success;
     byType[`success_low/${type}`] = numbers.success_low;
     byType[`success_high/${type}`] = numbers.success_high;
