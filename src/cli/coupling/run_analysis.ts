@@ -1,0 +1,228 @@
+/** `uncouple coupling --run`: the samples of one update of a run, which of them push which, and a report of it. */
+import { join } from "node:path";
+import { loadConfig } from "../../config/load.js";
+import type { TrainConfig } from "../../config/schema.js";
+import { ConfigError } from "../../core/errors.js";
+import { chooseSamples, type DistinctSample, distinctSamples } from "../../coupling/analysis/batch.js";
+import { type RepeatConsistency, repeatConsistency } from "../../coupling/analysis/repeat_consistency.js";
+import { findOwnPackage } from "../../host/files/packages.js";
+import { stepName } from "../../host/run/checkpoints.js";
+import { writeCouplingFiles } from "../../host/run/coupling_files.js";
+import { type MeasuredGram, measureCoupling } from "../../host/run/coupling_measure.js";
+import { openRunPolicy, type RunPolicy, releasePolicy } from "../../host/run/run_policy.js";
+import { updateRows } from "../../host/run/update_rows.js";
+import { Launcher } from "../../kernels/index.js";
+import type { CouplingDocument } from "../../report/coupling_document.js";
+import type { CliContext } from "../kit/options.js";
+import { type GpuOptions, type GpuSession, withGpu } from "../kit/session.js";
+import { runLayer } from "../train/resume.js";
+
+export interface RunAnalysisOptions extends GpuOptions {
+  readonly run: string;
+  /** Update; undefined = the newest checkpoint. */
+  readonly checkpoint?: number;
+  /** Most samples. */
+  readonly samples: number;
+  /** A second run whose policy reads the same samples. */
+  readonly compare?: string;
+  readonly out?: string;
+  readonly seed: number;
+  /** Bytes. */
+  readonly budget?: number;
+  readonly verify?: true;
+  readonly json?: true;
+}
+
+/** Computes Gram and log-probabilities of samples, after telling what it will take. */
+export type MeasureGram = (
+  policy: RunPolicy,
+  samples: readonly DistinctSample[],
+  options: RunAnalysisOptions,
+) => Promise<MeasuredGram>;
+
+/** Where a batch comes from, and what it holds. */
+interface Batch {
+  readonly samples: readonly DistinctSample[];
+  readonly repeats: RepeatConsistency;
+  readonly source: string;
+}
+
+/** @throws ConfigError for a run without the checkpoint, or two runs that read text differently */
+export async function analyseRun(
+  options: RunAnalysisOptions,
+  context: CliContext,
+  measureGram: MeasureGram,
+): Promise<void> {
+  await withGpu(options, context, async (session) => {
+    const first = await openPolicyOf(options.run, options, session, context);
+    const out = options.out ?? join(options.run, "coupling", stepName(first.checkpoint.step));
+    const batch = await batchOf(first, options, context);
+    const main = await analysed(first, batch, options, session, context, measureGram);
+    releasePolicy(first);
+    const compared = options.compare
+      ? await comparison(options.compare, first, batch, options, session, context, measureGram)
+      : undefined;
+    const files = await writeCouplingFiles(out, main.document, main.grams, compared);
+    const documents = compared ? [main.document, compared] : [main.document];
+    if (options.json) context.terminal.printJson({ files, analyses: documents.map(summary) });
+    else for (const document of documents) printSummary(document, context);
+    context.terminal.info(`wrote ${files.join(", ")}`);
+  });
+}
+
+async function openPolicyOf(
+  run: string,
+  { checkpoint }: RunAnalysisOptions,
+  { runtime }: GpuSession,
+  { env, terminal }: CliContext,
+): Promise<RunPolicy> {
+  const base = await runLayer(run);
+  const noFiles = async () => "";
+  const { config } = await loadConfig({
+    base,
+    files: [],
+    readText: noFiles,
+    env: { ...env, ...OWN },
+    overrides: [],
+  });
+  return openRunPolicy(run, checkpoint, config, new Launcher(runtime), terminal);
+}
+
+/** Variables that are settings of new runs; a run's own are in its folder. */
+const OWN = {
+  UNCOUPLE_ADAPTER: undefined,
+  UNCOUPLE_PRESET: undefined,
+  UNCOUPLE_MATMUL: undefined,
+  UNCOUPLE_PRECISION: undefined,
+};
+
+async function batchOf(
+  policy: RunPolicy,
+  { samples: most, seed }: RunAnalysisOptions,
+  { terminal }: CliContext,
+): Promise<Batch> {
+  const { rows, source } = await updateRows(policy, terminal);
+  const { grpo } = policy.config;
+  const distinct = distinctSamples(rows, {
+    aggregation: grpo.loss_aggregation,
+    normaliser: grpo.max_completion_length,
+  });
+  const samples = chooseSamples(distinct, most, seed);
+  const pushing = distinct.filter(({ advantage }) => advantage !== 0).length;
+  terminal.info(
+    `samples: ${samples.length} of ${pushing} distinct ones with an advantage, from ${rows.length} rows (${source})`,
+  );
+  const repeats = repeatConsistency(
+    rows
+      .filter(({ kind }) => kind === "policy")
+      .map((row) => ({
+        ...row,
+        state: row.state_key ?? row.prompt_tokens.join(),
+      })),
+  );
+  return { samples, repeats, source };
+}
+
+async function analysed(
+  policy: RunPolicy,
+  batch: Batch,
+  options: RunAnalysisOptions,
+  session: GpuSession,
+  context: CliContext,
+  measureGram: MeasureGram,
+): Promise<{ document: CouplingDocument; grams: MeasuredGram }> {
+  context.terminal.info(forecast(policy, batch.samples));
+  const measured = await measureGram(policy, batch.samples, options);
+  const document = await measureCoupling({
+    policy,
+    ...batch,
+    measured,
+    passport: await passportOf(policy, batch, options, session),
+    verify: options.verify ?? false,
+  });
+  return { document, grams: measured };
+}
+
+/** What lies ahead, before anything is computed. */
+function forecast({ name, model }: RunPolicy, samples: readonly DistinctSample[]): string {
+  const tokens = samples.reduce((sum, sample) => sum + sample.tokens.length, 0);
+  const longest = samples.reduce((most, sample) => Math.max(most, sample.tokens.length), 0);
+  return (
+    `forecast for ${name}: ${samples.length} samples, ${tokens} tokens, the longest of ${longest}; ` +
+    `${model.parameters.count} parameters`
+  );
+}
+
+/** The second policy on the samples of the first. */
+async function comparison(
+  run: string,
+  first: RunPolicy,
+  batch: Batch,
+  options: RunAnalysisOptions,
+  session: GpuSession,
+  context: CliContext,
+  measureGram: MeasureGram,
+): Promise<CouplingDocument> {
+  const second = await openPolicyOf(run, options, session, context);
+  if (JSON.stringify(second.tokenizer.files) !== JSON.stringify(first.tokenizer.files)) {
+    throw new ConfigError(
+      `[--compare] the runs read text differently: got another tokenizer in ${run} than in ${first.run}, expected the same. ` +
+        "Compare runs that began from the same policy.",
+    );
+  }
+  const { document } = await analysed(second, batch, options, session, context, measureGram);
+  releasePolicy(second);
+  return document;
+}
+
+async function passportOf(
+  { run, checkpoint, model, config }: RunPolicy,
+  { source }: Batch,
+  { samples, seed }: RunAnalysisOptions,
+  { choice }: GpuSession,
+): Promise<CouplingDocument["passport"]> {
+  return {
+    run,
+    checkpoint: checkpoint.step,
+    stage: checkpoint.stage,
+    samples: `${source}, at most ${samples}, seed ${seed}`,
+    parameters: model.parameters.count,
+    precision: config.model.precision,
+    adapter: choice.driver || choice.device,
+    backend: choice.backend,
+    version: (await findOwnPackage())?.version ?? null,
+    temperature: temperatureNote(config),
+  };
+}
+
+function temperatureNote({ grpo: { temperature } }: TrainConfig): string {
+  return temperature === 1 ? "1" : `measured at 1; the run trains at ${temperature}`;
+}
+
+/** What a terminal shows: the numbers, and how well prediction holds. */
+function summary({ name, numbers, agreements, withinState, acrossStates }: CouplingDocument) {
+  return { name, numbers, agreements, withinState, acrossStates };
+}
+
+function printSummary(
+  { name, numbers, agreements, withinState, acrossStates }: CouplingDocument,
+  { terminal }: CliContext,
+): void {
+  terminal.print(name);
+  const show = (value: number | null) => (value === null ? "none" : Number(value.toPrecision(4)).toString());
+  for (const [key, value] of Object.entries(numbers)) terminal.print(`  ${key}: ${show(value)}`);
+  for (const [where, classes] of Object.entries({
+    "same state": withinState,
+    "across states": acrossStates,
+  })) {
+    const { goodGood, badBad, goodBad } = classes;
+    terminal.print(
+      `  mean cosine, ${where}: good-good ${show(goodGood.mean)} (${goodGood.pairs}), bad-bad ${show(badBad.mean)} ` +
+        `(${badBad.pairs}), good-bad ${show(goodBad.mean)} (${goodBad.pairs})`,
+    );
+  }
+  for (const { what, correlation, rankCorrelation, slope } of agreements)
+    terminal.print(
+      `  ${what}: correlation ${show(correlation)}, ranks ${show(rankCorrelation)}, slope ${show(slope)}`,
+    );
+}

@@ -1,0 +1,162 @@
+/** Measures the coupling of an update's samples under one policy, and holds the prediction against real steps. */
+import type { DistinctSample } from "../../coupling/analysis/batch.js";
+import { couplingDocument } from "../../coupling/analysis/document.js";
+import { influence } from "../../coupling/analysis/influence.js";
+import { agreement, leaveOneOutPrediction } from "../../coupling/analysis/leave_one_out.js";
+import type { RepeatConsistency } from "../../coupling/analysis/repeat_consistency.js";
+import { backwardOf, readGradients, separateGradients } from "../../coupling/ground_truth/passes.js";
+import {
+  leaveOneOutChanges,
+  optimiserStepChanges,
+  plainStepChanges,
+  rateFor,
+} from "../../coupling/ground_truth/real_steps.js";
+import { type LayeredGram, referencePushes } from "../../coupling/ground_truth/reference_gram.js";
+import type { Qwen2Model } from "../../model/qwen2.js";
+import type { Tokenizer } from "../../model/tokenizer.js";
+import { AdamW } from "../../optim/adamw.js";
+import type { CouplingAgreement, CouplingDocument, TokenHeat } from "../../report/coupling_document.js";
+import { restoreOptimizer } from "../../rl/loop/policy_state.js";
+import type { RunPolicy } from "./run_policy.js";
+
+/** Gram and log-probabilities of samples, from whatever computes them. */
+export interface MeasuredGram extends LayeredGram {
+  readonly logProbs: Float64Array;
+}
+
+export interface MeasureRequest {
+  readonly policy: RunPolicy;
+  readonly samples: readonly DistinctSample[];
+  readonly measured: MeasuredGram;
+  readonly passport: CouplingDocument["passport"];
+  readonly repeats: RepeatConsistency;
+  /** Also leave samples out, and step through AdamW. */
+  readonly verify: boolean;
+}
+
+/** Largest change of log-probability of the plain step that is measured, in nats. */
+const STEP_NATS = 0.01;
+/** Samples that are left out in turn. */
+const LEFT_OUT = 8;
+/** Samples whose product with AdamW's update is taken, a backward pass each. */
+const PUSHED = 32;
+
+/** @returns the analysis; the policy's weights are as before */
+export async function measureCoupling(request: MeasureRequest): Promise<CouplingDocument> {
+  const { policy, samples, measured, passport, repeats, verify } = request;
+  const { gram, layers, logProbs } = measured;
+  const advantages = samples.map(({ advantage }) => advantage);
+  const weights = samples.map(({ weight }) => weight);
+  const { total, inversions } = influence(gram, advantages, { weights });
+  const rate = rateFor(total, STEP_NATS);
+  const step = {
+    model: policy.model,
+    samples,
+    coefficients: advantages.map((advantage, i) => weights[i] * advantage),
+  };
+  const changes = await plainStepChanges(step, rate);
+  const predicted = total.map((value) => rate * value);
+  const agreements: CouplingAgreement[] = [
+    { what: "plain gradient step", ...agreement(predicted, changes) },
+    ...(verify ? [await leaveOneOut(step, measured, samples, rate, changes)] : []),
+    ...(verify ? await throughAdamW(policy, step, total) : []),
+  ];
+  const shown = inversions.reduce<number>(
+    (most, j) => (total[j] > total[most] ? j : most),
+    inversions[0] ?? 0,
+  );
+  return couplingDocument({
+    ...{ name: policy.name, passport, samples, gram, layers, logProbs, agreements, repeats },
+    realised: Array.from(changes, (value) => (rate > 0 ? value / rate : 0)),
+    tokenHeat: await tokenHeatOf(policy.model, policy.tokenizer, samples, step.coefficients, shown),
+  });
+}
+
+type Step = Parameters<typeof plainStepChanges>[0];
+
+async function leaveOneOut(
+  step: Step,
+  { gram }: MeasuredGram,
+  samples: readonly DistinctSample[],
+  rate: number,
+  whole: Float64Array,
+): Promise<CouplingAgreement> {
+  const advantages = samples.map(({ advantage }) => advantage);
+  const options = { weights: samples.map(({ weight }) => weight), learningRate: rate };
+  const [predicted, realised]: [number[], number[]] = [[], []];
+  const count = Math.min(LEFT_OUT, samples.length);
+  for (let turn = 0; turn < count; turn++) {
+    const left = Math.floor((turn * samples.length) / count);
+    predicted.push(...leaveOneOutPrediction(gram, advantages, left, options));
+    realised.push(...(await leaveOneOutChanges(step, rate, left, whole)));
+  }
+  return { what: `plain step without one of ${count} samples in turn`, ...agreement(predicted, realised) };
+}
+
+/** AdamW with the checkpoint's moments and the run's settings: its actual update, against products with it and raw K. */
+async function throughAdamW(
+  policy: RunPolicy,
+  step: Step,
+  total: Float64Array,
+): Promise<CouplingAgreement[]> {
+  const { model, config, checkpoint } = policy;
+  const { grpo } = config;
+  const optimizer = new AdamW({
+    parameters: model.parameters,
+    launcher: model.launcher,
+    lr: grpo.learning_rate,
+    betas: [grpo.adam_beta1, grpo.adam_beta2],
+    eps: grpo.adam_epsilon,
+    weightDecay: grpo.weight_decay,
+    maxGradNorm: grpo.max_grad_norm,
+  });
+  try {
+    // a stage begins with fresh moments
+    if (checkpoint.stage === "grpo") await restoreOptimizer(optimizer, checkpoint.optimizer);
+    const { changes, update } = await optimiserStepChanges(step, optimizer, grpo.learning_rate);
+    const some = step.samples.slice(0, PUSHED);
+    const pushes: number[] = [];
+    for (const sample of some)
+      pushes.push(...referencePushes(await separateGradients(model, [sample]), update));
+    return [
+      {
+        what: "AdamW's step, products with its actual update",
+        ...agreement(pushes, changes.slice(0, some.length)),
+      },
+      {
+        what: "AdamW's step, raw K in place of the update (slope has no meaning)",
+        ...agreement(total, changes),
+      },
+    ];
+  } finally {
+    optimizer.release();
+  }
+}
+
+/** Tokens shown at most. */
+const HEAT_TOKENS = 64;
+
+/** What the whole update does to each token of one sample: one backward pass a token. */
+async function tokenHeatOf(
+  model: Qwen2Model,
+  tokenizer: Tokenizer,
+  samples: readonly DistinctSample[],
+  coefficients: readonly number[],
+  shown: number,
+): Promise<TokenHeat> {
+  backwardOf(model, samples, coefficients);
+  const batch = await readGradients(model);
+  const sample = samples[shown];
+  const response = sample.tokens.slice(sample.responseStart).slice(0, HEAT_TOKENS);
+  const tokens: { text: string; value: number }[] = [];
+  for (const [t, token] of response.entries()) {
+    const weights = sample.weights.map((weight, at) => (at === t ? weight : 0));
+    const gradients = await separateGradients(model, [{ ...sample, weights }]);
+    tokens.push({ text: tokenizer.decode([token]), value: referencePushes(gradients, batch)[0] });
+  }
+  return {
+    sample: shown,
+    what: "Predicted change of each token's log-probability by the whole update, per unit of learning rate.",
+    tokens,
+  };
+}

@@ -1,0 +1,70 @@
+/** The policy of a run as it was at one of its checkpoints. */
+import { join } from "node:path";
+import type { TrainConfig } from "../../config/schema.js";
+import { ConfigError } from "../../core/errors.js";
+import type { Logger } from "../../core/logger.js";
+import type { World } from "../../env/world.js";
+import type { Launcher } from "../../kernels/index.js";
+import type { Qwen2Model } from "../../model/qwen2.js";
+import type { Tokenizer } from "../../model/tokenizer.js";
+import { restoreModel } from "../../rl/loop/policy_state.js";
+import { pathExists } from "../files/files.js";
+import { type LoadedCheckpoint, readCheckpoint, readNewestCheckpoint, stepName } from "./checkpoints.js";
+import { RUN_FILES, readRunInfo } from "./run_info.js";
+import { openPolicy, openTrainingWorld } from "./training_setup.js";
+
+export interface RunPolicy {
+  /** `<run> at <update>` */
+  readonly name: string;
+  /** Folder of the run. */
+  readonly run: string;
+  readonly config: TrainConfig;
+  readonly world: World;
+  readonly model: Qwen2Model;
+  readonly tokenizer: Tokenizer;
+  readonly checkpoint: LoadedCheckpoint;
+}
+
+/**
+ * Opens a run's policy with trainable parameters. The caller releases model and parameters.
+ * @param config the run's resolved settings
+ * @param step update of the checkpoint; undefined = the newest
+ * @throws ConfigError when the run has no such checkpoint
+ * @throws DataError for a folder that holds no run
+ */
+export async function openRunPolicy(
+  run: string,
+  step: number | undefined,
+  config: TrainConfig,
+  launcher: Launcher,
+  logger: Logger,
+): Promise<RunPolicy> {
+  const { name } = await readRunInfo(run);
+  const folder = join(run, RUN_FILES.checkpoints);
+  const checkpoint = await findCheckpoint(folder, step, logger);
+  if (!checkpoint) {
+    throw new ConfigError(
+      `[${folder}] no such checkpoint: got ${step === undefined ? "none at all" : `no ${stepName(step)}`}, expected one. ` +
+        "Name another --checkpoint, or train with checkpoint.save_steps.",
+    );
+  }
+  const world = await openTrainingWorld(config);
+  const { model, tokenizer } = await openPolicy(config, world, launcher);
+  await restoreModel(model, checkpoint.model);
+  return { name: `${name} at ${checkpoint.step}`, run, config, world, model, tokenizer, checkpoint };
+}
+
+async function findCheckpoint(
+  folder: string,
+  step: number | undefined,
+  logger: Logger,
+): Promise<LoadedCheckpoint | undefined> {
+  if (step === undefined) return readNewestCheckpoint(folder, logger);
+  const path = join(folder, stepName(step));
+  return (await pathExists(path)) ? readCheckpoint(path) : undefined;
+}
+
+export function releasePolicy({ model }: RunPolicy): void {
+  model.release();
+  model.parameters.release();
+}
