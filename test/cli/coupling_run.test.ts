@@ -123,7 +123,10 @@ test("one more update is one of the policy stage, wherever the checkpoint lies",
 
 test.each([
   [["--checkpoint", "99"], 2, /no such checkpoint: got no step_000099/],
-  [["--samples", "-1"], 2, /whole number of at least 0/],
+  [["--samples", "-1"], 2, /got "-1", expected with --run a whole number/],
+  [["--checkpoint", "x"], 2, /whole number of at least 0/],
+  [["--precision", "mixed"], 2, /--precision cannot go with --run/],
+  [["--model", "somewhere"], 2, /unclear what to measure/],
 ])("bad options are told, case %#", async (args, expected, message) => {
   const { code, err } = await uncouple("coupling", "--run", run, ...args);
   expect(code).toBe(expected);

@@ -1,7 +1,7 @@
 /** A policy of some 20,000 parameters with drawn weights, and samples for it. */
 import { FlatParameters } from "../../src/autograd/flat_parameters.js";
 import { Random } from "../../src/core/random.js";
-import type { ScoredSample } from "../../src/coupling/ground_truth/passes.js";
+import type { CouplingSample } from "../../src/coupling/samples.js";
 import type { Launcher } from "../../src/kernels/index.js";
 import { presetConfig } from "../../src/model/config.js";
 import { elementCount, parameterShapes, storedShapes } from "../../src/model/parameters.js";
@@ -30,7 +30,7 @@ export function tinyModel(launcher: Launcher, seed = 1): Qwen2Model {
 }
 
 /** Samples of drawn tokens; every second one begins as the one before it, as prompts of similar states do. */
-export function drawnSamples(count: number, seed = 2): ScoredSample[] {
+export function drawnSamples(count: number, seed = 2): CouplingSample[] {
   const random = Random.of(seed, "samples");
   const token = () => random.integer(TINY_VOCABULARY);
   let prompt: number[] = [];

@@ -47,22 +47,43 @@ export async function calculate(options: CalculatorOptions, context: CliContext)
     const half = options.precision === "mixed";
     const launcher = new Launcher(runtime);
     const { model } = await loadPolicy(launcher, options.model, { requiresGrad: true, half });
-    const flopsPerSecond = await productSpeed(launcher);
-    const budgetBytes = options.budget;
-    const gram = await perSampleGram(model, samples, {
-      budgetBytes,
-      onForecast: (forecast) => terminal.info(describe(forecast, samples, flopsPerSecond)),
-    });
-    if (options.diagnose) await diagnose(model, samples, budgetBytes, terminal);
-    const failed = options.verify ? await verify(model, samples, gram, terminal) : [];
+    const { gram, failed } = await checkedGram(model, samples, options, terminal);
     if (options.json) terminal.print(JSON.stringify(plainObject(gram)));
     else printTable(gram, terminal);
-    if (failed.length > 0) {
-      throw new CheckError(
-        `[coupling] verification failed: got ${failed.join(", ")}, expected relative errors of at most ${GRAM_TOLERANCE[model.activations]}. Run \`uncouple doctor\`; try --adapter swiftshader or lavapipe, or --matmul f32.`,
-      );
-    }
+    throwFailed(failed, model);
   });
+}
+
+export interface CheckedGram {
+  readonly gram: SampleGram;
+  /** What verification found to be off. */
+  readonly failed: readonly string[];
+}
+
+/** A Gram after its forecast, with the checks that were asked for. */
+export async function checkedGram(
+  model: Qwen2Model,
+  samples: readonly CouplingSample[],
+  options: Pick<CalculatorOptions, "budget" | "verify" | "diagnose">,
+  terminal: Terminal,
+): Promise<CheckedGram> {
+  const flopsPerSecond = await productSpeed(model.launcher);
+  const budgetBytes = options.budget;
+  const gram = await perSampleGram(model, samples, {
+    budgetBytes,
+    onForecast: (forecast) => terminal.info(describe(forecast, samples, flopsPerSecond)),
+  });
+  if (options.diagnose) await diagnose(model, samples, budgetBytes, terminal);
+  const failed = options.verify ? await verify(model, samples, gram, terminal) : [];
+  return { gram, failed };
+}
+
+/** @throws CheckError when something is off */
+export function throwFailed(failed: readonly string[], { activations }: Qwen2Model): void {
+  if (failed.length === 0) return;
+  throw new CheckError(
+    `[coupling] verification failed: got ${failed.join(", ")}, expected relative errors of at most ${GRAM_TOLERANCE[activations]}. Run \`uncouple doctor\`; try --adapter swiftshader or lavapipe, or --matmul f32.`,
+  );
 }
 
 /** FLOP a second of one large product, compilation not counted. */

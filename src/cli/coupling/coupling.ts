@@ -1,25 +1,75 @@
 /** `uncouple coupling`: which samples push which. */
+import { InvalidArgumentError } from "@commander-js/extra-typings";
 import { ConfigError } from "../../core/errors.js";
 import { gpuCommand, type Register } from "../kit/options.js";
 import { noTuneOption } from "../kit/tuning.js";
 import { precisionOption } from "../train/train_options.js";
 import { calculate } from "./calculator.js";
+import { analyseRun } from "./run_analysis.js";
 
 export const register: Register = (program, context) => {
   gpuCommand(program, "coupling", "show which samples push which: inner products of per-sample gradients")
-    .requiredOption("--model <folder>", "model in Hugging Face layout")
-    .requiredOption(
-      "--samples <file>",
-      'JSON file: array of {"tokens": [ids], "responseStart": n, "weights": [one number a response token]}; weights may be left out',
+    .option("--model <folder>", "model in Hugging Face layout: the Gram of given --samples")
+    .option("--run <folder>", "run folder: the samples of one of its updates, with a report")
+    .option(
+      "--samples <file or count>",
+      'with --model a JSON file: array of {"tokens": [ids], "responseStart": n, "weights": [one number a response token]}, ' +
+        "weights may be left out; with --run how many at most (64)",
     )
+    .option("--checkpoint <update>", "of the run; default: the newest one", wholeNumber)
+    .option("--compare <folder>", "second run, whose policy reads the same samples")
+    .option("--out <folder>", "where files go; default: coupling/ in the run folder")
+    .option("--seed <number>", "chooses the samples of a run", wholeNumber)
     .option("--budget <size>", "GPU memory beside the model's, as 2GiB or 500MB", readBytes)
-    .option("--verify", "check some samples by a backward pass each; exit with 5 when a layer is off")
+    .option(
+      "--verify",
+      "check some samples by a backward pass each; exit with 5 when a layer is off. With --run also leave samples out and step through AdamW",
+    )
     .option("--diagnose", "compare some samples alone with the same in the batch")
     .addOption(precisionOption())
     .addOption(noTuneOption())
     .option("--json", "print one JSON object")
-    .action(async (options) => calculate(options, context));
+    .action(async (options) => {
+      const { model, run, samples } = options;
+      if (run !== undefined && model === undefined) {
+        refuse(options, ["precision"], "--run");
+        return analyseRun(
+          { ...options, run, samples: sampleCount(samples), seed: options.seed ?? 0 },
+          context,
+        );
+      }
+      if (model === undefined || run !== undefined || samples === undefined) {
+        throw new ConfigError(
+          "[coupling] unclear what to measure: expected --run, or --model with --samples. Give one of the two.",
+        );
+      }
+      refuse(options, ["checkpoint", "compare", "out", "seed"], "--model");
+      return calculate({ ...options, model, samples }, context);
+    });
 };
+
+/** @throws ConfigError for options that belong to the other use */
+function refuse(options: Readonly<Record<string, unknown>>, names: readonly string[], use: string): void {
+  const given = names.filter((name) => options[name] !== undefined).map((name) => `--${name}`);
+  if (given.length === 0) return;
+  throw new ConfigError(
+    `[coupling] ${given.join(", ")} cannot go with ${use}: expected none of them. Leave them out.`,
+  );
+}
+
+function sampleCount(text = "64"): number {
+  const count = Number(text);
+  if (Number.isInteger(count) && count >= 1) return count;
+  throw new ConfigError(
+    `[coupling] --samples is wrong: got "${text}", expected with --run a whole number of at least 1. Correct it.`,
+  );
+}
+
+function wholeNumber(text: string): number {
+  const value = Number(text);
+  if (text.trim() !== "" && Number.isInteger(value) && value >= 0) return value;
+  throw new InvalidArgumentError("Expected a whole number of at least 0.");
+}
 
 const UNITS: Readonly<Record<string, number>> = {
   "": 1,

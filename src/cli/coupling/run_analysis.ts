@@ -7,8 +7,8 @@ import { chooseSamples, type DistinctSample, distinctSamples } from "../../coupl
 import { type RepeatConsistency, repeatConsistency } from "../../coupling/analysis/repeat_consistency.js";
 import { findOwnPackage } from "../../host/files/packages.js";
 import { stepName } from "../../host/run/checkpoints.js";
-import { writeCouplingFiles } from "../../host/run/coupling_files.js";
-import { type MeasuredGram, measureCoupling } from "../../host/run/coupling_measure.js";
+import { type FullGrams, writeCouplingFiles } from "../../host/run/coupling_files.js";
+import { measureCoupling } from "../../host/run/coupling_measure.js";
 import { openRunPolicy, type RunPolicy, releasePolicy } from "../../host/run/run_policy.js";
 import { updateRows } from "../../host/run/update_rows.js";
 import { Launcher } from "../../kernels/index.js";
@@ -16,6 +16,7 @@ import type { CouplingDocument } from "../../report/coupling_document.js";
 import type { CliContext } from "../kit/options.js";
 import { type GpuOptions, type GpuSession, withGpu } from "../kit/session.js";
 import { runLayer } from "../train/resume.js";
+import { checkedGram, throwFailed } from "./calculator.js";
 
 export interface RunAnalysisOptions extends GpuOptions {
   readonly run: string;
@@ -30,15 +31,9 @@ export interface RunAnalysisOptions extends GpuOptions {
   /** Bytes. */
   readonly budget?: number;
   readonly verify?: true;
+  readonly diagnose?: true;
   readonly json?: true;
 }
-
-/** Computes Gram and log-probabilities of samples, after telling what it will take. */
-export type MeasureGram = (
-  policy: RunPolicy,
-  samples: readonly DistinctSample[],
-  options: RunAnalysisOptions,
-) => Promise<MeasuredGram>;
 
 /** Where a batch comes from, and what it holds. */
 interface Batch {
@@ -47,26 +42,25 @@ interface Batch {
   readonly source: string;
 }
 
-/** @throws ConfigError for a run without the checkpoint, or two runs that read text differently */
-export async function analyseRun(
-  options: RunAnalysisOptions,
-  context: CliContext,
-  measureGram: MeasureGram,
-): Promise<void> {
+/**
+ * @throws ConfigError for a run without the checkpoint, or two runs that read text differently
+ * @throws CheckError when verification fails, after the files are written
+ */
+export async function analyseRun(options: RunAnalysisOptions, context: CliContext): Promise<void> {
   await withGpu(options, context, async (session) => {
     const first = await openPolicyOf(options.run, options, session, context);
     const out = options.out ?? join(options.run, "coupling", stepName(first.checkpoint.step));
     const batch = await batchOf(first, options, context);
-    const main = await analysed(first, batch, options, session, context, measureGram);
-    releasePolicy(first);
+    const main = await analysed(first, batch, options, session, context);
     const compared = options.compare
-      ? await comparison(options.compare, first, batch, options, session, context, measureGram)
+      ? await comparison(options.compare, first, batch, options, session, context)
       : undefined;
-    const files = await writeCouplingFiles(out, main.document, main.grams, compared);
-    const documents = compared ? [main.document, compared] : [main.document];
+    const files = await writeCouplingFiles(out, main.document, main.grams, compared?.document);
+    const documents = compared ? [main.document, compared.document] : [main.document];
     if (options.json) context.terminal.printJson({ files, analyses: documents.map(summary) });
     else for (const document of documents) printSummary(document, context);
     context.terminal.info(`wrote ${files.join(", ")}`);
+    for (const analysis of [main, compared]) analysis?.check();
   });
 }
 
@@ -123,34 +117,34 @@ async function batchOf(
   return { samples, repeats, source };
 }
 
+/** One policy's analysis. */
+interface Analysis {
+  readonly document: CouplingDocument;
+  readonly grams: FullGrams;
+  /** @throws CheckError when verification failed */
+  readonly check: () => void;
+}
+
 async function analysed(
   policy: RunPolicy,
   batch: Batch,
   options: RunAnalysisOptions,
   session: GpuSession,
   context: CliContext,
-  measureGram: MeasureGram,
-): Promise<{ document: CouplingDocument; grams: MeasuredGram }> {
-  context.terminal.info(forecast(policy, batch.samples));
-  const measured = await measureGram(policy, batch.samples, options);
+): Promise<Analysis> {
+  const { name, model } = policy;
+  context.terminal.info(`${name}: ${model.parameters.count} parameters`);
+  const { gram, failed } = await checkedGram(model, batch.samples, options, context.terminal);
+  const grams = { gram: gram.gram, layers: Object.fromEntries(gram.layers) };
   const document = await measureCoupling({
     policy,
     ...batch,
-    measured,
+    measured: { ...grams, logProbs: gram.logProbs },
     passport: await passportOf(policy, batch, options, session),
     verify: options.verify ?? false,
   });
-  return { document, grams: measured };
-}
-
-/** What lies ahead, before anything is computed. */
-function forecast({ name, model }: RunPolicy, samples: readonly DistinctSample[]): string {
-  const tokens = samples.reduce((sum, sample) => sum + sample.tokens.length, 0);
-  const longest = samples.reduce((most, sample) => Math.max(most, sample.tokens.length), 0);
-  return (
-    `forecast for ${name}: ${samples.length} samples, ${tokens} tokens, the longest of ${longest}; ` +
-    `${model.parameters.count} parameters`
-  );
+  releasePolicy(policy);
+  return { document, grams, check: () => throwFailed(failed, model) };
 }
 
 /** The second policy on the samples of the first. */
@@ -161,8 +155,7 @@ async function comparison(
   options: RunAnalysisOptions,
   session: GpuSession,
   context: CliContext,
-  measureGram: MeasureGram,
-): Promise<CouplingDocument> {
+): Promise<Analysis> {
   const second = await openPolicyOf(run, options, session, context);
   if (JSON.stringify(second.tokenizer.files) !== JSON.stringify(first.tokenizer.files)) {
     throw new ConfigError(
@@ -170,9 +163,7 @@ async function comparison(
         "Compare runs that began from the same policy.",
     );
   }
-  const { document } = await analysed(second, batch, options, session, context, measureGram);
-  releasePolicy(second);
-  return document;
+  return analysed(second, batch, options, session, context);
 }
 
 async function passportOf(

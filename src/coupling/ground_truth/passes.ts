@@ -1,18 +1,8 @@
 /** Plain forward and backward passes over samples: what every prediction is held against. */
 import { Tape } from "../../autograd/tape.js";
 import { ArgumentError } from "../../core/errors.js";
-import { packSequences } from "../../model/packing.js";
 import type { Qwen2Model } from "../../model/qwen2.js";
-
-/** A prompt with a response. */
-export interface ScoredSample {
-  /** Prompt and response. */
-  readonly tokens: readonly number[];
-  /** Place of the first response token, at least 1. */
-  readonly responseStart: number;
-  /** One a response token; default 1 each. */
-  readonly weights?: readonly number[] | undefined;
-}
+import { type CouplingSample, packSamples } from "../samples.js";
 
 /** Gradient of one sample's log-probability, by Hugging Face name. */
 export type SampleGradient = ReadonlyMap<string, Float32Array>;
@@ -23,7 +13,7 @@ export type SampleGradient = ReadonlyMap<string, Float32Array>;
  */
 export async function weightedLogProbs(
   model: Qwen2Model,
-  samples: readonly ScoredSample[],
+  samples: readonly CouplingSample[],
   tokensPerPass = 4096,
 ): Promise<Float64Array> {
   const results: number[] = [];
@@ -44,7 +34,7 @@ export async function weightedLogProbs(
  */
 export function backwardOf(
   model: Qwen2Model,
-  samples: readonly ScoredSample[],
+  samples: readonly CouplingSample[],
   coefficients: ArrayLike<number>,
   tokensPerPass = 4096,
 ): void {
@@ -73,17 +63,19 @@ export async function readGradients(model: Qwen2Model): Promise<Map<string, Floa
   return gradients;
 }
 
-/** One backward pass a sample: slow, simple, and all gradients at once on the host. */
-export async function separateGradients(
-  model: Qwen2Model,
-  samples: readonly ScoredSample[],
-): Promise<SampleGradient[]> {
-  const gradients: SampleGradient[] = [];
-  for (const sample of samples) {
-    backwardOf(model, [sample], [1]);
-    gradients.push(await readGradients(model));
-  }
-  return gradients;
+/** <g_j, V> of each sample, in float64, from whole gradients and a direction by parameter name. */
+export function pushesOf(
+  gradients: readonly SampleGradient[],
+  direction: ReadonlyMap<string, ArrayLike<number>>,
+): Float64Array {
+  return Float64Array.from(gradients, (gradient) => {
+    let sum = 0;
+    for (const [name, values] of gradient) {
+      const along = direction.get(name) as ArrayLike<number>;
+      for (let k = 0; k < values.length; k++) sum += values[k] * along[k];
+    }
+    return sum;
+  });
 }
 
 /** Values of all parameters, to put them back or to compare. */
@@ -97,27 +89,20 @@ export function loadValues(model: Qwen2Model, values: ReadonlyMap<string, Float3
   for (const [name, data] of values) model.parameters.load(name, data);
 }
 
-function forward(model: Qwen2Model, tape: Tape, samples: readonly ScoredSample[]) {
-  const packed = packSequences(samples.map(({ tokens }) => tokens.slice(0, -1)));
-  const [index, target]: [number[], number[]] = [[], []];
-  samples.forEach(({ tokens, responseStart }, s) => {
-    for (let t = responseStart; t < tokens.length; t++) {
-      index.push(packed.offsets[s] + t - 1);
-      target.push(tokens[t]);
-    }
-  });
+function forward(model: Qwen2Model, tape: Tape, samples: readonly CouplingSample[]) {
+  const { packed, index, target } = packSamples(samples);
   const hidden = model.hidden(tape, model.batch(tape, packed));
-  return model.score(tape, hidden, Uint32Array.from(index), Uint32Array.from(target)).log_prob;
+  return model.score(tape, hidden, index, target).log_prob;
 }
 
-function weightsOf({ tokens, responseStart, weights }: ScoredSample): readonly number[] {
+function weightsOf({ tokens, responseStart, weights }: CouplingSample): readonly number[] {
   return weights ?? tokens.slice(responseStart).map(() => 1);
 }
 
 function* passes(
-  samples: readonly ScoredSample[],
+  samples: readonly CouplingSample[],
   tokensPerPass: number,
-): Generator<readonly ScoredSample[]> {
+): Generator<readonly CouplingSample[]> {
   for (let first = 0; first < samples.length; ) {
     let [end, tokens] = [first, 0];
     while (end < samples.length && (end === first || tokens + samples[end].tokens.length <= tokensPerPass))

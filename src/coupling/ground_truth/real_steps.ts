@@ -1,19 +1,13 @@
 /** What really happens to log-probabilities: steps are made, measured and undone. */
 import type { Qwen2Model } from "../../model/qwen2.js";
 import type { AdamW } from "../../optim/adamw.js";
-import {
-  backwardOf,
-  loadValues,
-  readGradients,
-  readValues,
-  type ScoredSample,
-  weightedLogProbs,
-} from "./passes.js";
+import type { CouplingSample } from "../samples.js";
+import { backwardOf, loadValues, readGradients, readValues, weightedLogProbs } from "./passes.js";
 
 /** One update: samples, and the factor w_i A_i of each. */
 export interface RealStep {
   readonly model: Qwen2Model;
-  readonly samples: readonly ScoredSample[];
+  readonly samples: readonly CouplingSample[];
   readonly coefficients: ArrayLike<number>;
 }
 

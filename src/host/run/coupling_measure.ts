@@ -4,23 +4,25 @@ import { couplingDocument } from "../../coupling/analysis/document.js";
 import { influence } from "../../coupling/analysis/influence.js";
 import { agreement, leaveOneOutPrediction } from "../../coupling/analysis/leave_one_out.js";
 import type { RepeatConsistency } from "../../coupling/analysis/repeat_consistency.js";
-import { backwardOf, readGradients, separateGradients } from "../../coupling/ground_truth/passes.js";
+import { directions } from "../../coupling/directions.js";
+import { backwardOf, pushesOf } from "../../coupling/ground_truth/passes.js";
 import {
   leaveOneOutChanges,
   optimiserStepChanges,
   plainStepChanges,
   rateFor,
 } from "../../coupling/ground_truth/real_steps.js";
-import { type LayeredGram, referencePushes } from "../../coupling/ground_truth/reference_gram.js";
-import type { Qwen2Model } from "../../model/qwen2.js";
-import type { Tokenizer } from "../../model/tokenizer.js";
+import { separateGradients } from "../../coupling/separate.js";
 import { AdamW } from "../../optim/adamw.js";
 import type { CouplingAgreement, CouplingDocument, TokenHeat } from "../../report/coupling_document.js";
 import { restoreOptimizer } from "../../rl/loop/policy_state.js";
 import type { RunPolicy } from "./run_policy.js";
 
 /** Gram and log-probabilities of samples, from whatever computes them. */
-export interface MeasuredGram extends LayeredGram {
+export interface MeasuredGram {
+  /** [S, S], row-major: of all parameters, and of each by Hugging Face name. */
+  readonly gram: Float64Array;
+  readonly layers: Readonly<Record<string, Float64Array>>;
   readonly logProbs: Float64Array;
 }
 
@@ -68,7 +70,7 @@ export async function measureCoupling(request: MeasureRequest): Promise<Coupling
   return couplingDocument({
     ...{ name: policy.name, passport, samples, gram, layers, logProbs, agreements, repeats },
     realised: Array.from(changes, (value) => (rate > 0 ? value / rate : 0)),
-    tokenHeat: await tokenHeatOf(policy.model, policy.tokenizer, samples, step.coefficients, shown),
+    tokenHeat: await tokenHeatOf(policy, samples, step.coefficients, shown),
   });
 }
 
@@ -116,8 +118,7 @@ async function throughAdamW(
     const { changes, update } = await optimiserStepChanges(step, optimizer, grpo.learning_rate);
     const some = step.samples.slice(0, PUSHED);
     const pushes: number[] = [];
-    for (const sample of some)
-      pushes.push(...referencePushes(await separateGradients(model, [sample]), update));
+    for (const sample of some) pushes.push(...pushesOf(await separateGradients(model, [sample]), update));
     return [
       {
         what: "AdamW's step, products with its actual update",
@@ -136,27 +137,24 @@ async function throughAdamW(
 /** Tokens shown at most. */
 const HEAT_TOKENS = 64;
 
-/** What the whole update does to each token of one sample: one backward pass a token. */
+/** What the whole update does to each token of one sample. */
 async function tokenHeatOf(
-  model: Qwen2Model,
-  tokenizer: Tokenizer,
+  { model, tokenizer }: RunPolicy,
   samples: readonly DistinctSample[],
   coefficients: readonly number[],
   shown: number,
 ): Promise<TokenHeat> {
   backwardOf(model, samples, coefficients);
-  const batch = await readGradients(model);
   const sample = samples[shown];
   const response = sample.tokens.slice(sample.responseStart).slice(0, HEAT_TOKENS);
-  const tokens: { text: string; value: number }[] = [];
-  for (const [t, token] of response.entries()) {
-    const weights = sample.weights.map((weight, at) => (at === t ? weight : 0));
-    const gradients = await separateGradients(model, [{ ...sample, weights }]);
-    tokens.push({ text: tokenizer.decode([token]), value: referencePushes(gradients, batch)[0] });
-  }
+  const single = response.map((_, t) => ({
+    ...sample,
+    weights: sample.weights.map((weight, at) => (at === t ? weight : 0)),
+  }));
+  const { dots } = await directions(model, single, [(name) => model.parameters.get(name).grad]);
   return {
     sample: shown,
     what: "Predicted change of each token's log-probability by the whole update, per unit of learning rate.",
-    tokens,
+    tokens: response.map((token, t) => ({ text: tokenizer.decode([token]), value: dots[t] })),
   };
 }
