@@ -68,7 +68,7 @@ async function openPolicyOf(
   run: string,
   { checkpoint }: RunAnalysisOptions,
   { runtime }: GpuSession,
-  { env, terminal }: CliContext,
+  { env }: CliContext,
 ): Promise<RunPolicy> {
   const base = await runLayer(run);
   const noFiles = async () => "";
@@ -79,7 +79,7 @@ async function openPolicyOf(
     env: { ...env, ...OWN },
     overrides: [],
   });
-  return openRunPolicy(run, checkpoint, config, new Launcher(runtime), terminal);
+  return openRunPolicy(run, checkpoint, config, new Launcher(runtime));
 }
 
 /** Variables that are settings of new runs; a run's own are in its folder. */

@@ -1,15 +1,15 @@
 /** The policy of a run as it was at one of its checkpoints. */
+import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { TrainConfig } from "../../config/schema.js";
 import { ConfigError } from "../../core/errors.js";
-import type { Logger } from "../../core/logger.js";
 import type { World } from "../../env/world.js";
 import type { Launcher } from "../../kernels/index.js";
 import type { Qwen2Model } from "../../model/qwen2.js";
 import type { Tokenizer } from "../../model/tokenizer.js";
 import { restoreModel } from "../../rl/loop/policy_state.js";
 import { pathExists } from "../files/files.js";
-import { type LoadedCheckpoint, readCheckpoint, readNewestCheckpoint, stepName } from "./checkpoints.js";
+import { type LoadedCheckpoint, readCheckpoint, stepName, stepOfName } from "./checkpoints.js";
 import { RUN_FILES, readRunInfo } from "./run_info.js";
 import { openPolicy, openTrainingWorld } from "./training_setup.js";
 
@@ -30,18 +30,17 @@ export interface RunPolicy {
  * @param config the run's resolved settings
  * @param step update of the checkpoint; undefined = the newest
  * @throws ConfigError when the run has no such checkpoint
- * @throws DataError for a folder that holds no run
+ * @throws DataError for a folder that holds no run, or a checkpoint that is not whole
  */
 export async function openRunPolicy(
   run: string,
   step: number | undefined,
   config: TrainConfig,
   launcher: Launcher,
-  logger: Logger,
 ): Promise<RunPolicy> {
   const { name } = await readRunInfo(run);
   const folder = join(run, RUN_FILES.checkpoints);
-  const checkpoint = await findCheckpoint(folder, step, logger);
+  const checkpoint = await findCheckpoint(folder, step);
   if (!checkpoint) {
     throw new ConfigError(
       `[${folder}] no such checkpoint: got ${step === undefined ? "none at all" : `no ${stepName(step)}`}, expected one. ` +
@@ -54,14 +53,15 @@ export async function openRunPolicy(
   return { name: `${name} at ${checkpoint.step}`, run, config, world, model, tokenizer, checkpoint };
 }
 
+/** Reads only: the run may still be training, and its leftovers are not ours to mend. */
 async function findCheckpoint(
   folder: string,
   step: number | undefined,
-  logger: Logger,
 ): Promise<LoadedCheckpoint | undefined> {
-  if (step === undefined) return readNewestCheckpoint(folder, logger);
-  const path = join(folder, stepName(step));
-  return (await pathExists(path)) ? readCheckpoint(path) : undefined;
+  const names = (await pathExists(folder)) ? await readdir(folder) : [];
+  const steps = names.map(stepOfName).filter((found) => found !== undefined);
+  const wanted = step ?? Math.max(...steps);
+  return steps.includes(wanted) ? readCheckpoint(join(folder, stepName(wanted))) : undefined;
 }
 
 export function releasePolicy({ model }: RunPolicy): void {
