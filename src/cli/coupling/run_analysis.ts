@@ -73,7 +73,7 @@ async function openPolicyOf(
   const base = await runLayer(run);
   const noFiles = async () => "";
   const { config } = await loadConfig({
-    base,
+    base: [base],
     files: [],
     readText: noFiles,
     env: { ...env, ...OWN },
