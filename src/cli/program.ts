@@ -1,7 +1,10 @@
 /** The command line as a function: arguments in, exit code out. */
 import { Command, CommanderError } from "@commander-js/extra-typings";
 import { EXIT, UncoupleError } from "../core/errors.js";
+import { printable } from "../core/shown.js";
+import { errorText } from "../host/files/error_codes.js";
 import { findOwnPackage } from "../host/files/packages.js";
+import { systemError, systemText } from "../host/files/system_errors.js";
 import { register as bench } from "./bench/bench.js";
 import { register as coupling } from "./coupling/coupling.js";
 import { register as doctor } from "./doctor/doctor.js";
@@ -49,7 +52,10 @@ export async function runCli(
     code = report(error, terminal);
   }
   await terminal.flush();
-  return code;
+  const { resultsError } = terminal;
+  if (resultsError === undefined) return code;
+  terminal.error(`[stdout] results cannot be written: got ${systemText(resultsError)}`);
+  return code === EXIT.ok ? EXIT.failed : code;
 }
 
 /** The program with its commands, ready to parse; `exitOverride` makes usage errors exceptions. */
@@ -65,8 +71,8 @@ export async function createProgram(
     .helpOption("-h, --help", "print this help")
     .showHelpAfterError("(--help lists commands and options)")
     .configureOutput({
-      writeOut: (text) => void stdout.write(text),
-      writeErr: (text) => void stderr.write(text),
+      writeOut: (text) => void stdout.write(printable(text, "\n\t")),
+      writeErr: (text) => void stderr.write(printable(text, "\n\t")),
     })
     .exitOverride();
   for (const register of commands) register(program, { env, terminal });
@@ -85,7 +91,12 @@ function report(error: unknown, terminal: Terminal): number {
     return error.exitCode;
   }
   const known = error instanceof UncoupleError;
-  terminal.error(error instanceof Error ? error.message : String(error));
+  const system = known ? undefined : systemError(error);
+  terminal.error(system?.message ?? errorText(error));
+  if (system !== undefined) {
+    if (error instanceof Error) for (const line of causes(error)) terminal.detail(line);
+    return system.isUsage ? EXIT.usage : EXIT.failed;
+  }
   if (error instanceof Error) {
     for (const line of causes(error)) terminal.detail(line);
     if (!known && !terminal.isVerbose)

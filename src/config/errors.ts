@@ -1,6 +1,7 @@
 /** Turns what the schema finds wrong into messages that name place, setting and cure. */
 import { distance } from "fastest-levenshtein";
 import type { z } from "zod";
+import { cut, printable, shown } from "../core/shown.js";
 import { isSection } from "./fields.js";
 import { type Layer, type Path, pathText } from "./layers.js";
 import { trainConfigJsonSchema } from "./schema.js";
@@ -8,9 +9,16 @@ import { trainConfigJsonSchema } from "./schema.js";
 type JsonSchema = z.core.JSONSchema.BaseSchema;
 type Issue = z.core.$ZodIssue;
 
+/** Made once: it takes a hundredth of a second, and every message asks for it. */
+let known: JsonSchema | undefined;
+function rootSchema(): JsonSchema {
+  known ??= trainConfigJsonSchema();
+  return known;
+}
+
 /** The schema of a section or field; undefined for a path that there is none of. */
 function schemaAt(path: Path): JsonSchema | undefined {
-  let node: unknown = trainConfigJsonSchema();
+  let node: unknown = rootSchema();
   for (const key of path) {
     if (!isSection(node) || !isSection(node.properties)) return undefined;
     node = node.properties[String(key)];
@@ -44,7 +52,7 @@ function nearest(section: Path, name: string): string[] {
     .slice(0, 1);
   if (inSection.length > 0) return inSection.map((field) => pathText([...section, field]));
   const lastName = (path: string) => path.split(".").at(-1) ?? path;
-  const anywhere = allFields(trainConfigJsonSchema(), "").filter((path) => isNear(name, lastName(path)));
+  const anywhere = allFields(rootSchema(), "").filter((path) => isNear(name, lastName(path)));
   const edits = Math.min(...anywhere.map((path) => distance(lastName(path), name)));
   return anywhere.filter((path) => distance(lastName(path), name) === edits);
 }
@@ -63,23 +71,17 @@ function whereIs(layers: readonly Layer[], path: Path, part: "key" | "value"): s
   return layers.findLast(({ settings }) => has(settings, path))?.where(path, part) ?? "configuration";
 }
 
-function unknownKey(layers: readonly Layer[], section: Path, key: string): string {
+function unknownKey(layers: readonly Layer[], section: Path, key: string, isHinted: boolean): string {
   const path = [...section, key];
-  const guesses = nearest(section, key);
+  const guesses = isHinted ? nearest(section, key) : [];
   const cure =
     guesses.length > 0
       ? `Did you mean ${guesses.join(" or ")}?`
       : "`uncouple init` prints all settings with what they mean.";
   return (
-    `[${whereIs(layers, path, "key")}] unknown setting ${pathText(path)}: got "${key}", expected ` +
+    `[${whereIs(layers, path, "key")}] unknown setting ${printable(cut(pathText(path)))}: got ${shown(key)}, expected ` +
     `${fieldsOf(schemaAt(section)).join(", ")}. ${cure}`
   );
-}
-
-/** Values as short JSON. */
-function shown(value: unknown): string {
-  const text = JSON.stringify(value) ?? String(value);
-  return text.length > 60 ? `${text.slice(0, 60)}...` : text;
 }
 
 function allowsNull(schema: JsonSchema | undefined): boolean {
@@ -100,11 +102,17 @@ function wrongValue(layers: readonly Layer[], issue: Issue): string {
   );
 }
 
+/** Unknown settings of a section that are listed, and that similar names are looked for: a file of another program has many. */
+const MOST_SHOWN = 50;
+const MOST_HINTED = 10;
+
 /** One line for each thing that is wrong. @param issues with their inputs (`reportInput`) */
 export function describeIssues(issues: readonly Issue[], layers: readonly Layer[]): string[] {
   return issues.flatMap((issue) =>
     issue.code === "unrecognized_keys"
-      ? issue.keys.map((key) => unknownKey(layers, issue.path, key))
+      ? issue.keys
+          .slice(0, MOST_SHOWN)
+          .map((key, index) => unknownKey(layers, issue.path, key, index < MOST_HINTED && key.length < 100))
       : [wrongValue(layers, issue)],
   );
 }

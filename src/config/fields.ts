@@ -1,10 +1,24 @@
 /** Kinds of configuration values. A schema's message is what was expected, as the second half of an error. */
 import { z } from "zod";
 
-/** Whole number from `low` up. */
-export function integerFrom(low: number) {
+/** Counts of things that are all made or kept at once: far above any use, far below what memory holds. */
+export const MANY = 1_000_000;
+
+/** Whole number from `low` up. @param most default: far above any use */
+export function integerFrom(low: number, most = 1_000_000_000) {
   const expected = `an integer, ${low} or more`;
-  return z.int(expected).min(low, expected);
+  return z.int(expected).min(low, expected).max(most, `an integer from ${low} to ${most}`);
+}
+
+/** Seed of anything: every whole number that a double holds. */
+export function seedNumber() {
+  return integerFrom(0, Number.MAX_SAFE_INTEGER);
+}
+
+/** Learning rate: AdamW moves every weight by about that much in an update, and weights are below 1. */
+export function learningRate() {
+  const expected = "a number from 0 to 1";
+  return z.number(expected).min(0, expected).max(1, expected);
 }
 
 /** Number from `low` up, `low` included. */
@@ -42,11 +56,14 @@ export function text() {
 
 /** Source of a regular expression. */
 export function regularExpression() {
-  const expected = "a regular expression";
+  const expected = "a regular expression, without back references and repeated groups that repeat inside";
   return z.string(expected).refine(isRegularExpression, expected);
 }
 
 function isRegularExpression(source: string): boolean {
+  // a repeated group that repeats inside may take time without end on a text that does not match
+  if (source.length > 1000 || /\([^()]*[+*}][^()]*\)\s*[+*{]/.test(source) || /\\[1-9]/.test(source))
+    return false;
   try {
     new RegExp(source);
     return true;

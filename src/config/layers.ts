@@ -1,6 +1,7 @@
 /** Sources of settings (files, environment, flags, overrides), each of which can say where a setting stands. */
 import { type Document, isMap, isScalar, isSeq, LineCounter, parseDocument } from "yaml";
 import { ConfigError } from "../core/errors.js";
+import { cut, printable, shown } from "../core/shown.js";
 import { isSection } from "./fields.js";
 
 /** Keys and list positions from the root to a setting. */
@@ -37,6 +38,37 @@ function parseYaml(
     );
   }
   return document;
+}
+
+/** Most settings of a file, those that aliases stand for included. */
+const MOST_NODES = 100_000;
+
+/** The value of a document. @throws ConfigError for aliases that stand for themselves or for too much, and for endless nesting */
+function plainValue(document: Document, place: string): unknown {
+  try {
+    const value: unknown = document.toJS({ maxAliasCount: 100 });
+    checkSize(value);
+    return value;
+  } catch (error) {
+    const { message } = error as Error;
+    throw new ConfigError(
+      `[${place}] settings cannot be read: got "${printable(cut(message, 120))}", expected settings without endless ` +
+        "aliases or nesting. Write them out.",
+      { cause: error },
+    );
+  }
+}
+
+/** @throws Error for a value that contains itself, is nested too deep or too large */
+function checkSize(root: unknown): void {
+  const open: [value: unknown, depth: number][] = [[root, 0]];
+  for (let seen = 0; open.length > 0; seen++) {
+    const [value, depth] = open.pop() as [unknown, number];
+    if (seen > MOST_NODES) throw new Error(`more than ${MOST_NODES} settings`);
+    if (depth > 50) throw new Error("an alias that stands for itself, or more than 50 levels");
+    if (typeof value !== "object" || value === null) continue;
+    for (const inner of Object.values(value)) open.push([inner, depth + 1]);
+  }
 }
 
 /** Offset in the text at which a setting, its key, or the nearest thing around it stands. */
@@ -77,10 +109,10 @@ function rangeStart(node: unknown): number | undefined {
 export function textLayer(text: string, name: string): Layer {
   const lines = new LineCounter();
   const document = parseYaml(text, (line, column) => `${name}:${line}:${column}`, lines);
-  const settings: unknown = document.toJS() ?? {};
+  const settings: unknown = plainValue(document, `${name}:1:1`) ?? {};
   if (!isSection(settings)) {
     throw new ConfigError(
-      `[${name}:1:1] configuration is not made of settings: got ${JSON.stringify(settings)}, expected \`key: value\` ` +
+      `[${name}:1:1] configuration is not made of settings: got ${shown(settings)}, expected \`key: value\` ` +
         "lines. `uncouple init` prints an example.",
     );
   }
@@ -133,5 +165,12 @@ export function overrideLayer(text: string): Layer {
     );
   }
   const [, path, value] = match;
-  return settingLayer(path.split("."), parseYaml(value, () => name, new LineCounter()).toJS(), name);
+  return settingLayer(
+    path.split("."),
+    plainValue(
+      parseYaml(value, () => name, new LineCounter()),
+      name,
+    ),
+    name,
+  );
 }

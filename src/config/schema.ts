@@ -1,8 +1,9 @@
 /** What `uncouple train` can be told: one schema gives types, defaults, checks, documentation and the file of `init`. */
 import { z } from "zod";
+import { printable } from "../core/shown.js";
 import { correctionSection } from "./correction.js";
 import { couplingSection } from "./coupling.js";
-import { integerFrom, section, text } from "./fields.js";
+import { section, seedNumber, text } from "./fields.js";
 import { gcdSection } from "./gcd.js";
 import { withPreset } from "./presets.js";
 import {
@@ -16,10 +17,15 @@ import {
 } from "./sections.js";
 import { grpoSection, imitationSection } from "./stages.js";
 
+/** Whether a text can be the name of a folder, and be shown. */
+function isName(text: string): boolean {
+  return !/[/\\]/.test(text) && printable(text) === text && text.length <= 200 && !/^\.*$/.test(text);
+}
+
 const allFields = section({
-  seed: integerFrom(0).default(0).describe("seed of the whole run: the same seed gives the same weights"),
+  seed: seedNumber().default(0).describe("seed of the whole run: the same seed gives the same weights"),
   name: text()
-    .regex(/^[^/\\]+$/, "a name without a folder")
+    .refine(isName, "a name without a folder or control characters, at most 200 characters")
     .nullable()
     .default(null)
     .describe("name of the run folder; null = <world>__<algorithm>__s<seed>__<yyyymmdd-hhmmss>"),
@@ -94,13 +100,13 @@ const RULES: readonly Rule[] = [
   },
   {
     path: ["imitation", "warmup_steps"],
-    expected: "at most imitation.max_steps",
-    holds: ({ imitation }) => imitation.warmup_steps <= imitation.max_steps,
+    expected: "a number below imitation.max_steps",
+    holds: ({ imitation }) => imitation.episodes === 0 || imitation.warmup_steps < imitation.max_steps,
   },
   {
     path: ["grpo", "warmup_steps"],
-    expected: "at most grpo.max_steps",
-    holds: ({ grpo }) => grpo.max_steps === 0 || grpo.warmup_steps <= grpo.max_steps,
+    expected: "a number below grpo.max_steps",
+    holds: ({ grpo }) => grpo.max_steps === 0 || grpo.warmup_steps < grpo.max_steps,
   },
 ];
 

@@ -12,10 +12,12 @@ import {
   integerFrom,
   integerRange,
   listOfTexts,
+  MANY,
   numberAbove,
   numberFrom,
   positiveFraction,
   section,
+  seedNumber,
   text,
 } from "./fields.js";
 
@@ -48,18 +50,18 @@ function taskTypes() {
 }
 
 const householdSection = section({
-  seed: integerFrom(0).default(0).describe("seed of the generator: other seeds, other games"),
+  seed: seedNumber().default(0).describe("seed of the generator: other seeds, other games"),
   difficulty: choice(DIFFICULTIES)
     .default("normal")
     .describe("sizes of the houses; the three fields at the end override single values"),
-  train: integerFrom(0).default(256).describe("games of the split train; 0 = no such split"),
-  seen_houses: integerFrom(0)
+  train: integerFrom(0, MANY).default(256).describe("games of the split train; 0 = no such split"),
+  seen_houses: integerFrom(0, MANY)
     .default(0)
     .describe("games of the split seen_houses: new games in houses of train; 0 = no such split"),
-  in_domain: integerFrom(0)
+  in_domain: integerFrom(0, MANY)
     .default(64)
     .describe("games of the split in_domain: other houses, trained task types"),
-  out_of_domain: integerFrom(0)
+  out_of_domain: integerFrom(0, MANY)
     .default(64)
     .describe("games of the split out_of_domain: other houses, other task types"),
   task_types: section({
@@ -148,7 +150,7 @@ export const worldSection = section({
     .nullable()
     .default(null)
     .describe("program and arguments of an external world, for example [python3, world.py]"),
-  max_environments: integerFrom(1)
+  max_environments: integerFrom(1, MANY)
     .nullable()
     .default(null)
     .describe(
@@ -196,7 +198,7 @@ export const modelSection = section({
   preset: choice(PRESET_NAMES as [string, ...string[]])
     .default("nano")
     .describe("shape of the policy when `path` is null"),
-  seed: integerFrom(0).default(0).describe("seed of fresh weights"),
+  seed: seedNumber().default(0).describe("seed of fresh weights"),
   precision: choice(PRECISIONS)
     .default("f32")
     .describe(
@@ -258,7 +260,7 @@ export const evaluationSection = section({
   every: integerFrom(0)
     .default(0)
     .describe("evaluate after every so many GRPO updates; 0 = only before and after each stage"),
-  episodes: integerFrom(1).default(64).describe("episodes for each split, one for each task in turn"),
+  episodes: integerFrom(1, MANY).default(64).describe("episodes for each split, one for each task in turn"),
   splits: z
     .array(text(), "a list of split names")
     .nullable()
@@ -273,12 +275,12 @@ export const evaluationSection = section({
     .min(1)
     .default(["greedy", "sampled"])
     .describe("greedy = the likeliest token always; sampled = with the two fields below"),
-  samples: integerFrom(1)
+  samples: integerFrom(1, MANY)
     .default(1)
     .describe("sampled episodes for each task: gives avg@k and pass@k for that many and fewer"),
   temperature: numberFrom(0).default(0.4).describe("of sampled evaluation"),
   top_p: positiveFraction().default(1).describe("of sampled evaluation"),
-  seed: integerFrom(0).default(1000).describe("seed of evaluation: the same episodes every time"),
+  seed: seedNumber().default(1000).describe("seed of evaluation: the same episodes every time"),
 });
 
 export const checkpointSection = section({

@@ -4,7 +4,9 @@ import {
   flag,
   fraction,
   integerFrom,
+  learningRate,
   listOfTexts,
+  MANY,
   numberAbove,
   numberFrom,
   positiveFraction,
@@ -44,10 +46,14 @@ const stageTaskTypes = () =>
     .describe("task types of this stage, out of world.task_types; null = all of them");
 
 export const imitationSection = section({
-  episodes: integerFrom(0).default(64).describe("expert episodes to learn from; 0 = no imitation stage"),
+  episodes: integerFrom(0, MANY)
+    .default(64)
+    .describe("expert episodes to learn from; 0 = no imitation stage"),
   task_types: stageTaskTypes(),
   max_steps: integerFrom(1).default(200).describe("updates of the imitation stage"),
-  batch_size: integerFrom(1).default(32).describe("rows (environment steps of the expert) for each update"),
+  batch_size: integerFrom(1, MANY)
+    .default(32)
+    .describe("rows (environment steps of the expert) for each update"),
   detours: fraction()
     .default(0)
     .describe(
@@ -62,7 +68,7 @@ export const imitationSection = section({
     .describe(
       "weight of predicting the prompt's own tokens; above 0 a fresh policy learns the world's language with it",
     ),
-  learning_rate: numberFrom(0).default(1e-3).describe("highest learning rate of AdamW"),
+  learning_rate: learningRate().default(1e-3).describe("highest learning rate of AdamW"),
   ...optimiserFields,
 });
 
@@ -78,34 +84,34 @@ const grpoSampling = {
     .default(0)
     .describe("GRPO iterations: rollout, advantages, updates; 0 = no GRPO stage"),
   task_types: stageTaskTypes(),
-  num_generations: integerFrom(2)
+  num_generations: integerFrom(2, MANY)
     .default(8)
     .describe("G, episodes of one task that form a group (verl: rollout.n)"),
   max_tasks: integerFrom(1)
     .nullable()
     .default(null)
     .describe("practise on that many of the training tasks only, drawn once; null = all"),
-  tasks_per_step: integerFrom(1).default(8).describe("groups for each iteration"),
+  tasks_per_step: integerFrom(1, MANY).default(8).describe("groups for each iteration"),
   filter_groups: flag()
     .default(false)
     .describe(
       "dynamic sampling: leave groups out whose outcomes are all equal, and sample other tasks in their place (verl: " +
         "filter_groups.enable)",
     ),
-  filter_groups_max_batches: integerFrom(1)
+  filter_groups_max_batches: integerFrom(1, MANY)
     .default(10)
     .describe(
       "rollouts of one iteration with filter_groups, at most; then it makes do with the groups it has (verl: " +
         "filter_groups.max_num_gen_batches, whose 0 is no limit)",
     ),
-  num_iterations: integerFrom(1)
+  num_iterations: integerFrom(1, MANY)
     .default(1)
     .describe("passes over the rows of one rollout (verl: ppo_epochs)"),
-  mini_batch_size: integerFrom(1)
+  mini_batch_size: integerFrom(1, MANY)
     .nullable()
     .default(null)
     .describe("rows for each optimiser step (verl: ppo_mini_batch_size); null = all rows of the rollout"),
-  max_completion_length: integerFrom(1).default(16).describe("tokens of one action, at most"),
+  max_completion_length: integerFrom(1, MANY).default(16).describe("tokens of one action, at most"),
   temperature: numberAbove(0).default(1).describe("of sampling; log-probs use it too"),
   top_p: positiveFraction().default(1).describe("nucleus sampling; below 1 the importance ratios are biased"),
   top_k: integerFrom(0)
@@ -262,6 +268,6 @@ export const grpoSection = section({
   ...grpoRewards,
   ...grpoAdvantages,
   ...grpoLoss,
-  learning_rate: numberFrom(0).default(1e-6).describe("highest learning rate of AdamW"),
+  learning_rate: learningRate().default(1e-6).describe("highest learning rate of AdamW"),
   ...optimiserFields,
 });

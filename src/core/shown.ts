@@ -37,8 +37,9 @@ function named(_key: string, value: unknown): unknown {
 export function shown(value: unknown, length = SHOWN): string {
   if (typeof value === "number" || typeof value === "bigint") return String(value);
   if (value === undefined) return "nothing";
+  if (typeof value === "string") return printable(JSON.stringify(cut(value, length)));
   // a long list need not be written out to be cut
   const short = Array.isArray(value) && value.length > length ? value.slice(0, length) : value;
-  const text = typeof short === "string" ? JSON.stringify(cut(short, length)) : JSON.stringify(short, named);
-  return printable(cut(text ?? String(value), length + 2));
+  const text = JSON.stringify(short, named);
+  return printable(cut(text ?? String(value), length));
 }

@@ -3,6 +3,7 @@ import { Tape } from "../autograd/tape.js";
 import type { Tensor } from "../autograd/tensor.js";
 import { ArgumentError } from "../core/errors.js";
 import { appendKv, attentionDecode, gatherRows, type KvAppend, linear, sample } from "../kernels/index.js";
+import { checkSampling, checkTokens } from "./check_tokens.js";
 import { type Conversation, Conversations } from "./conversations.js";
 import { decode } from "./decode_loop.js";
 import { DecodePace } from "./decode_pace.js";
@@ -84,6 +85,10 @@ export class Generator {
    * @throws ArgumentError when a prompt is empty or does not fit the model's context
    */
   async generate(requests: readonly GenerationRequest[], options: SamplingOptions): Promise<Generation[]> {
+    checkSampling(options, this.model.config.vocab_size);
+    for (const [index, { prompt }] of requests.entries()) {
+      checkTokens(prompt, this.model.config.vocab_size, `prompt ${index}`);
+    }
     const results: Generation[] = [];
     for (let start = 0; start < requests.length; start += this.#maxSequences) {
       results.push(

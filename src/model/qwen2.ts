@@ -62,6 +62,8 @@ export interface ScoredTokens {
 export class Qwen2Model {
   readonly launcher: Launcher;
   #table: Tensor | undefined;
+  /** Tables that were replaced: kept until the model is released. */
+  readonly #outgrown: Tensor[] = [];
   #tableRows = 0;
 
   constructor(
@@ -172,7 +174,8 @@ export class Qwen2Model {
       this.config.max_position_embeddings,
       2 ** Math.ceil(Math.log2(Math.max(256, rows))),
     );
-    this.#table?.release();
+    // a recorded tape may still need the old table; tables double, so all of them together are at most twice the newest
+    if (this.#table) this.#outgrown.push(this.#table);
     const width = headWidth(this.config);
     const table = ropeTable(this.#tableRows, width, this.config.rope_theta);
     this.#table = Tensor.from(this.launcher.runtime, table, [this.#tableRows, width], {
@@ -195,6 +198,7 @@ export class Qwen2Model {
 
   /** Releases what the model holds beside its parameters. */
   release(): void {
+    for (const table of this.#outgrown.splice(0)) table.release();
     this.#table?.release();
     this.#table = undefined;
     this.#tableRows = 0;

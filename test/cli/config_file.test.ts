@@ -114,7 +114,7 @@ test("wrong values are located with the rule", async () => {
   );
   expect(await failure({ overrides: ["world.max_tasks=no"] })).toContain("an integer, 1 or more, or null");
   expect(await failure({ overrides: ["imitation.max_steps=5", "imitation.warmup_steps=9"] })).toContain(
-    "at most imitation.max_steps",
+    "a number below imitation.max_steps",
   );
 });
 

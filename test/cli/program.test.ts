@@ -82,3 +82,80 @@ test("colours: FORCE_COLOR on, NO_COLOR and --no-color off, none without a termi
   expect(await colored(["--no-color"], { FORCE_COLOR: "1" })).toBe(false);
   expect(await colored([], { FORCE_COLOR: "1", NO_COLOR: "1" })).toBe(false);
 });
+
+/** A stream that refuses what is written to it. */
+class FullStream extends TextStream {
+  constructor(readonly code: string) {
+    super();
+  }
+  override _write(_chunk: Buffer, _encoding: BufferEncoding, done: (error?: Error) => void): void {
+    done(Object.assign(new Error(`${this.code}: write`), { code: this.code, syscall: "write" }));
+  }
+}
+
+const talk: Register = (program, { terminal }) => {
+  plainCommand(program, "talk", "talks").action(async () => {
+    terminal.info("before");
+    await new Promise((done) => setTimeout(done, 10));
+    terminal.info("after");
+    terminal.print("result");
+  });
+};
+
+test.each(["ENOSPC", "EPIPE", "EIO"])("messages that cannot be written (%s) cost no result", async (code) => {
+  const stdout = new TextStream();
+  const options = { stdout, stderr: new FullStream(code), env: {} };
+  expect(await runCli(["talk"], options, [talk])).toBe(0);
+  expect(stdout.text).toBe("result\n");
+});
+
+test("results that cannot be written are one line and exit code 1", async () => {
+  const stderr = new TextStream();
+  expect(await runCli(["talk", "-q"], { stdout: new FullStream("ENOSPC"), stderr, env: {} }, [talk])).toBe(1);
+  expect(stderr.text).toBe(
+    "error: [stdout] results cannot be written: got ENOSPC (no space on the disk). Free some space, or write to another disk.\n",
+  );
+});
+
+test.each([
+  ["EACCES", 2, "no permission"],
+  ["EROFS", 2, "cannot be written"],
+  ["ENAMETOOLONG", 2, "too long"],
+  ["ENOSPC", 1, "no space on the disk"],
+])("an ordinary error of the system (%s) has path, rule and cure", async (code, exit, meaning) => {
+  const failing: Register = (program) => {
+    plainCommand(program, "x", "fails").action(() => {
+      throw Object.assign(new Error("raw"), { code, syscall: "open", path: "/a/b" });
+    });
+  };
+  const result = await run(["x"], [failing]);
+  expect(result.code).toBe(exit);
+  expect(result.stderr).toMatch(
+    new RegExp(`^error: \\[/a/b\\] the system refused: got ${code} \\(.*${meaning}`),
+  );
+  expect(result.stderr).not.toContain("not foreseen");
+});
+
+test("no control character of a game or file reaches the terminal", async () => {
+  const hostile = "\u001b[2J\u001b]0;title\u0007 \u009b5A \u202egnp";
+  const shows: Register = (program, { terminal }) => {
+    plainCommand(program, "x", "shows").action(() => {
+      terminal.print(hostile);
+      terminal.printJson({ hostile });
+      throw new ConfigError(`[x] ${hostile}`);
+    });
+  };
+  for (const env of [{}, { FORCE_COLOR: "1" }] as Record<string, string>[]) {
+    const { stdout, stderr } = await run(["x"], [shows], env);
+    for (const text of [stdout, stderr]) {
+      const left = [...text].filter(
+        (c) => (c < " " && c !== "\n") || (c >= "\u007f" && c < "\u00a0") || c === "\u202e",
+      );
+      // colours are our own
+      expect(left.filter((c) => c !== "\u001b")).toEqual([]);
+      expect(text).not.toContain("\u001b[2J");
+      expect(text).not.toContain("\u001b]");
+    }
+    expect(JSON.parse(stdout.slice(stdout.indexOf("{")))).toEqual({ hostile });
+  }
+});

@@ -4,6 +4,7 @@ import { readdirSync, readFileSync, truncateSync, writeFileSync } from "node:fs"
 import { mkdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeEach, expect, test } from "vitest";
+import { CheckError } from "../../src/core/errors.js";
 import type { Logger } from "../../src/core/logger.js";
 import type { Checkpoint } from "../../src/core/run_record.js";
 import {
@@ -129,6 +130,21 @@ test.each(["model.safetensors", "optimizer.safetensors"])(
     });
   },
 );
+
+test("weights that are not finite are not saved, and cost no finite checkpoint", async () => {
+  for (const step of [5, 10]) await writeCheckpoint(root, checkpoint(step), 2);
+  const before = readdirSync(root);
+  const bad = checkpoint(15);
+  const tensors = {
+    ...bad.tensors,
+    model: [{ name: "a", shape: [2], data: Float32Array.of(1, Number.NaN) }],
+  };
+  await expect(writeCheckpoint(root, { ...bad, tensors }, 1)).rejects.toThrow(CheckError);
+  await expect(writeCheckpoint(root, { ...bad, tensors }, 1)).rejects.toThrow(
+    "[a] weights are not finite: got NaN",
+  );
+  expect(readdirSync(root)).toEqual(before);
+});
 
 test("a user's folders that look like leftovers stay", async () => {
   await mkdir(at("step_000005.previous"));

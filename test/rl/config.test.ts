@@ -1,5 +1,7 @@
 /** The training configuration: defaults, rules between fields, names. */
 import { expect, test } from "vitest";
+import { textLayer } from "../../src/config/layers.js";
+import { resolveLayers } from "../../src/config/load.js";
 import { runName, stagesOf, trainConfigJsonSchema, trainConfigSchema } from "../../src/config/schema.js";
 
 test("everything has a default, and defaults are TRL's where it has the option", () => {
@@ -29,8 +31,8 @@ test.each([
   [{ grpo: { num_generations: 1 } }, "grpo.num_generations", "an integer, 2 or more"],
   [{ grpo: { adam_beta2: 1 } }, "grpo.adam_beta2", "below 1"],
   [{ grpo: { top_p: 0 } }, "grpo.top_p", "above 0, up to 1"],
-  [{ grpo: { max_steps: 5, warmup_steps: 6 } }, "grpo.warmup_steps", "at most grpo.max_steps"],
-  [{ imitation: { warmup_steps: 201 } }, "imitation.warmup_steps", "at most imitation.max_steps"],
+  [{ grpo: { max_steps: 5, warmup_steps: 6 } }, "grpo.warmup_steps", "a number below grpo.max_steps"],
+  [{ imitation: { warmup_steps: 201 } }, "imitation.warmup_steps", "a number below imitation.max_steps"],
   [{ imitation: { detour_pattern: "(" } }, "imitation.detour_pattern", "a regular expression"],
   [{ eval: { modes: ["sampled"], temperature: 0 } }, "eval.temperature", "above 0"],
   [{ model: { preset: "huge" } }, "model.preset", "nano, micro"],
@@ -61,4 +63,31 @@ test("the schema can be had as JSON Schema, with descriptions", () => {
       properties: { epsilon: { default: 0.2, maximum: 1, description: expect.stringContaining("verl") } },
     },
   });
+});
+
+test.each([
+  "a: &a {b: *a}\ngrpo: *a",
+  `a: &a [x]\n${Array.from({ length: 30 }, (_, i) => `b${i}: &b${i} [${i === 0 ? "*a" : `*b${i - 1}, *b${i - 1}`}]`).join("\n")}`,
+  `grpo: ${"[".repeat(3000)}${"]".repeat(3000)}`,
+])("aliases and nesting without end are refused with their file (case %#)", (text) => {
+  expect(() => resolveLayers([textLayer(text, "my.yaml")])).toThrow(/\[my\.yaml:\d+/);
+});
+
+test("thousands of unknown settings take no time", () => {
+  const text = Array.from({ length: 2000 }, (_, i) => `learning_rates_${i}: 1`).join("\n");
+  const started = performance.now();
+  expect(() => resolveLayers([textLayer(text, "my.yaml")])).toThrow("unknown setting learning_rates_0");
+  expect(performance.now() - started).toBeLessThan(10_000);
+});
+
+test.each([
+  [{ grpo: { learning_rate: 1e30 } }, "a number from 0 to 1"],
+  [{ imitation: { batch_size: 2 ** 32 } }, "an integer from 1 to 1000000"],
+  [{ name: "a\u001b[2J" }, "a name without"],
+  [{ name: ".." }, "a name without"],
+  [{ imitation: { detour_pattern: "(a+)+$" } }, "repeated groups"],
+])("%j has no sense", (settings, expected) => {
+  const result = trainConfigSchema.safeParse(settings);
+  expect(result.success).toBe(false);
+  expect(result.error?.issues[0].message).toContain(expected);
 });

@@ -3,6 +3,7 @@ import { Readable, type Writable } from "node:stream";
 import pc from "picocolors";
 import type { Environment } from "../../core/environment.js";
 import type { Logger } from "../../core/logger.js";
+import { printable } from "../../core/shown.js";
 import { type InputStream, isPrompted, type LineOptions, readLines } from "./terminal_lines.js";
 
 type Colors = ReturnType<typeof pc.createColors>;
@@ -26,18 +27,35 @@ export interface Verbosity {
   color?: boolean;
 }
 
+/** Colours as `picocolors` writes them. */
+const COLOR = new RegExp(`(${String.fromCharCode(27)}\\[[0-9;]*m)`);
+
+/** Text as it may reach a terminal: texts of games, files and models must not move its cursor or more.
+ *  @param colored whether colours are wanted */
+function shownText(text: string, colored: boolean): string {
+  if (!colored) return printable(text, "\n\t");
+  const parts = text.split(COLOR);
+  return parts.map((part, index) => (index % 2 === 1 ? part : printable(part, "\n\t"))).join("");
+}
+
 export class Terminal implements Logger {
   /** colours for what is printed to stdout; they add nothing when it is no terminal */
   colors: Colors;
   #errorColors: Colors;
   #quiet = false;
+  #messagesLost = false;
+  #resultsError: Error | undefined;
   #verbose = false;
   readonly #reader = new AbortController();
 
   constructor(private readonly options: TerminalOptions) {
     this.colors = pc.createColors(this.#wantsColor(options.stdout));
     this.#errorColors = pc.createColors(this.#wantsColor(options.stderr));
-    for (const stream of [options.stdout, options.stderr]) stream.on("error", (error) => this.#stop(error));
+    options.stdout.on("error", (error) => this.#stopResults(error));
+    // whatever becomes of messages, results and training go on
+    options.stderr.on("error", () => {
+      this.#messagesLost = true;
+    });
   }
 
   /** Obeys the options of the command that is about to run. */
@@ -64,7 +82,8 @@ export class Terminal implements Logger {
 
   /** Whether moving progress displays make sense: stderr is a terminal, not a log, and nobody asked for silence. */
   get isLive(): boolean {
-    return this.options.stderr.isTTY === true && !this.#quiet && !this.options.env.CI;
+    const { CI, TERM } = this.options.env;
+    return this.options.stderr.isTTY === true && !this.#quiet && !CI && TERM !== "dumb";
   }
 
   /** Whether `lines` shows a prompt and echoes what is typed. */
@@ -85,7 +104,8 @@ export class Terminal implements Logger {
 
   /** A result: one or more lines to stdout. */
   print(text: string): void {
-    if (!this.#reader.signal.aborted) this.options.stdout.write(`${text}\n`);
+    if (this.#reader.signal.aborted) return;
+    this.options.stdout.write(`${shownText(text, this.colors.isColorSupported)}\n`);
   }
 
   /** A result for machines: the value as one JSON text to stdout. */
@@ -115,9 +135,8 @@ export class Terminal implements Logger {
   /** Resolves when everything printed so far has left the process. */
   async flush(): Promise<void> {
     const { stdout, stderr } = this.options;
-    await Promise.all(
-      [stdout, stderr].map((stream) => new Promise<void>((done) => stream.write("", () => done()))),
-    );
+    const open = this.#messagesLost ? [stdout] : [stdout, stderr];
+    await Promise.all(open.map((stream) => new Promise<void>((done) => stream.write("", () => done()))));
   }
 
   get #input(): Pick<LineOptions, "input" | "echo"> {
@@ -125,11 +144,17 @@ export class Terminal implements Logger {
   }
 
   #log(message: string): void {
-    this.options.stderr.write(`${message}\n`);
+    if (this.#messagesLost) return;
+    this.options.stderr.write(`${shownText(message, this.#errorColors.isColorSupported)}\n`);
   }
 
-  #stop(error: Error): void {
-    if (!("code" in error && error.code === "EPIPE")) throw error;
+  /** What kept results from being written, other than that nobody reads them. */
+  get resultsError(): Error | undefined {
+    return this.#resultsError;
+  }
+
+  #stopResults(error: Error): void {
+    if (!("code" in error && error.code === "EPIPE")) this.#resultsError ??= error;
     this.#reader.abort();
   }
 

@@ -4,6 +4,8 @@ import Table from "cli-table3";
 import type { PresetField } from "../../config/presets.js";
 import type { TrainConfig } from "../../config/schema.js";
 import { readJsonFile } from "../../host/files/json_file.js";
+import { RUN_FILES } from "../../host/run/run_info.js";
+import { usesKept } from "../../host/run/training_setup.js";
 import { parseQwen2Config, presetConfig, type Qwen2Config } from "../../model/config.js";
 import type { MemoryEstimate } from "../../rl/loop/memory_estimate.js";
 import { bytesText } from "./progress.js";
@@ -12,10 +14,13 @@ import { bytesText } from "./progress.js";
 const ASSUMED_WORDS = 512;
 
 /** Shape of the policy that a configuration means; the vocabulary of a word tokenizer is assumed.
+ *  @param run folder of a run that goes on
  *  @throws DataError when the model folder has no readable config.json */
-export async function plannedModel({ model }: TrainConfig): Promise<Qwen2Config> {
+export async function plannedModel({ model }: TrainConfig, run?: string): Promise<Qwen2Config> {
   if (model.path === null) return presetConfig(model.preset, ASSUMED_WORDS);
-  const file = join(model.path, "config.json");
+  const kept = run === undefined ? undefined : join(run, RUN_FILES.model);
+  const isKept = kept !== undefined && (await usesKept(model.path, kept));
+  const file = join(isKept ? kept : model.path, "config.json");
   return parseQwen2Config(await readJsonFile(file), file);
 }
 

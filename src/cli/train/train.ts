@@ -1,14 +1,16 @@
 /** `uncouple train`: settings in, run folder out. */
 
+import { isOverride } from "../../config/layers.js";
 import { type LoadedConfig, loadConfig, resolveLayers } from "../../config/load.js";
 import { presetFields } from "../../config/presets.js";
-import { stagesOf, type TrainConfig, totalUpdates } from "../../config/schema.js";
+import { stagesOf, totalUpdates } from "../../config/schema.js";
 import { ConfigError, EXIT } from "../../core/errors.js";
 import type { Logger } from "../../core/logger.js";
 import { checkHalf } from "../../gpu/device_facts.js";
 import { readConfigText } from "../../host/files/config_text.js";
 import { findOwnPackage } from "../../host/files/packages.js";
 import { readGitState } from "../../host/run/git.js";
+import { checkBeforeWork } from "../../host/run/preflight.js";
 import type { SessionFacts } from "../../host/run/run_folder.js";
 import { readRunInfo } from "../../host/run/run_info.js";
 import { type LoopResult, type TrainLoop, trainLoop } from "../../host/run/train_loop.js";
@@ -75,12 +77,27 @@ async function settle(options: TrainOptions, words: readonly string[], context: 
   };
   const given = await loadConfig(sources);
   const run = resume === undefined ? undefined : await findRun(resume, given.config);
-  if (run === undefined) return { ...checkStages(given), run };
+  if (run === undefined) {
+    await checkBeforeWork(checkStages(given).config, run);
+    return { ...given, run };
+  }
   const base = await runLayer(run);
   const loaded = await loadConfig({ ...sources, base: [base] });
   const changed = checkResumable(resolveLayers([base]).config, loaded.config);
   if (changed.length > 0) terminal.warn(`changed since the run was started: ${changed.join(", ")}`);
-  return { ...checkStages(loaded), run };
+  refusePlaces(options);
+  await checkBeforeWork(checkStages(loaded).config, run);
+  return { ...loaded, run };
+}
+
+/** A run that goes on stays where it is. `--resume latest` reads both to find it. */
+function refusePlaces({ resume, name, out }: TrainOptions): void {
+  if (resume === true || resume === "latest" || typeof resume !== "string" || isOverride(resume)) return;
+  const flag = name !== undefined ? "--name" : out !== undefined ? "--out" : undefined;
+  if (flag === undefined) return;
+  throw new ConfigError(
+    `[--resume] option has no effect: got ${flag} beside the folder ${resume}, expected the folder alone. Leave ${flag} out.`,
+  );
 }
 
 function checkStages(loaded: LoadedConfig): LoadedConfig {
@@ -91,8 +108,8 @@ function checkStages(loaded: LoadedConfig): LoadedConfig {
   );
 }
 
-async function showPlan({ config, resolved }: Plan, { json }: TrainOptions, { terminal }: CliContext) {
-  const memory = estimateMemory({ config, model: await plannedModel(config) });
+async function showPlan({ config, resolved, run }: Plan, { json }: TrainOptions, { terminal }: CliContext) {
+  const memory = estimateMemory({ config, model: await plannedModel(config, run) });
   const preset = presetFields(config.grpo);
   if (json) terminal.printJson({ config, preset, memory });
   else terminal.print([resolved, presetTable(config.grpo.algo, preset), memoryTable(memory)].join("\n"));
@@ -117,7 +134,7 @@ async function train(
   };
   return withGpu(gpu, context, async (session) => {
     if (config.model.precision === "mixed") checkHalf(session.runtime.facts);
-    await warnAboutMemory(config, session, context.terminal);
+    await warnAboutMemory(plan, session, context.terminal);
     const { path, stop, ...result } = await watched(plan, session, context, loop);
     if (options.json) context.terminal.printJson({ run: path, ...result });
     else if (result.finished) context.terminal.print(resultText(result, path));
@@ -182,10 +199,14 @@ async function watched(
   }
 }
 
-async function warnAboutMemory(config: TrainConfig, { adapter }: GpuSession, logger: Logger): Promise<void> {
+async function warnAboutMemory(
+  { config, run }: Plan,
+  { adapter }: GpuSession,
+  logger: Logger,
+): Promise<void> {
   const { maxBufferSize, maxStorageBufferBindingSize } = adapter.limits;
   const limits = { maxBufferSize, maxStorageBufferBindingSize };
-  const { warnings } = estimateMemory({ config, model: await plannedModel(config), limits });
+  const { warnings } = estimateMemory({ config, model: await plannedModel(config, run), limits });
   for (const warning of warnings) logger.warn(`memory: ${warning}`);
 }
 

@@ -119,6 +119,22 @@ function checkSize({ tokenizer, config, path }: Pick<ModelFolder, "tokenizer" | 
   );
 }
 
+/** All of a model folder but its weights. */
+export type ModelParts = Omit<ModelFolder, "tensors" | "notes">;
+
+/** Reads what lies beside the weights. Same errors as `readModelFolder`. */
+export async function readModelParts(path: string): Promise<ModelParts> {
+  const entries = await listFolder(path);
+  const configPath = join(path, "config.json");
+  const config = parseQwen2Config(await readJsonFile(configPath), configPath);
+  const generationFile = "generation_config.json";
+  const generationConfig = (await readObject(path, generationFile)) ?? {};
+  const tokenizer = await readTokenizer(path, entries);
+  checkSize({ tokenizer, config, path });
+  const ends = endTokenIds(config, generationConfig, join(path, generationFile));
+  return { path, entries, config, tokenizer, generationConfig, endTokenIds: ends };
+}
+
 /**
  * Opens a model folder: reads config.json, the tokenizer files and the headers of the weights, and checks names and
  * shapes. Tensor data is read later, tensor by tensor, through `tensors.read`.
@@ -128,33 +144,19 @@ function checkSize({ tokenizer, config, path }: Pick<ModelFolder, "tokenizer" | 
  *   all missing, unexpected and misshapen tensors
  */
 export async function readModelFolder(path: string): Promise<ModelFolder> {
-  const entries = await listFolder(path);
-  const configPath = join(path, "config.json");
-  const config = parseQwen2Config(await readJsonFile(configPath), configPath);
+  const parts = await readModelParts(path);
+  const { config, entries } = parts;
   const { tensors, notes } = await openWeights(path, entries);
   checkTensors(config, tensors.tensors, path);
   await checkTiedOutput(config, tensors, path);
-  const generationFile = "generation_config.json";
-  const generationConfig = (await readObject(path, generationFile)) ?? {};
-  const tokenizer = await readTokenizer(path, entries);
-  checkSize({ tokenizer, config, path });
-  return {
-    path,
-    entries,
-    config,
-    tokenizer,
-    generationConfig,
-    endTokenIds: endTokenIds(config, generationConfig, join(path, generationFile)),
-    tensors,
-    notes,
-  };
+  return { ...parts, tensors, notes };
 }
 
 /**
  * The tokenizer of a model folder, with its end tokens.
  * @throws DataError when there is none, or it is malformed
  */
-export function openTokenizer(folder: ModelFolder): Tokenizer {
+export function openTokenizer(folder: ModelParts): Tokenizer {
   const file = join(folder.path, "tokenizer.json");
   if (folder.tokenizer === null) {
     const others = folder.entries.filter((name) =>

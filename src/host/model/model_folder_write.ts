@@ -74,6 +74,21 @@ async function writeTokenizer(folder: string, files: TokenizerFiles): Promise<vo
   }
 }
 
+/** Writes all of a model folder but its weights. The folder appears whole or not at all. @param path folder that is not there */
+export async function writeModelParts(
+  path: string,
+  content: Omit<ModelFolderContent, "tensors">,
+): Promise<void> {
+  await replaceDirectoryAtomic(path, async (folder) => {
+    await writeFileAtomic(join(folder, "config.json"), jsonText(configJson(content.config)));
+    await writeFileAtomic(
+      join(folder, "generation_config.json"),
+      jsonText(content.generationConfig ?? generationDefaults(content.config)),
+    );
+    if (content.tokenizer) await writeTokenizer(folder, content.tokenizer);
+  });
+}
+
 /** What `generation_config.json` says of a model that brought none. */
 function generationDefaults(config: Qwen2Config): JsonObject {
   const { bos_token_id, eos_token_id, pad_token_id } = config;

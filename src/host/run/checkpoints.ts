@@ -4,11 +4,12 @@ import { createReadStream } from "node:fs";
 import { mkdir, readdir, readFile, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
+import { checkFinite } from "../../core/divergence.js";
 import { DataError } from "../../core/errors.js";
 import type { Logger } from "../../core/logger.js";
 import type { Checkpoint, Json } from "../../core/run_record.js";
 import { cut, printable } from "../../core/shown.js";
-import { safetensorsChunks } from "../../model/safetensors_write.js";
+import { safetensorsChunks, type TensorSource } from "../../model/safetensors_write.js";
 import { errorText, hasCode } from "../files/error_codes.js";
 import { pathExists, recoverEntries, replaceDirectoryAtomic, writeFileAtomic } from "../files/files.js";
 import { jsonText, parseJson } from "../files/json_file.js";
@@ -74,6 +75,7 @@ async function listSteps(folder: string): Promise<number[]> {
  * Writes `<folder>/step_NNNNNN`, then points `latest` to it, then removes the oldest ones. A kill at any moment leaves
  * the checkpoints that were complete before, and perhaps the new one.
  * @param keep how many checkpoints stay, this one included; null = all
+ * @throws CheckError for weights that are not finite: nothing is written or removed then
  * @returns the new checkpoint's folder
  */
 export async function writeCheckpoint(
@@ -89,7 +91,7 @@ export async function writeCheckpoint(
     const files: Record<string, number> = {};
     const sums: Record<string, string> = {};
     for (const [name, list] of [
-      [MODEL_FILE, tensors.model],
+      [MODEL_FILE, finite(tensors.model, "save")],
       [OPTIMIZER_FILE, tensors.optimizer],
     ] as const) {
       const path = join(temporary, name);
@@ -104,6 +106,18 @@ export async function writeCheckpoint(
   await writeFileAtomic(join(folder, LATEST_FILE), `${stepName(step)}\n`);
   if (keep !== null) await prune(folder, step, keep);
   return target;
+}
+
+/** Tensors whose values are looked at when they come. */
+export function finite(tensors: readonly TensorSource[], purpose: string): TensorSource[] {
+  return tensors.map((tensor) => ({
+    ...tensor,
+    data: async () => {
+      const values = typeof tensor.data === "function" ? await tensor.data() : tensor.data;
+      checkFinite(tensor.name, values, purpose);
+      return values;
+    },
+  }));
 }
 
 /** Passes chunks on, and their bytes to a hash. */

@@ -10,6 +10,9 @@ const run = promisify(execFile);
 /** Bytes of changes above which they are not recorded. */
 const MAX_DIFF_BYTES = 64 << 20;
 
+/** A checkout may come from anywhere: programs that its configuration names are not run. */
+const SAFE = ["-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "diff.external="];
+
 /** State of a checkout. */
 export interface GitSnapshot extends GitState {
   /** Difference of the tracked files from the commit; empty when there is none. */
@@ -28,10 +31,13 @@ export async function readGitState(folder: string, env: Environment): Promise<Gi
     encoding: "utf8" as const,
   };
   try {
-    const { stdout: commit } = await run("git", ["rev-parse", "--verify", "HEAD"], options);
+    const { stdout: commit } = await run("git", [...SAFE, "rev-parse", "--verify", "HEAD"], options);
     // from the top of the checkout, without external tools and colours that the user may have configured
     const diffArguments = ["diff", "HEAD", "--no-ext-diff", "--no-color", "--no-textconv", "--binary"];
-    const diff = await run("git", diffArguments, options).then(({ stdout }) => stdout, noteIfTooLong);
+    const diff = await run("git", [...SAFE, ...diffArguments], options).then(
+      ({ stdout }) => stdout,
+      noteIfTooLong,
+    );
     return { commit: commit.trim(), dirty: diff.length > 0, diff };
   } catch (error) {
     if (isAbsence(error)) return null;

@@ -19,8 +19,9 @@ import { hasCode } from "../files/error_codes.js";
 import { pathExists, readIfPresent, recoverEntries, writeFileAtomic } from "../files/files.js";
 import { jsonText } from "../files/json_file.js";
 import { AppendFile, dropRowsAfter, jsonLine, readJsonLines } from "../files/json_lines.js";
-import { type ModelFolderContent, writeModelFolder } from "../model/model_folder_write.js";
+import { type ModelFolderContent, writeModelFolder, writeModelParts } from "../model/model_folder_write.js";
 import {
+  finite,
   type LoadedCheckpoint,
   readNewestCheckpoint,
   setAsideAfter,
@@ -232,11 +233,24 @@ export class RunFolder implements RunSink {
     return { info: tee("info"), warn: tee("warn") };
   }
 
+  /**
+   * Keeps configuration and tokenizer of the model folder that training begins with: with a checkpoint they are all that the
+   * run needs, wherever it is taken.
+   */
+  async keepModel(content: Omit<ModelFolderContent, "tensors">): Promise<void> {
+    const path = join(this.path, RUN_FILES.model);
+    if (!(await pathExists(path))) await writeModelParts(path, content);
+  }
+
   /** Writes the trained policy to `export/` in Hugging Face's layout, in place of an older export. */
   async exportModel(content: ModelFolderContent): Promise<string> {
     await this.lock.check();
     const path = join(this.path, RUN_FILES.export);
-    await writeModelFolder(path, content, { replace: true });
+    await writeModelFolder(
+      path,
+      { ...content, tensors: finite(content.tensors, "export") },
+      { replace: true },
+    );
     return path;
   }
 

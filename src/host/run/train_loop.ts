@@ -1,4 +1,5 @@
 /** The training loop with all that it needs, opened from a configuration. */
+import { join } from "node:path";
 import type { TrainConfig } from "../../config/schema.js";
 import type { Logger } from "../../core/logger.js";
 import type { Evaluation, RunSink } from "../../core/run_record.js";
@@ -9,6 +10,7 @@ import { parameterShapes } from "../../model/parameters.js";
 import { runTraining } from "../../rl/loop/train.js";
 import type { LoadedCheckpoint } from "./checkpoints.js";
 import type { RunFolder } from "./run_folder.js";
+import { RUN_FILES } from "./run_info.js";
 import { hostTimer } from "./timer.js";
 import { openPolicy, openTrainingWorld } from "./training_setup.js";
 
@@ -60,7 +62,11 @@ async function trainIn(world: World, request: LoopRequest): Promise<LoopResult> 
     config,
     world,
     new Launcher(runtime),
+    checkpoint && join(folder.path, RUN_FILES.model),
   );
+  if (config.model.path !== null) {
+    await folder.keepModel({ config: model.config, tokenizer: tokenizer.files, generationConfig });
+  }
   for (const note of notes) logger.warn(note);
   logger.info(`policy: ${model.parameters.count} parameters, vocabulary ${model.config.vocab_size}`);
   const resume = checkpoint && { ...checkpoint, evaluated };

@@ -1,5 +1,6 @@
 /** One training run in a folder of its own, from settings to its end: what the command line and experiments start. */
 import { runName, type TrainConfig } from "../../config/schema.js";
+import { DivergenceGuard } from "../../core/divergence.js";
 import type { Logger } from "../../core/logger.js";
 import type { RunSink } from "../../core/run_record.js";
 import type { Runtime } from "../../gpu/runtime.js";
@@ -42,8 +43,9 @@ export async function trainRun(request: TrainRunRequest): Promise<TrainRun> {
   const { config, runtime, signal, stopReason, loop = trainLoop } = request;
   const opened = await openFolder(request);
   const { folder, checkpoint, evaluated } = opened;
-  const sink = request.watch?.(opened) ?? folder;
   const logger = folder.logger(request.logger);
+  const guard = new DivergenceGuard(logger, config.model.precision === "mixed");
+  const sink = guarded(request.watch?.(opened) ?? folder, guard);
   if (checkpoint) logger.info(`going on after update ${checkpoint.step} (${checkpoint.path})`);
   try {
     const result = await loop({ config, runtime, folder, sink, checkpoint, evaluated, signal, logger });
@@ -58,6 +60,19 @@ export async function trainRun(request: TrainRunRequest): Promise<TrainRun> {
       .catch((failure) => request.logger.warn(`the end of the run was not recorded: ${failure}`));
     throw error;
   }
+}
+
+/** A sink that looks at the metrics, after they are recorded. */
+function guarded(sink: RunSink, guard: DivergenceGuard): RunSink {
+  return {
+    metrics: async (row) => {
+      await sink.metrics(row);
+      guard.look(row);
+    },
+    evaluation: (row) => sink.evaluation(row),
+    rollouts: (step, rows) => sink.rollouts(step, rows),
+    checkpoint: (checkpoint) => sink.checkpoint(checkpoint),
+  };
 }
 
 async function openFolder({

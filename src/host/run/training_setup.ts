@@ -1,4 +1,5 @@
 /** From a training configuration to the world, tokenizer and policy that it names. */
+import { join } from "node:path";
 import { FlatParameters } from "../../autograd/flat_parameters.js";
 import type { TrainConfig } from "../../config/schema.js";
 import { householdOptions, scienceWorldOptions } from "../../config/world_options.js";
@@ -17,7 +18,8 @@ import { buildWordTokenizer } from "../../model/word_tokenizer.js";
 import { CORRECTION_WORDS } from "../../rl/correction/instructions.js";
 import { JUDGE_WORDS } from "../../rl/gcd/judge.js";
 import { STEP_TAGS } from "../../rl/play/action.js";
-import type { ModelFolder } from "../model/model_folder.js";
+import { pathExists } from "../files/files.js";
+import { type ModelFolder, readModelParts } from "../model/model_folder.js";
 import { loadPolicy, policyTokenizer } from "../model/policy_folder.js";
 import { openAlfworldFolder } from "../worlds/alfworld_folder.js";
 import { openExternalWorld } from "../worlds/external_world.js";
@@ -66,13 +68,31 @@ export interface OpenPolicy {
   readonly notes: readonly string[];
 }
 
+/** Whether a run has to do with what it kept of a model folder that is no longer there. */
+export async function usesKept(path: string, kept: string): Promise<boolean> {
+  return !(await pathExists(join(path, "config.json"))) && (await pathExists(join(kept, "config.json")));
+}
+
 /**
  * The policy, stored as `model.precision` says, and its tokenizer: of its model folder, or one token a word of the world for
  * fresh weights.
+ * @param kept what a run that goes on kept of its model folder: stands in where that is gone; the weights come from a checkpoint
  * @throws AdapterError for mixed precision on an adapter without f16
  */
-export async function openPolicy(config: TrainConfig, world: World, launcher: Launcher): Promise<OpenPolicy> {
+export async function openPolicy(
+  config: TrainConfig,
+  world: World,
+  launcher: Launcher,
+  kept?: string,
+): Promise<OpenPolicy> {
   const half = config.model.precision === "mixed";
+  if (config.model.path !== null && kept !== undefined && (await usesKept(config.model.path, kept))) {
+    const parts = await readModelParts(kept);
+    const parameters = new FlatParameters(launcher.runtime, storedShapes(parts.config), { half });
+    const { generationConfig } = parts;
+    const model = new Qwen2Model(launcher, parts.config, parameters);
+    return { model, tokenizer: policyTokenizer(parts), generationConfig, notes: [] };
+  }
   if (config.model.path !== null) {
     const { model, folder } = await loadPolicy(launcher, config.model.path, { half });
     const { generationConfig, notes } = folder;

@@ -81,6 +81,11 @@ ${types.join(", ")}. ${DOWNLOAD}, or choose other task types.`,
   });
 }
 
+/** Whether folder and splits are there, without looking at a game. @throws ConfigError when not */
+export async function checkAlfworldFolder(path: string, splits: readonly string[]): Promise<void> {
+  await splitsOf(await dataFolder(path), splits);
+}
+
 /** `json_2.1.1` in or at the path. */
 async function dataFolder(path: string): Promise<string> {
   if (!(await isFolder(path))) {

@@ -1,5 +1,7 @@
 /** Log-probabilities and entropies of given token sequences. */
 import { Tape } from "../../autograd/tape.js";
+import { ArgumentError } from "../../core/errors.js";
+import { checkTokens } from "../../model/check_tokens.js";
 import type { Qwen2Model } from "../../model/qwen2.js";
 import { microBatches } from "./micro_batches.js";
 
@@ -13,12 +15,22 @@ export interface SequenceScore {
  * Natural log-probability of every token given those before it, and the entropy of each of these distributions.
  * @param sequences token ids; sequences of fewer than two tokens have empty scores
  * @param tokensPerBatch packed tokens computed at once
+ * @throws ArgumentError for an id that the model has no row for, or a sequence longer than it can read
  */
 export async function scoreSequences(
   model: Qwen2Model,
   sequences: readonly (readonly number[])[],
   tokensPerBatch = 4096,
 ): Promise<SequenceScore[]> {
+  const { vocab_size: vocabulary, max_position_embeddings: longest } = model.config;
+  for (const [index, sequence] of sequences.entries()) {
+    if (sequence.length > 0) checkTokens(sequence, vocabulary, `sequence ${index}`);
+    if (sequence.length <= longest) continue;
+    throw new ArgumentError(
+      `[sequence ${index}] too long: got ${sequence.length} tokens, expected at most ${longest} (max_position_embeddings). ` +
+        "Shorten it.",
+    );
+  }
   const scored = sequences.filter((sequence) => sequence.length > 1);
   const rows = scored.map((sequence) => ({ prompt: sequence.slice(0, 1), answer: sequence.slice(1) }));
   const results: SequenceScore[] = [];

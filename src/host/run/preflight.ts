@@ -1,0 +1,93 @@
+/** What can be said against a run before it has a folder: its world, its splits, its model. */
+import { join } from "node:path";
+import type { TrainConfig } from "../../config/schema.js";
+import { stagesOf } from "../../config/schema.js";
+import { ConfigError, UncoupleError } from "../../core/errors.js";
+import type { World } from "../../env/world.js";
+import { presetConfig, type Qwen2Config } from "../../model/config.js";
+import { openTokenizer, readModelFolder, readModelParts } from "../model/model_folder.js";
+import { checkAlfworldFolder } from "../worlds/alfworld_folder.js";
+import { RUN_FILES } from "./run_info.js";
+import { openTrainingWorld, usesKept } from "./training_setup.js";
+
+/**
+ * Checks what a run needs, without a GPU and without writing anything.
+ * @param run folder of a run that goes on
+ * @throws ConfigError for everything that would end the run later: unknown or empty splits, a model folder that cannot be used,
+ *   answers longer than the model reads
+ */
+export async function checkBeforeWork(config: TrainConfig, run: string | undefined): Promise<void> {
+  try {
+    await checkWorld(config);
+    await checkModel(config, run);
+  } catch (error) {
+    if (!(error instanceof UncoupleError) || error instanceof ConfigError) throw error;
+    throw new ConfigError(error.message, { cause: error });
+  }
+}
+
+async function checkWorld(config: TrainConfig): Promise<void> {
+  const { world, eval: evaluation } = config;
+  const given = evaluation.splits ?? [];
+  if (world.id === "alfworld" && world.path !== null) {
+    await checkAlfworldFolder(world.path, [...new Set([world.train_split, ...given])]);
+  }
+  // other worlds start processes or read many files
+  if (world.id !== "household") return;
+  const opened = await openTrainingWorld(config);
+  try {
+    if (stagesOf(config).length > 0)
+      checkSplit(opened, world.train_split, world.task_types, "world.train_split");
+    const splits = evaluation.splits ?? opened.splits.filter((split) => split !== world.train_split);
+    for (const split of splits) checkSplit(opened, split, evaluation.task_types, "eval.splits");
+  } finally {
+    await opened.close?.();
+  }
+}
+
+/** @param field that names the split */
+function checkSplit(world: World, split: string, types: readonly string[] | null, field: string): void {
+  if (!world.splits.includes(split)) {
+    throw new ConfigError(
+      `[${field}] no such split: got "${split}", expected one of ${world.splits.join(", ")}. Change it.`,
+    );
+  }
+  const tasks = world.tasks(split);
+  if (tasks.some(({ type }) => types === null || types.includes(type))) return;
+  const known = [...new Set(tasks.map(({ type }) => type))];
+  throw new ConfigError(
+    `[${field}] split has no task of these types: got ${types?.join(", ") ?? "no types"} in ${split}, expected some of ` +
+      `${known.join(", ") || "its types, of which it has none"}. Change the types, or leave the split out.`,
+  );
+}
+
+async function checkModel(config: TrainConfig, run: string | undefined): Promise<void> {
+  const { model, prompt, grpo } = config;
+  if (model.path === null) return checkLengths(presetConfig(model.preset, 1000), config);
+  const kept = run === undefined ? undefined : join(run, RUN_FILES.model);
+  const isKept = kept !== undefined && (await usesKept(model.path, kept));
+  const folder = isKept ? await readModelParts(kept) : await readModelFolder(model.path);
+  const tokenizer = openTokenizer(folder);
+  if (tokenizer.eosTokenId === null) {
+    throw new ConfigError(
+      `[${model.path}] tokenizer names no end token: got none, expected eos_token in tokenizer_config.json, or ` +
+        "eos_token_id in generation_config.json. Add it.",
+    );
+  }
+  if (prompt.format !== "plain") {
+    tokenizer.encodeChat([{ role: "user", content: "-" }], { addGenerationPrompt: true });
+  }
+  checkLengths(folder.config, { prompt, grpo });
+}
+
+function checkLengths(
+  { max_position_embeddings: longest }: Qwen2Config,
+  { prompt, grpo }: Pick<TrainConfig, "prompt" | "grpo">,
+): void {
+  const tokens = grpo.max_completion_length + (prompt.max_tokens ?? 1);
+  if (tokens <= longest) return;
+  throw new ConfigError(
+    `[grpo.max_completion_length] prompt and answer are longer than the model reads: got at least ${tokens} tokens, expected ` +
+      `at most ${longest} (max_position_embeddings). Lower grpo.max_completion_length or prompt.max_tokens.`,
+  );
+}

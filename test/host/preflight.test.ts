@@ -1,0 +1,61 @@
+/** What would end a run later is said before it has a folder. */
+import { mkdir, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { trainConfigSchema } from "../../src/config/schema.js";
+import { ConfigError } from "../../src/core/errors.js";
+import { writeModelFolder, writeModelParts } from "../../src/host/model/model_folder_write.js";
+import { checkBeforeWork } from "../../src/host/run/preflight.js";
+import { presetConfig } from "../../src/model/config.js";
+import { elementCount, parameterShapes } from "../../src/model/parameters.js";
+import { buildWordTokenizer } from "../../src/model/word_tokenizer.js";
+import { temporaryFolder } from "../support/folders.js";
+
+const household = { train: 2, in_domain: 1, out_of_domain: 0 };
+const check = (settings: object, run?: string) =>
+  checkBeforeWork(trainConfigSchema.parse({ world: { household }, ...settings }), run);
+
+test("a run that can begin passes", async () => {
+  await check({});
+});
+
+test.each([
+  [
+    { eval: { splits: ["nosuch"] } },
+    /\[eval\.splits\] no such split: got "nosuch", expected one of train, in_domain/,
+  ],
+  [{ world: { household, train_split: "valid_seen" } }, /\[world\.train_split\] no such split/],
+  [
+    { world: { household, task_types: ["look_at_obj_in_light", "x"].slice(1) } },
+    /no task of these types: got x/,
+  ],
+  [{ eval: { splits: ["out_of_domain"] } }, /no such split|no task/],
+  [
+    { grpo: { max_completion_length: 5000 } },
+    /longer than the model reads: got at least 5001 tokens, expected at most 4096/,
+  ],
+  [{ model: { path: "/nowhere" } }, /\[\/nowhere\] model folder cannot be read: got ENOENT/],
+  [{ world: { id: "alfworld", path: "/nowhere" } }, /no such folder: got `\/nowhere`/],
+])("%j is refused as a setting", async (settings, message) => {
+  await expect(check(settings)).rejects.toThrow(ConfigError);
+  await expect(check(settings)).rejects.toThrow(message);
+});
+
+test("a model folder is opened, and what a run kept of it stands in where it is gone", async () => {
+  const root = temporaryFolder();
+  const tokenizer = buildWordTokenizer(["go"]);
+  const config = presetConfig("nano", 20, { eos_token_id: 2 });
+  const tensors = parameterShapes(config).map(({ name, shape }) => ({
+    name,
+    shape,
+    data: new Float32Array(elementCount(shape)),
+  }));
+  const [path, run] = [join(root, "model"), join(root, "run")];
+  await writeModelFolder(path, { config, tensors, tokenizer });
+  await check({ model: { path } });
+  await mkdir(run);
+  await writeModelParts(join(run, "model"), { config, tokenizer });
+  await rm(path, { recursive: true });
+  await expect(check({ model: { path } })).rejects.toThrow("model folder cannot be read");
+  await check({ model: { path } }, run);
+});
