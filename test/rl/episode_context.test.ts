@@ -13,6 +13,7 @@ import { PromptBuilder } from "../../src/rl/play/prompt.js";
 import { type RolloutOptions, RolloutWorker } from "../../src/rl/play/rollout.js";
 import type { ActionSampler } from "../../src/rl/play/sampler.js";
 import { scoreSequences } from "../../src/rl/update/score.js";
+import { CorridorWorld } from "../support/corridor_world.js";
 import { testRuntime } from "../support/runtime.js";
 import { fewHouseholds, recordTraining, shortTraining } from "../support/training.js";
 
@@ -137,4 +138,38 @@ test("training on episodes as one text: both stages, several passes, exact log-p
     expect(prompt_blocks[0].name).toBe("task");
   }
   expect(texts.size).toBe(12);
+});
+
+test("a configuration decides how a run plays", async () => {
+  const run = async (world: CorridorWorld, given: object, prompt: object = {}) =>
+    recordTraining(launcher, world, {
+      world: { max_steps: 3, ...given },
+      prompt,
+      imitation: { episodes: 0 },
+      grpo: {
+        max_steps: 1,
+        tasks_per_step: 2,
+        num_generations: 3,
+        max_completion_length: 2,
+        success_reward: 4,
+      },
+      eval: { at_start: false, splits: [] },
+      log: { rollouts: true },
+    });
+  const scored = new CorridorWorld({}, { score: true });
+  const { rollouts } = await run(scored, { max_environments: 2, anchor: "state_key", outcome: "score" });
+  expect(scored.most).toBe(2);
+  expect(rollouts.length).toBeGreaterThan(5);
+  for (const { anchor_key, state_key, return: total } of rollouts) {
+    expect(anchor_key).toBe(state_key);
+    expect([0, 0.4, 0.8, 1.2, 4]).toContain(Number(total.toFixed(9)));
+  }
+  const plain = new CorridorWorld();
+  const free = await run(plain, {}, { valid_action: "well_formed" });
+  expect(plain.most).toBe(6);
+  expect(free.rollouts.every(({ valid }) => valid)).toBe(true);
+  // no timer was given for the limit
+  await expect(run(new CorridorWorld(), { step_time_limit: 1 })).rejects.toThrow(
+    /a time limit needs a timer/,
+  );
 });

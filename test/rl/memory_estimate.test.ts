@@ -29,6 +29,17 @@ test("a nano policy: every part by hand", () => {
   expect(estimate.warnings).toEqual([]);
 });
 
+test("an episode as one text keeps all of it, up to the longest prompt that is allowed", () => {
+  const model = presetConfig("nano", 500);
+  const cache = (prompt: object) => {
+    const grown = { ...config, prompt: { ...config.prompt, context: "episode" as const, ...prompt } };
+    return bytesOf(estimateMemory({ config: grown, model, promptTokens: 84 }), "KV cache");
+  };
+  // 30 steps of 16 tokens answered and 32 read
+  expect(cache({})).toBe(4 * 64 * Math.min(model.max_position_embeddings, 84 + 30 * 48 + 16) * 2 * 2 * 32);
+  expect(cache({ max_tokens: 200 })).toBe(4 * 64 * 216 * 2 * 2 * 32);
+});
+
 test("mixed precision halves activations and adds a copy of the matrices", () => {
   const model = presetConfig("nano", 500);
   const mixed = { ...config, model: { ...config.model, precision: "mixed" as const } };

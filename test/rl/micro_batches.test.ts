@@ -2,6 +2,7 @@
 import { expect, test } from "vitest";
 import { FlatParameters } from "../../src/autograd/flat_parameters.js";
 import { Random } from "../../src/core/random.js";
+import { loadPolicy } from "../../src/host/model/policy_folder.js";
 import { Launcher } from "../../src/kernels/index.js";
 import { presetConfig } from "../../src/model/config.js";
 import { parameterShapes, storedShapes } from "../../src/model/parameters.js";
@@ -11,6 +12,7 @@ import { policyObjective } from "../../src/rl/objective/policy.js";
 import type { Row } from "../../src/rl/rows.js";
 import { Learner } from "../../src/rl/update/learner.js";
 import { microBatches } from "../../src/rl/update/micro_batches.js";
+import { GOLDEN_MODELS, readGolden } from "../support/golden.js";
 import { lossOptions, unplaced } from "../support/rows.js";
 import { testRuntime } from "../support/runtime.js";
 
@@ -137,3 +139,37 @@ test("log-probabilities and gradients are those of rows by themselves, with step
     expect(Math.abs(value - alone.gradient[i])).toBeLessThan(1e-5 * largest + 1e-7);
   });
 });
+
+test.each(GOLDEN_MODELS)(
+  "%s: several answers in one text have the log-probabilities of an implementation not ours",
+  async (name) => {
+    const golden = readGolden(name);
+    const { model } = await loadPolicy(launcher, golden.folder, { requiresGrad: true });
+    const optimizer = new AdamW({ parameters: model.parameters, launcher, lr: 0 });
+    const spans = golden.sequences.flatMap((sequence, text) => {
+      // answers of one, two, three tokens with a token between them
+      const places: { text: number; start: number; end: number }[] = [];
+      for (
+        let start = 1, length = 1;
+        start + length <= sequence.length;
+        start += length + 1, length = 1 + (length % 3)
+      )
+        places.push({ text, start, end: start + length });
+      return places;
+    });
+    const rows = spans.map(({ text, start, end }) => ({
+      prompt: golden.sequences[text].slice(0, start),
+      answer: golden.sequences[text].slice(start, end),
+    }));
+    const texts = microBatches(rows, 4096).reduce((sum, { packed }) => sum + packed.offsets.length - 1, 0);
+    expect(texts).toBeLessThan(rows.length / 2);
+    const scores = await new Learner(model, optimizer, 4096).score(rows, 1);
+    spans.forEach(({ text, start, end }, row) => {
+      for (let t = start; t < end; t++)
+        expect(Math.abs(scores[row][t - start] - golden.scores[text].logProbs[t - 1])).toBeLessThan(1e-4);
+    });
+    optimizer.release();
+    model.release();
+    model.parameters.release();
+  },
+);

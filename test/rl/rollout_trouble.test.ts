@@ -1,5 +1,6 @@
 /** Rollouts in worlds that are slow, throw, hang or lie: no other episode and no environment is lost. */
 import { expect, test } from "vitest";
+import { hashText } from "../../src/core/hash.js";
 import { Random } from "../../src/core/random.js";
 import { hostTimer } from "../../src/host/run/timer.js";
 import type { GenerationRequest } from "../../src/model/generate.js";
@@ -15,9 +16,12 @@ const endToken = tokenizer.eosTokenId as number;
 /** Says something that depends on nothing but seed and stream, as a policy does under one prompt. */
 class SeededSampler {
   readonly batches: number[] = [];
+  /** By batch: streams, as they came. */
+  readonly streams: number[][] = [];
 
   async generate(requests: readonly GenerationRequest[], { seed }: { readonly seed: number }) {
     this.batches.push(requests.length);
+    this.streams.push(requests.map(({ stream }) => stream));
     return requests.map(({ stream }) => {
       const random = Random.of(seed, stream);
       // rarely an end, so that episodes have different lengths
@@ -88,6 +92,16 @@ test("slow worlds, few environments and any batches give the same rows", async (
   expect(await slow.playing).toEqual(quick);
   // nobody waited for the slowest
   expect(slow.sampler.batches.length).toBeGreaterThan(8);
+  // whoever came first, a batch is in the order of the episodes
+  const episodeOf = new Map(
+    requests.flatMap(({ group, episode }) =>
+      Array.from({ length: 8 }, (_, step) => [hashText(`test/${group}/${episode}/${step}`), episode]),
+    ),
+  );
+  for (const streams of slow.sampler.streams) {
+    const order = streams.map((stream) => episodeOf.get(stream) as number);
+    expect(order).toEqual([...order].sort((a, b) => a - b));
+  }
   await closed(slow);
   for (const maxEnvironments of [1, 5]) {
     const few = await play({ worker: { maxEnvironments } });

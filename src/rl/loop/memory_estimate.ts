@@ -51,6 +51,8 @@ const HALF_BYTES = 2;
 /** Logits are made for a part of the tokens at a time: never more than this. */
 const LOGITS_BYTES = 64 << 20;
 const PROMPT_TOKENS = 512;
+/** What a world says to one command, in tokens: an assumption. */
+const OBSERVATION_TOKENS = 32;
 /** Sequences that the generator decodes side by side; more are served in turn. */
 const SEQUENCES = 256;
 
@@ -82,15 +84,26 @@ function rolloutRows({ grpo, eval: evaluation }: TrainConfig): number {
   return Math.min(SEQUENCES, Math.max(training, evaluation.episodes));
 }
 
+/** Tokens of the longest text with its answer: a prompt by itself, or a whole episode. */
+function textTokens({ config }: MemoryRequest, promptTokens: number): number {
+  const { context, max_tokens } = config.prompt;
+  const answer = config.grpo.max_completion_length;
+  const grown =
+    context === "episode"
+      ? promptTokens + config.world.max_steps * (answer + OBSERVATION_TOKENS)
+      : promptTokens;
+  return Math.min(grown, max_tokens ?? grown) + answer;
+}
+
 function rowsOf(request: MemoryRequest): MemoryRow[] {
   const { config, model, promptTokens = PROMPT_TOKENS } = request;
   const { isMixed, parameters, halves, frozen, activation } = storage(request);
-  const { tokens_per_micro_batch: N, beta, max_steps, max_completion_length } = config.grpo;
+  const { tokens_per_micro_batch: N, beta, max_steps } = config.grpo;
   const { hidden_size: C, num_hidden_layers: L, vocab_size: V } = model;
   const kv = model.num_key_value_heads * headWidth(model);
   const layer = layerActivations(model);
   const layerBytes = layer.values * activation + layer.statistics * FLOAT_BYTES;
-  const length = Math.min(model.max_position_embeddings, promptTokens + max_completion_length);
+  const length = Math.min(model.max_position_embeddings, textTokens(request, promptTokens));
   const players = rolloutRows(config);
   const weights = `${parameters} parameters, float32`;
   const row = (name: string, bytes: number, note: string) => ({ name, bytes, note });

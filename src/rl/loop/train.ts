@@ -83,7 +83,7 @@ class RunParts {
   readonly worker: RolloutWorker;
   readonly evaluator: Evaluator;
 
-  constructor(config: TrainConfig, { world, tokenizer, model, timer }: TrainingDeps) {
+  constructor(config: TrainConfig, { world, tokenizer, model, timer, logger }: TrainingDeps) {
     const endToken = tokenizer.eosTokenId;
     if (endToken === null) {
       throw new ConfigError(
@@ -93,7 +93,7 @@ class RunParts {
     this.endToken = endToken;
     this.prompts = new PromptBuilder(tokenizer, config.prompt);
     this.generator = new Generator(model, { tokensPerBatch: config.grpo.tokens_per_micro_batch });
-    const options = workerOptions(config, timer);
+    const options = workerOptions(config, { timer, logger });
     this.worker = new RolloutWorker(world, this.prompts, this.generator, endToken, options);
     this.evaluator = new Evaluator(config, world, this.worker);
   }

@@ -1,6 +1,7 @@
 /** Plays episodes of a text world with a policy: each a coroutine of its own, on a bounded number of environments. */
 import type { TrainConfig } from "../../config/schema.js";
 import { ArgumentError, DataError } from "../../core/errors.js";
+import type { Logger } from "../../core/logger.js";
 import type { Timer } from "../../core/timer.js";
 import type { Environment, ResetResult, World } from "../../env/world.js";
 import type { Conversation } from "../../model/conversations.js";
@@ -44,6 +45,8 @@ export interface WorkerOptions {
    */
   readonly patience?: number;
   readonly timer?: Timer;
+  /** Told why an episode has failed. */
+  readonly logger?: Logger;
 }
 
 const PATIENCE = 20;
@@ -58,9 +61,12 @@ export function playRules({
 }
 
 /** What a configuration says about environments. */
-export function workerOptions({ world }: TrainConfig, timer: Timer | undefined): WorkerOptions {
+export function workerOptions(
+  { world }: TrainConfig,
+  host: Pick<WorkerOptions, "timer" | "logger">,
+): WorkerOptions {
   const { max_environments: maxEnvironments, step_time_limit: limit } = world;
-  return { maxEnvironments, timeLimit: limit === null ? null : limit * MILLISECONDS, timer };
+  return { ...host, maxEnvironments, timeLimit: limit === null ? null : limit * MILLISECONDS };
 }
 
 /** Keeps environments between rollouts, since making one may start a process. */
@@ -186,6 +192,9 @@ class Rollout {
         if (episode.ended === "failed") {
           episode = await this.#discard(environment, episode);
           environment = undefined;
+          this.worker.options.logger?.warn(
+            `[rollout] an episode of task ${episode.taskId} failed: ${episode.failure}`,
+          );
         }
         this.episodes[place] = episode;
         this.options.onEpisode?.(episode);
