@@ -8,7 +8,7 @@ import { PromptBuilder } from "../../src/rl/play/prompt.js";
 import type { PromptOptions, PromptState, Turn } from "../../src/rl/play/prompt_state.js";
 
 /** Every printable piece, so that any prompt can be encoded. */
-const files = buildWordTokenizer(["a"], { characterFallback: true, lowercase: false });
+const files = buildWordTokenizer(["a look"], { characterFallback: true, lowercase: false });
 const tokenizer = new Tokenizer(files);
 /** The same with a chat template as Qwen's is laid out: line feeds between messages. */
 const chatml = new Tokenizer({
@@ -166,8 +166,9 @@ describe.each([
     const episode = new EpisodePrompts(builder, start);
     const first = episode.next(opening, ["look"]);
     // an answer as no tokenizer would split it
-    const answer = [...encode("l"), ...encode("ook"), endToken];
-    expect(episode.answered(answer).command).toBe("l ook");
+    const answer = [...["l", "\u2040o", "\u2040o", "\u2040k"].map((piece) => used.tokenId(piece)), endToken];
+    expect(encode("look").length).toBe(1);
+    expect(episode.answered(answer).command).toBe("look");
     const second = episode.next("You see 2.", ["go"]);
     const said = encode(`${gap}<|user|>${gap}You see 2.\ngo<|end|>${gap}<|assistant|>${gap}`);
     expect(second.tokens).toEqual([...first.tokens, ...answer, ...said]);

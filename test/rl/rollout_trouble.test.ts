@@ -28,7 +28,7 @@ class SeededSampler {
       const word =
         random.uniform() < 0.75 ? random.pick(CORRIDOR_COMMANDS.slice(0, 3)) : random.pick(CORRIDOR_COMMANDS);
       const tokens = [...tokenizer.encode(word), endToken];
-      return { tokens, logProbs: tokens.map(() => random.uniform()), finished: true };
+      return { tokens, logProbs: tokens.map(() => random.uniform()), finished: stream % 5 !== 0 };
     });
   }
 }
@@ -76,7 +76,9 @@ test("episodes say how they ended, and rows carry the outcome of the whole episo
     expect(rows.length).toBeLessThanOrEqual(8);
     if (ended === "truncated") expect(rows.length).toBe(8);
     for (const [step, row] of rows.entries()) {
-      expect(row).toMatchObject({ kind: "policy", step, outcome: Number(ended === "won"), truncated: false });
+      expect(row).toMatchObject({ kind: "policy", step, outcome: Number(ended === "won") });
+      const stream = hashText(`test/${row.group}/${row.episode}/${step}`);
+      expect(row.truncated).toBe(stream % 5 === 0);
       expect(row.stepReward).toBe(Number(row.action === "win"));
       expect(row.valid).toBe(row.action !== "shout");
       expect(row.anchorKey).toBe(row.observation);
@@ -98,8 +100,11 @@ test("slow worlds, few environments and any batches give the same rows", async (
       Array.from({ length: 8 }, (_, step) => [hashText(`test/${group}/${episode}/${step}`), episode]),
     ),
   );
+  const drawn = slow.sampler.streams.flat();
+  expect(new Set(drawn).size).toBe(drawn.length);
   for (const streams of slow.sampler.streams) {
     const order = streams.map((stream) => episodeOf.get(stream) as number);
+    expect(order).not.toContain(undefined);
     expect(order).toEqual([...order].sort((a, b) => a - b));
   }
   await closed(slow);
