@@ -198,5 +198,5 @@ test("a template that hides answers is refused for episodes as one text", () => 
     admissible: false,
     context: "episode",
   });
-  expect(() => builder.continuation("text", true)).toThrow(/chat template changes messages/);
+  expect(() => builder.continuation("text", endToken)).toThrow(/chat template changes messages/);
 });

@@ -65,8 +65,7 @@ export class EpisodePrompts {
     const { tokenizer, options } = this.builder;
     const shown = observation === this.start.opening ? roomOf(this.start) : observation;
     const added = nextBlocks({ observation: shown, admissibleCommands }, options);
-    const isEnded = answer.tokens.at(-1) === tokenizer.eosTokenId;
-    const continuation = this.builder.continuation(textOf(added), isEnded);
+    const continuation = this.builder.continuation(textOf(added), answer.tokens.at(-1));
     const text = before.text + tokenizer.decode(answer.tokens) + continuation.text;
     const said: Block = { name: "history", text: `> ${answer.text}` };
     return {

@@ -56,16 +56,16 @@ export class PromptBuilder {
   /**
    * What comes between an answer and the next one where an episode is one text: the end of the answer's message and a message
    * with this content.
-   * @param isEnded the answer brought its end token itself
+   * @param last last token of the answer: where it ends the message as the template does, that end is not written again
    */
-  continuation(content: string, isEnded: boolean): EncodedChat {
+  continuation(content: string, last: number | undefined): EncodedChat {
     // without a template blocks are lines
     if (this.options.format === "plain") return this.tokenizer.encodeFilled("\n", content, "");
     this.#between ??= this.#findBetween();
     const { before, after } = this.#between;
-    const { eosTokenId } = this.tokenizer;
-    const end = eosTokenId === null ? undefined : this.tokenizer.token(eosTokenId);
-    const rest = isEnded && end !== undefined && before.startsWith(end) ? before.slice(end.length) : before;
+    const isEnd = last !== undefined && this.tokenizer.endTokenIds.includes(last);
+    const end = isEnd ? this.tokenizer.token(last) : undefined;
+    const rest = end !== undefined && before.startsWith(end) ? before.slice(end.length) : before;
     return this.tokenizer.encodeFilled(rest, content, after);
   }
 
