@@ -14,6 +14,7 @@ import type { Register } from "./kit/options.js";
 import { StoppedError } from "./kit/stop_signal.js";
 import { Terminal, type TerminalOptions } from "./kit/terminal.js";
 import { register as play } from "./play/play.js";
+import { register as serveEnv } from "./play/serve_env.js";
 import { register as score } from "./score.js";
 import { register as init } from "./train/init.js";
 import { register as quickstart } from "./train/quickstart.js";
@@ -27,6 +28,7 @@ const COMMANDS: readonly Register[] = [
   evaluate,
   init,
   play,
+  serveEnv,
   score,
   coupling,
   bench,

@@ -108,9 +108,11 @@ const scienceSection = section({
 });
 
 export const worldSection = section({
-  id: choice(["household", "alfworld", "scienceworld", "external"])
+  id: choice(["household", "alfworld", "scienceworld", "external", "openenv"])
     .default("household")
-    .describe("which text world; external = a program of yours, named by command"),
+    .describe(
+      "which text world; external = a program of yours, named by command; openenv = the server at url",
+    ),
   path: text()
     .nullable()
     .default(null)
@@ -150,6 +152,16 @@ export const worldSection = section({
     .nullable()
     .default(null)
     .describe("program and arguments of an external world, for example [python3, world.py]"),
+  url: text()
+    .nullable()
+    .default(null)
+    .describe("address of an OpenEnv server, for example http://127.0.0.1:8000"),
+  token_file: text()
+    .nullable()
+    .default(null)
+    .describe("file that holds the token of the OpenEnv server; null = it asks for none"),
+  action_field: text().default("command").describe("field of the OpenEnv server's actions for the command"),
+  text_field: text().default("text").describe("field of the OpenEnv server's observations that is read"),
   max_environments: integerFrom(1, MANY)
     .nullable()
     .default(null)

@@ -4,6 +4,7 @@ import { type TrainConfig, trainConfigSchema } from "../../config/schema.js";
 import { PROMPT_FORMATS } from "../../config/sections.js";
 import { DataError } from "../../core/errors.js";
 import type { World } from "../../env/world.js";
+import { wholeNumber } from "../kit/numbers.js";
 import { type CliContext, gpuCommand, type Register } from "../kit/options.js";
 import type { GpuOptions } from "../kit/session.js";
 import type { Terminal } from "../kit/terminal.js";
@@ -175,15 +176,6 @@ async function planOf(world: World, taskId: string): Promise<readonly string[]> 
   throw new DataError(
     `[play] the expert cannot win \`${taskId}\`: got ${reason}, expected a winning sequence. Choose another game.`,
   );
-}
-
-/** @returns a parser of an option's value */
-function wholeNumber(least: number): (text: string) => number {
-  return (text) => {
-    const value = Number(text);
-    if (/^\d+$/.test(text) && Number.isSafeInteger(value) && value >= least) return value;
-    throw new InvalidArgumentError(`Expected a whole number, ${least} or more.`);
-  };
 }
 
 function nonNegative(text: string): number {

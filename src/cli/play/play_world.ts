@@ -106,7 +106,11 @@ function refuseScience(choice: WorldChoice, run: TrainConfig | undefined): void 
 }
 
 /** ALFWorld's games only can be played by other rules. */
-function refuseRules({ env = "household", domain, grammar }: WorldChoice): void {
+function refuseRules({
+  env = "household",
+  domain,
+  grammar,
+}: Pick<WorldChoice, "domain" | "grammar"> & { readonly env?: string }): void {
   const rules = domain !== undefined ? "--domain" : grammar !== undefined ? "--grammar" : undefined;
   if (rules === undefined) return;
   throw new ConfigError(

@@ -18,11 +18,13 @@ import { buildWordTokenizer } from "../../model/word_tokenizer.js";
 import { CORRECTION_WORDS } from "../../rl/correction/instructions.js";
 import { JUDGE_WORDS } from "../../rl/gcd/judge.js";
 import { STEP_TAGS } from "../../rl/play/action.js";
+import { readConfigText } from "../files/config_text.js";
 import { pathExists } from "../files/files.js";
 import { type ModelFolder, readModelParts } from "../model/model_folder.js";
 import { loadPolicy, policyTokenizer } from "../model/policy_folder.js";
 import { openAlfworldFolder } from "../worlds/alfworld_folder.js";
 import { openExternalWorld } from "../worlds/external_world.js";
+import { openOpenenvWorld } from "../worlds/openenv_client.js";
 import { openScienceWorld } from "../worlds/scienceworld.js";
 
 /** Numbers that a word tokenizer always knows, so that unseen games with more receptacles can be read. */
@@ -47,6 +49,7 @@ async function openBareWorld(config: TrainConfig, logger: Logger | undefined): P
       maxEnvironments: max_environments ?? undefined,
     });
   }
+  if (world.id === "openenv") return openServer(world);
   if (world.path === null) {
     throw new ConfigError(
       "[train] world.path is missing: expected the folder of ALFWorld's data. Set it, or the environment variable ALFWORLD_DATA.",
@@ -56,6 +59,19 @@ async function openBareWorld(config: TrainConfig, logger: Logger | undefined): P
     domainFile: world.domain ?? undefined,
     grammarFile: world.grammar ?? undefined,
     logger,
+  });
+}
+
+/** The world of an OpenEnv server. Its token lies in a file, since configurations are kept with runs. */
+async function openServer(world: TrainConfig["world"]): Promise<World> {
+  const { url, token_file, max_environments } = world;
+  return openOpenenvWorld({
+    url: url ?? "",
+    token: token_file === null ? undefined : (await readConfigText(token_file)).trim(),
+    timeLimit: world.process_time_limit,
+    maxEnvironments: max_environments ?? undefined,
+    actionField: world.action_field,
+    textField: world.text_field,
   });
 }
 
