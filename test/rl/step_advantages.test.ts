@@ -94,12 +94,25 @@ describe("GiGPO", () => {
     const { parts, statistics } = estimateAdvantages(unkeyed, gigpo);
     expect([...parts.step]).toEqual([0, 0, 0, 0, 0, 0]);
     expect(statistics["anchor/without_key"]).toBe(4 / 6);
+    expect(statistics["anchor/singleton_rows"]).toBe(1);
   });
 
   test("a group of one episode has no outcome part, never its raw score, but its steps may compare", () => {
     const { parts } = estimateAdvantages(walk(0, ["s", "s"], 10), { ...gigpo, norm: "mean" });
     expect([...parts.outcome]).toEqual([0, 0]);
     expect(rounded(parts.step)).toEqual([-0.25, 0.25]);
+  });
+
+  test("equal outcomes have no outcome part, also where their mean rounds and penalties make a contrast", () => {
+    const rows = [0, 1, 2].flatMap((episode) =>
+      walk(episode, ["a"], 0.1, { invalid: episode === 0 ? [0] : [] }),
+    );
+    const options = { ...gigpo, invalid_action_penalty: 0.1, step_advantage_weight: 0 };
+    const { parts } = estimateAdvantages(rows, options);
+    expect([...parts.outcome]).toEqual([0, 0, 0]);
+    expect(parts.penalty[0]).toBeLessThan(-1);
+    const single = walk(0, ["a", "b"], 0.1, { invalid: [1] });
+    expect([...estimateAdvantages(single, options).total]).toEqual([0, 0]);
   });
 
   test("penalties in the reward: the row's own score and return, not those of earlier steps", () => {
@@ -200,6 +213,13 @@ describe("HGPO", () => {
     expect(total[2]).toBeCloseTo((6 + 1 * 6 + 2 * 6 + 3 * 6) / 7, 12);
     expect(parts.outcome[2]).toBeCloseTo(6 / 7, 12);
     expect(parts.step[2]).toBeCloseTo(36 / 7, 12);
+  });
+
+  test("a level at which a row is alone does not dilute the others", () => {
+    const alone = [...rows.slice(0, 6), ...walk(2, ["s", "b", "x"], 3)];
+    const { total } = estimateAdvantages(alone, hgpo);
+    // at x the third episode is compared at level 0 only, with 12 and 0
+    expect(total[8]).toBeCloseTo(-2, 12);
   });
 
   test("its standard deviation is that of the population", () => {
