@@ -27,11 +27,22 @@ interface Node {
   readonly rows?: string | undefined;
 }
 
+/** A body whose intermediates were not kept: backward runs it again. */
+interface RecomputeNode {
+  readonly body: () => Tensor;
+  readonly output: Tensor;
+}
+
 export interface TapeOptions {
   /** false: nothing is kept for backward and `scope` frees intermediates (generation, scoring). Default true. */
   readonly record?: boolean;
   /** How outputs that may be f16 are stored, and with them the gradients of activations. Default f32. */
   readonly activations?: "f32" | "f16";
+  /**
+   * Keeps of every `scope` nothing but its result, and computes its intermediates again in backward: less memory for one more
+   * forward pass, and the same bits. Default false.
+   */
+  readonly recompute?: boolean;
   /** Sees the factors of the gradient of every parameter (tensors that `FlatParameters` made) during backward. */
   readonly observer?: GradientObserver;
 }
@@ -44,18 +55,24 @@ export class Tape {
   readonly launcher: Launcher;
   readonly record: boolean;
   readonly activations: "f32" | "f16";
-  readonly #nodes: Node[] = [];
+  readonly #nodes: (Node | RecomputeNode)[] = [];
   readonly #owned = new Set<Tensor>();
   readonly #observer: GradientObserver | undefined;
   readonly #rows = new WeakMap<Tensor, string>();
   /** Recorded uses of each parameter whose gradient is not complete. */
   readonly #uses = new Map<string, number>();
+  readonly #recompute: boolean;
   #scopes: Set<Tensor>[] = [];
+  /** Inside of a body that is run to be forgotten: whether anything in it needs a gradient. */
+  #forgotten: { needsGrad: boolean } | undefined;
+  /** Inside of a body that is run again. */
+  #isAgain = false;
 
   constructor(launcher: Launcher, options: TapeOptions = {}) {
     this.launcher = launcher;
     this.record = options.record ?? true;
     this.activations = options.activations ?? "f32";
+    this.#recompute = options.recompute ?? false;
     this.#observer = options.observer;
   }
 
@@ -103,7 +120,8 @@ export class Tape {
     }
     const scalars = bindScalars(plain, given, params, this.launcher.facts);
     const leaves = Object.values(given).filter((tensor) => tensor.requiresGrad);
-    const tracked = this.record && isDifferentiable(plain) && leaves.length > 0;
+    const needsGrad = this.record && isDifferentiable(plain) && leaves.length > 0;
+    const tracked = needsGrad && !this.#forgotten;
     if (tracked && new Set(leaves).size < leaves.length && !op.passes) {
       throw new ArgumentError(
         `[${op.name}] one tensor was passed for two inputs. Its gradient would be written twice; copy it first.`,
@@ -113,25 +131,46 @@ export class Tape {
     const saved = this.#allocate(plain, plain.saved ?? {}, scalars, false);
     this.launcher.runPlan(plain, plain.forward, { ...given, ...outputs, ...saved }, scalars);
     const rows = this.#observer && this.#passRows(plain, given, outputs);
-    if (tracked) {
-      this.#nodes.push({ op: plain, scalars, inputs: given, outputs, saved, rows });
-      if (this.#observer) this.#countUses(given, 1);
-    } else {
-      for (const tensor of Object.values(saved)) this.#drop(tensor);
-    }
+    // a body that is run again was counted the first time
+    if (needsGrad && this.#observer && !this.#isAgain) this.#countUses(given, 1);
+    if (needsGrad && this.#forgotten) this.#forgotten.needsGrad = true;
+    if (tracked) this.#nodes.push({ op: plain, scalars, inputs: given, outputs, saved, rows });
+    else for (const tensor of Object.values(saved)) this.#drop(tensor);
     return outputs as { [K in keyof O]: Tensor };
   }
 
-  /** While not recording: releases everything made inside but the returned tensors. While recording: just runs the body. */
-  scope<T extends Tensor | readonly Tensor[]>(body: () => T): T {
-    if (this.record) return body();
+  /**
+   * Runs a body that makes its result of tensors from outside, which it does not change. While not recording: releases
+   * everything made inside but the result. While recording: just runs it, or with `recompute` keeps the result alone.
+   */
+  scope(body: () => Tensor): Tensor {
+    if (!this.record || this.#forgotten) return this.#kept(body);
+    if (!this.#recompute || this.#isAgain) return body();
+    const forgotten = { needsGrad: false };
+    this.#forgotten = forgotten;
+    let inner: Tensor;
+    try {
+      inner = this.#kept(body);
+    } finally {
+      this.#forgotten = undefined;
+    }
+    if (!forgotten.needsGrad) return inner;
+    const output = this.own(inner.view(inner.shape, 0, true));
+    const rows = this.#rows.get(inner);
+    if (rows !== undefined) this.#rows.set(output, rows);
+    this.#drop(inner);
+    this.#nodes.push({ body, output });
+    return output;
+  }
+
+  /** Releases everything made by a body but its result. */
+  #kept(body: () => Tensor): Tensor {
     const made = new Set<Tensor>();
     this.#scopes.push(made);
     const result = body();
     this.#scopes.pop();
-    const kept = new Set<Tensor>(result instanceof Tensor ? [result] : (result as readonly Tensor[]));
     for (const tensor of made) {
-      if (kept.has(tensor)) this.#scopes.at(-1)?.add(tensor);
+      if (tensor === result) this.#scopes.at(-1)?.add(tensor);
       else this.#drop(tensor);
     }
     return result;
@@ -164,7 +203,11 @@ export class Tape {
     }
     this.launcher.joiningLate(() => {
       while (this.#nodes.length > 0) {
-        const node = this.#nodes.pop() as Node;
+        const node = this.#nodes.pop() as Node | RecomputeNode;
+        if ("body" in node) {
+          this.#runAgain(node);
+          continue;
+        }
         if (Object.values(node.outputs).some((tensor) => tensor.grad)) this.#reverse(node);
         if (this.#observer) this.#countUses(node.inputs, -1);
         for (const tensor of [...Object.values(node.outputs), ...Object.values(node.saved)])
@@ -178,6 +221,20 @@ export class Tape {
     this.#nodes.length = 0;
     for (const tensor of this.#owned) tensor.release();
     this.#owned.clear();
+  }
+
+  /** Records a body's ops, to be reversed next, and hands them the gradient of its result. */
+  #runAgain({ body, output }: RecomputeNode): void {
+    const { grad } = output;
+    if (grad) {
+      this.#isAgain = true;
+      try {
+        body().grad = grad.view(grad.shape, 0, false);
+      } finally {
+        this.#isAgain = false;
+      }
+    }
+    this.#drop(output);
   }
 
   #reverse(node: Node): void {

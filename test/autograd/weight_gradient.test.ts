@@ -206,3 +206,26 @@ test("frozen parameters do not come to the door", async () => {
   tape.release();
   expect(recorder.seen).toEqual([]);
 });
+
+test("a tape that recomputes its layers gives the same bits, to observers too, from less memory", async () => {
+  const model = build({ num_hidden_layers: 4 });
+  model.reserve(8);
+  const names = [...model.parameters.slots.keys()];
+  const run = async (recompute: boolean, observer?: Recorder) => {
+    const before = runtime.buffers.liveBytes;
+    runtime.buffers.resetPeak();
+    const tape = new Tape(launcher, { recompute, ...(observer && { observer }) });
+    pass(model, tape);
+    tape.release();
+    const peak = runtime.buffers.peakBytes - before;
+    if (!observer) expect(runtime.buffers.liveBytes).toBe(before);
+    return { peak, gradients: await Promise.all(names.map((name) => model.parameters.readGradient(name))) };
+  };
+  const [plain, again] = [await run(false), await run(true)];
+  expect(again.gradients).toEqual(plain.gradients);
+  expect(again.peak).toBeLessThan(plain.peak);
+  const recorder = new Recorder(false);
+  expect((await run(true, recorder)).gradients).toEqual(plain.gradients);
+  expect(recorder.finals.sort()).toEqual([...names].sort());
+  expect([...(await recorder.sums(model)).keys()].sort()).toEqual([...names].sort());
+});
