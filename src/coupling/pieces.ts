@@ -33,7 +33,7 @@ const PART_ELEMENTS = 2048;
 const MOST_PART_ROWS = 64;
 
 /** Rows of a part: a power of two. */
-export function partRows(C: number): number {
+function partRows(C: number): number {
   return Math.min(MOST_PART_ROWS, 2 ** Math.max(0, Math.floor(Math.log2(PART_ELEMENTS / C))));
 }
 
