@@ -23,8 +23,23 @@ test("cosine", () => {
   expect(at(cosine, [0, 1, 2, 3, 4, 5, 50])).toEqual([1, 1, 0.868198, 0.55, 0.231802, 0.1, 0.1]);
 });
 
-test("impossible schedules are refused", () => {
-  expect(() => schedule({ kind: "cosine", warmupSteps: 5, totalSteps: 5 })).toThrow("totalSteps");
-  expect(() => schedule({ kind: "constant", warmupSteps: -1 })).toThrow("warmupSteps");
-  expect(() => schedule({ kind: "linear", totalSteps: 2, minimum: 2 })).toThrow("minimum");
+test("a minimum of 1 changes nothing after the warm-up", () => {
+  expect(at(schedule({ kind: "linear", warmupSteps: 1, totalSteps: 3, minimum: 1 }), [0, 1, 2, 9])).toEqual([
+    1, 1, 1, 1,
+  ]);
+});
+
+test.each([
+  [
+    { kind: "cosine", warmupSteps: 5, totalSteps: 5 },
+    "totalSteps is wrong: got 5, expected more than the 5 warm-up steps",
+  ],
+  [{ kind: "constant", warmupSteps: -1 }, "warmupSteps is wrong: got -1, expected at least 0"],
+  [{ kind: "linear", totalSteps: 2, minimum: 2 }, "minimum is wrong: got 2, expected a number in [0, 1]"],
+  [
+    { kind: "linear", totalSteps: 2, minimum: -0.1 },
+    "minimum is wrong: got -0.1, expected a number in [0, 1]",
+  ],
+] as const)("an impossible schedule is refused: %o", (options, message) => {
+  expect(() => schedule(options)).toThrow(`[schedule] ${message}`);
 });
