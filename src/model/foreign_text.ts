@@ -12,7 +12,7 @@ function escaped(text: string): string {
 }
 
 /** A pattern of any of the texts, the longest where several begin; never matches when there are none. */
-export function anyOf(texts: readonly string[], flags: string, before = ""): RegExp {
+function anyOf(texts: readonly string[], flags: string, before = ""): RegExp {
   const longestFirst = [...texts].sort((a, b) => b.length - a.length);
   const body = longestFirst.length === 0 ? "(?!)" : longestFirst.map(escaped).join("|");
   return new RegExp(`${before}(${body})`, flags);

@@ -48,7 +48,7 @@ export const isMapping = (
   value: JinjaValue,
 ): value is JinjaValue & { readonly value: ReadonlyMap<string, JinjaValue> } => value.type === "ObjectValue";
 export const isUndefined = (value: JinjaValue) => value.type === "UndefinedValue";
-export const isNumber = (value: JinjaValue): value is JinjaValue & { readonly value: number } =>
+const isNumber = (value: JinjaValue): value is JinjaValue & { readonly value: number } =>
   value.type === "IntegerValue" || value.type === "FloatValue";
 /** Python counts True and False among the numbers. */
 const isNumeric = (value: JinjaValue) => isNumber(value) || value.type === "BooleanValue";

@@ -7,7 +7,7 @@ import { presetConfig } from "../../src/model/config.js";
 import { elementCount, parameterShapes, storedShapes } from "../../src/model/parameters.js";
 import { Qwen2Model } from "../../src/model/qwen2.js";
 
-export const TINY_VOCABULARY = 23;
+const TINY_VOCABULARY = 23;
 
 export function tinyModel(launcher: Launcher, seed = 1): Qwen2Model {
   const config = presetConfig("nano", TINY_VOCABULARY, {

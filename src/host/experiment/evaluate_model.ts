@@ -40,7 +40,7 @@ export async function evaluateModel(config: TrainConfig, request: EvaluateReques
     try {
       if (tokenizer.eosTokenId === null) throw noEndToken(path);
       const prompts = new PromptBuilder(tokenizer, config.prompt);
-      const rules = workerOptions(config, hostTimer);
+      const rules = workerOptions(config, { timer: hostTimer });
       const worker = new RolloutWorker(world, prompts, generator, tokenizer.eosTokenId, rules);
       const results: Evaluation[] = [];
       for await (const one of new Evaluator(config, world, worker).run(0, "start", options)) {
