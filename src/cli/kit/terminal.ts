@@ -33,9 +33,17 @@ const COLOR = new RegExp(`(${String.fromCharCode(27)}\\[[0-9;]*m)`);
 /** Text as it may reach a terminal: texts of games, files and models must not move its cursor or more.
  *  @param colored whether colours are wanted */
 function shownText(text: string, colored: boolean): string {
-  if (!colored) return printable(text, "\n\t");
+  if (!colored) return lines(text);
   const parts = text.split(COLOR);
-  return parts.map((part, index) => (index % 2 === 1 ? part : printable(part, "\n\t"))).join("");
+  return parts.map((part, index) => (index % 2 === 1 ? part : lines(part))).join("");
+}
+
+/** Printable lines. Both kinds of line ends stay, CSV has the longer one; a carriage return alone would overwrite its line. */
+function lines(text: string): string {
+  return text
+    .split("\r\n")
+    .map((line) => printable(line, "\n\t"))
+    .join("\r\n");
 }
 
 export class Terminal implements Logger {
