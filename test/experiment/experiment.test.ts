@@ -122,9 +122,10 @@ test("a matrix with two seeds; killed in the middle and resumed it gives the sam
   const weights = (id: string) => readFileSync(join(whole, "runs", id, "export", "model.safetensors"));
   expect(weights("grpo+plain__s0").equals(weights("entropy+plain__s0"))).toBe(false);
 
-  // killed after the first checkpoint of the fourth run
-  const checkpoint = join(broken, "runs", "grpo+penalty__s0", "checkpoints", "step_000001");
-  await killWhen(() => existsSync(checkpoint), "-c", file, "--out", broken);
+  // killed after the first checkpoint of the fourth run, once its record tells of it
+  const record = join(broken, "runs", "grpo+penalty__s0", "run.json");
+  const isSaved = () => existsSync(record) && JSON.parse(readFileSync(record, "utf8")).step >= 1;
+  await killWhen(isSaved, "-c", file, "--out", broken);
   const dry = await run(never, "-c", file, "--out", broken, "--dry-run");
   expect(dry.out).toMatch(
     /^start +seed 0 {2}2 updates {2}done\ngrpo\+plain__s0 +seed 0 {2}2 updates {2}done\n/,
