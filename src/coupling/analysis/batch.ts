@@ -1,26 +1,22 @@
 /** From rows of a rollout to the distinct samples of one update, each with its weight in the loss. */
+
 import { type Aggregation, aggregationWeights } from "../../core/aggregation.js";
 import { ArgumentError } from "../../core/errors.js";
 import { groupBy } from "../../core/group_by.js";
 import { hashText } from "../../core/hash.js";
 import { Random } from "../../core/random.js";
 import type { RolloutRow } from "../../core/run_record.js";
+import type { CouplingSample as ReportedSample } from "../../report/coupling_document.js";
 
-/** A prompt with a response, in the place of all rows that hold the same. */
-export interface DistinctSample {
-  /** 16 hexadecimal digits, from tokens and weights: the same content has the same id in every run. */
-  readonly id: string;
-  /** Identity of what was read. Samples with the same state share one softmax a token. */
-  readonly state: string;
-  readonly stateText: string;
-  readonly action: string;
-  readonly taskType: string;
-  /** Rows that it stands for. */
-  readonly rows: number;
-  /** Mean over its rows, weighted as the loss weighs them. */
-  readonly advantage: number;
-  /** w_i, sum over its rows: the loss holds w_i A_i sum_t weights_t log p_t. */
-  readonly weight: number;
+/**
+ * A prompt with a response, in the place of all rows that hold the same. Its advantage is the mean over its rows, weighted as
+ * the loss weighs them; its weight w_i is their sum: the loss holds w_i A_i sum_t weights_t log p_t.
+ */
+export interface DistinctSample
+  extends Pick<
+    ReportedSample,
+    "id" | "state" | "stateText" | "action" | "taskType" | "rows" | "advantage" | "weight"
+  > {
   /** Prompt and response. */
   readonly tokens: readonly number[];
   /** Place of the first response token. */

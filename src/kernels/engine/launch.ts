@@ -8,6 +8,7 @@ import {
   SCALAR_BYTES,
 } from "../../gpu/runtime.js";
 import { launchWeightGradient } from "../layers/weight_gradient.js";
+import { targetsOf } from "./gradient_targets.js";
 import { conflict, isSameRange, levels } from "./launch_order.js";
 import {
   MOST_MERGED,
@@ -31,7 +32,7 @@ import {
   type Scalars,
 } from "./op.js";
 import { type Prepared, PreparedKernels, packScalars } from "./prepared.js";
-import type { GradientDoor, GradientTarget, WeightGradient } from "./weight_gradient.js";
+import type { GradientDoor } from "./weight_gradient.js";
 
 const NOTHING: ReadonlySet<string> = new Set();
 
@@ -360,30 +361,6 @@ export class Launcher {
 }
 
 const accessOf = ({ isWritten }: { readonly isWritten: boolean }): Access => (isWritten ? "write" : "read");
-
-/** Where gradients go, as far as they are wanted; of a part of a weight's rows, these rows. */
-function targetsOf(
-  factors: WeightGradient,
-  views: Readonly<Record<string, ArrayView>>,
-  accumulate: ReadonlySet<string>,
-): { target?: GradientTarget; biasTarget?: GradientTarget } {
-  const named = (name: string | undefined): GradientTarget | undefined => {
-    const view = name === undefined ? undefined : views[`d_${name}`];
-    return view && { view, accumulate: accumulate.has(`d_${name}`) };
-  };
-  const target = named(factors.weight);
-  if (factors.kind !== "product") return { target };
-  const { bias, first, O, I } = factors;
-  if (!target || first === undefined) return { target, biasTarget: named(bias) };
-  const { range, dtype } = target.view;
-  const offset = range.offset + byteLength([first, I], dtype);
-  const rows = {
-    range: { buffer: range.buffer, offset, bytes: byteLength([O, I], dtype) },
-    shape: [O, I],
-    dtype,
-  };
-  return { target: { ...target, view: rows }, biasTarget: named(bias) };
-}
 
 /** A binding of a merged dispatch. */
 interface RangeBinding extends SharedBinding {

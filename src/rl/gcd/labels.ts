@@ -3,6 +3,8 @@
  * (2509.23870) does not say where its labels come from.
  */
 
+import { groupBy } from "../../core/group_by.js";
+import { mean } from "../../core/statistics.js";
 import { isInformative } from "../advantages/anchors.js";
 import { estimateAdvantages } from "../advantages/estimate.js";
 import type { PlayedRow } from "../rows.js";
@@ -54,6 +56,11 @@ export function stateOf({ taskId, anchorKey, text, prompt }: PlayedRow): string 
   return `${taskId}\n${anchorKey ?? text?.hash ?? prompt.join()}`;
 }
 
+/** Identity of a (state, action) pair. */
+export function pairKey(state: string, action: string): string {
+  return `${state}\n${action}`;
+}
+
 /**
  * Labels of the (state, action) pairs of one rollout.
  * - `step_advantage`: sign of GiGPO's step advantage among at least two different actions in one anchor state;
@@ -77,7 +84,7 @@ export function labelActions(
     const score = scores[index];
     if (score === undefined || row.truncated) return;
     const state = stateOf(row);
-    const key = `${state}\n${row.action}`;
+    const key = pairKey(state, row.action);
     const pair = pairs.get(key) ?? { row, state, scores: [], best: 0 };
     pairs.set(key, pair);
     pair.scores.push(score);
@@ -92,17 +99,17 @@ export function labelActions(
   for (const { row, state, scores: visits } of pairs.values()) {
     const isSplit =
       visits.some((score) => score > options.threshold) && visits.some((score) => score < -options.threshold);
-    const mean = visits.reduce((sum, score) => sum + score, 0) / visits.length;
+    const score = mean(visits);
     if (isSplit && options.conflicts === "drop") conflicts++;
-    else if (Math.abs(mean) <= options.threshold || visits.length < options.minVisits) ties++;
+    else if (Math.abs(score) <= options.threshold || visits.length < options.minVisits) ties++;
     else {
-      const verdict: Verdict = mean > 0 ? "good" : "bad";
+      const verdict: Verdict = score > 0 ? "good" : "bad";
       labels.push({
         row,
         action: row.action,
         state,
         verdict,
-        strength: Math.abs(mean),
+        strength: Math.abs(score),
         visits: visits.length,
       });
     }
@@ -120,11 +127,9 @@ function scoreRows(
   if (source === "rule") return ruleScores(rows, gamma);
   if (source === "meta") return rows.map(({ parts }) => parts?.tag);
   if (source === "critic") return rows.map((_, index) => verdictScore(critic?.[index]));
-  const lengths = new Map<string, number>();
-  for (const row of rows)
-    lengths.set(episodeOf(row), Math.max(row.step + 1, lengths.get(episodeOf(row)) ?? 0));
+  const last = lastSteps(rows);
   return rows.map((row) => {
-    const late = (row.step + 1) / (lengths.get(episodeOf(row)) ?? 1);
+    const late = (row.step + 1) / ((last.get(episodeOf(row)) ?? row.step) + 1);
     return (row.parts?.outcome ?? 0) * late;
   });
 }
@@ -136,15 +141,15 @@ const episodeOf = ({ group, episode }: PlayedRow): string => `${group}/${episode
 
 /** Rows by group and anchor; rows without an anchor are in none. */
 function anchorsOf(rows: readonly PlayedRow[]): number[][] {
-  const anchors = new Map<string, number[]>();
-  rows.forEach(({ group, anchorKey }, index) => {
-    if (anchorKey === undefined) return;
-    const key = `${group}\n${anchorKey}`;
-    const members = anchors.get(key);
-    if (members) members.push(index);
-    else anchors.set(key, [index]);
-  });
-  return [...anchors.values()];
+  const anchored = [...rows.keys()].filter((index) => rows[index].anchorKey !== undefined);
+  return [...groupBy(anchored, (index) => `${rows[index].group}\n${rows[index].anchorKey}`).values()];
+}
+
+/** The last step of each episode. */
+function lastSteps(rows: readonly PlayedRow[]): Map<string, number> {
+  const last = new Map<string, number>();
+  for (const row of rows) last.set(episodeOf(row), Math.max(row.step, last.get(episodeOf(row)) ?? 0));
+  return last;
 }
 
 /** GiGPO's step advantage, not divided by the spread; nothing where an anchor saw one action only. */
@@ -165,9 +170,8 @@ function stepScores(rows: readonly PlayedRow[], gamma: number): Score[] {
 
 /** Discounted return from each row on: gamma^(steps left) outcome. */
 function returnsOf(rows: readonly PlayedRow[], gamma: number): number[] {
-  const lengths = new Map<string, number>();
-  for (const row of rows) lengths.set(episodeOf(row), Math.max(row.step, lengths.get(episodeOf(row)) ?? 0));
-  return rows.map((row) => row.outcome * gamma ** ((lengths.get(episodeOf(row)) ?? row.step) - row.step));
+  const last = lastSteps(rows);
+  return rows.map((row) => row.outcome * gamma ** ((last.get(episodeOf(row)) ?? row.step) - row.step));
 }
 
 function ruleScores(rows: readonly PlayedRow[], gamma: number): Score[] {

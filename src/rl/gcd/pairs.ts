@@ -1,4 +1,5 @@
 /** A balanced set of actions to judge: as many good ones as bad ones, so that "always good" earns nothing. Ours (RECON). */
+import { groupBy } from "../../core/group_by.js";
 import type { Random } from "../../core/random.js";
 import type { PlayedRow } from "../rows.js";
 import type { LabelledAction, Verdict } from "./labels.js";
@@ -71,12 +72,7 @@ function candidateOf({ action, verdict, state, row: own }: LabelledAction, row: 
 
 /** Every good and bad action of one state, the most alike first, then those with the most evidence. */
 function sortedPairs(labels: readonly LabelledAction[], { similarity }: PairOptions, random: Random): Pair[] {
-  const states = new Map<string, LabelledAction[]>();
-  for (const label of labels) {
-    const members = states.get(label.state);
-    if (members) members.push(label);
-    else states.set(label.state, [label]);
-  }
+  const states = groupBy(labels, ({ state }) => state);
   const pairs: {
     readonly pair: Pair;
     readonly alike: number;

@@ -62,10 +62,14 @@ export function isHeldOut(taskId: string): boolean {
   return hashText(`held out ${taskId}`) % HELD_OUT_ONE_IN === 0;
 }
 
-/** A question with its label and what the judge thinks. */
-interface Asked {
+/** A candidate with the question about it. */
+interface Posed {
   readonly candidate: Candidate;
   readonly question: Question;
+}
+
+/** The same with what the judge thinks. */
+interface Asked extends Posed {
   readonly probabilities: VerdictProbabilities;
 }
 
@@ -75,8 +79,7 @@ export async function classificationStream(deps: StreamDeps, input: StreamInput)
   const [trained, heldOut] = [false, true].map((held) =>
     input.labels.filter(({ row }) => isHeldOut(row.taskId) === held),
   );
-  const chosen = capped(deps, input.rows, choose(deps, input, trained, random));
-  const asked = await ask(deps, chosen);
+  const asked = await ask(deps, capped(deps, input.rows, choose(deps, input, trained, random)));
   const others = await ask(deps, choose(deps, input, heldOut, random));
   const taught = gcd.shuffle_labels ? shuffledLabels(asked, random) : asked;
   const rows =
@@ -86,12 +89,12 @@ export async function classificationStream(deps: StreamDeps, input: StreamInput)
 }
 
 function choose(
-  { config: { gcd } }: StreamDeps,
+  { config: { gcd }, judge }: StreamDeps,
   { similarity }: StreamInput,
   labels: readonly LabelledAction[],
   random: Random,
-): Candidate[] {
-  return balancedPairs(
+): Posed[] {
+  const candidates = balancedPairs(
     labels,
     {
       perState: Math.max(1, Math.floor(gcd.max_per_state / 2)),
@@ -103,22 +106,23 @@ function choose(
     },
     random,
   );
+  return candidates.map((candidate) => ({ candidate, question: judge.ask(candidate.row, candidate.action) }));
 }
 
 /** Whole pairs, as many as the share of tokens allows. */
 function capped(
-  { config: { gcd }, judge }: StreamDeps,
+  { config: { gcd } }: StreamDeps,
   rows: readonly PlayedRow[],
-  candidates: readonly Candidate[],
-): Candidate[] {
+  posed: readonly Posed[],
+): Posed[] {
   const allowed = gcd.max_token_share * tokensOf(rows);
   const copies = gcd.mode === "direct" ? 1 : gcd.num_generations;
   const answer = gcd.mode === "direct" ? 1 : gcd.max_completion_length;
   let spent = 0;
-  const kept: Candidate[] = [];
-  for (let at = 0; at < candidates.length; at += 2) {
-    const pair = candidates.slice(at, at + 2);
-    for (const { row, action } of pair) spent += copies * (judge.ask(row, action).tokens.length + answer);
+  const kept: Posed[] = [];
+  for (let at = 0; at < posed.length; at += 2) {
+    const pair = posed.slice(at, at + 2);
+    for (const { question } of pair) spent += copies * (question.tokens.length + answer);
     if (spent > allowed) break;
     kept.push(...pair);
   }
@@ -129,20 +133,15 @@ function tokensOf(rows: readonly Pick<Row, "prompt" | "answer">[]): number {
   return rows.reduce((sum, { prompt, answer }) => sum + prompt.length + answer.length, 0);
 }
 
-async function ask(deps: StreamDeps, candidates: readonly Candidate[]): Promise<Asked[]> {
+async function ask(deps: StreamDeps, posed: readonly Posed[]): Promise<Asked[]> {
   const { judge, config, model, head } = deps;
-  const questions = candidates.map(({ row, action }) => judge.ask(row, action));
-  const prompts = questions.map(({ tokens }) => tokens);
+  const prompts = posed.map(({ question }) => question.tokens);
   const { temperature, tokens_per_micro_batch: tokensPerMicroBatch } = config.grpo;
   const tokens = judge.verdictTokens;
   const probabilities = head
     ? await head.probabilities(prompts, tokensPerMicroBatch)
     : await verdictProbabilities(model, prompts, { tokens, temperature, tokensPerMicroBatch });
-  return candidates.map((candidate, at) => ({
-    candidate,
-    question: questions[at],
-    probabilities: probabilities[at],
-  }));
+  return posed.map((one, at) => ({ ...one, probabilities: probabilities[at] }));
 }
 
 /** The control: the same questions and as many labels of each class, dealt out anew. */

@@ -1,5 +1,6 @@
 /** How sure the policy is of each verdict, and the advantages that follow. RECON, but for the formulas of GRPO. */
 import { Tape } from "../../autograd/tape.js";
+import { mean, standardDeviation } from "../../core/statistics.js";
 import type { Qwen2Model } from "../../model/qwen2.js";
 import { microBatches } from "../update/micro_batches.js";
 import type { Verdict } from "./labels.js";
@@ -67,12 +68,9 @@ export function verdictReward(said: Verdict | undefined, label: Verdict, penalty
 
 /** GRPO's advantages of the K sampled verdicts on one question. @source 2402.03300, 4.1.2, with the N - 1 deviation */
 export function sampledAdvantages(rewards: readonly number[], standardise: boolean): number[] {
-  const mean = rewards.reduce((sum, reward) => sum + reward, 0) / rewards.length;
-  const deviations = rewards.map((reward) => reward - mean);
-  if (!standardise) return deviations;
-  const squares = deviations.reduce((sum, value) => sum + value * value, 0);
-  const std = rewards.length > 1 ? Math.sqrt(squares / (rewards.length - 1)) : 0;
-  return deviations.map((value) => value / (std + EPSILON));
+  const centre = mean(rewards);
+  const scale = standardise ? standardDeviation(rewards) + EPSILON : 1;
+  return rewards.map((reward) => (reward - centre) / scale);
 }
 
 /** What the judge got right, by class. */

@@ -14,7 +14,7 @@ import { Correction } from "../correction/correction.js";
 import { expertVerdicts } from "../gcd/critic.js";
 import { criticise } from "../gcd/critique.js";
 import { Gcd, openJudge } from "../gcd/gcd.js";
-import { type LabelledAction, labelActions, stateOf } from "../gcd/labels.js";
+import { type LabelledAction, labelActions, pairKey, stateOf } from "../gcd/labels.js";
 import type { Episode } from "../play/episode.js";
 import { playRules, type RolloutWorker } from "../play/rollout.js";
 import type { PlayedRow } from "../rows.js";
@@ -228,7 +228,7 @@ async function correct(
   labels: readonly LabelledAction[],
 ): Promise<Record<string, number> | undefined> {
   if (!correction) return undefined;
-  const verdicts = new Map(labels.map(({ state, action, verdict }) => [`${state}\n${action}`, verdict]));
-  correction.observe(rows, (row) => verdicts.get(`${stateOf(row)}\n${row.action}`));
+  const verdicts = new Map(labels.map(({ state, action, verdict }) => [pairKey(state, action), verdict]));
+  correction.observe(rows, (row) => verdicts.get(pairKey(stateOf(row), row.action)));
   return correction.refresh(index, step);
 }

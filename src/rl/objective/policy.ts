@@ -90,30 +90,8 @@ export function policyObjective(
       ? unweightedRows(rows, kind)
       : selectStream(rows, kind, options[kind], fixed.old === undefined),
   );
-  const asked = selected.filter(({ index }) => rows[index].kind === "classification").length;
-  const headSeeds = (
-    tape: Tape,
-    { hidden, index }: ForwardPass,
-    part: readonly SelectedRow[],
-    lossScale: Tensor | undefined,
-  ): (readonly [Tensor, Tensor])[] => {
-    const { head, classification } = options;
-    if (!head || !classification) return [];
-    const places: number[] = [];
-    const labels: ("good" | "bad")[] = [];
-    let at = 0;
-    for (const { index: place, weights } of part) {
-      if (rows[place].kind === "classification") {
-        places.push(index[at]);
-        labels.push(head.labelOf(rows[place]));
-      }
-      at += weights.length;
-    }
-    if (places.length === 0) return [];
-    const weight = classification.coefficient / asked;
-    return [head.classifier.loss(tape, hidden, Uint32Array.from(places), labels, weight, lossScale)];
-  };
-  const hasVerdicts = selected.some(({ index }) => rows[index].kind === "classification");
+  const asked = selected.filter(({ index }) => isVerdict(rows[index])).length;
+  const learn = headLoss(rows, options, asked);
   const streams = [options.policy, ...(options.classification ? [options.classification] : [])];
   const hasKl = streams.some(({ beta }) => beta > 0);
   const hasEntropy = streams.some(({ entropyCoef }) => entropyCoef !== 0);
@@ -127,7 +105,6 @@ export function policyObjective(
       const part = selected.slice(first, end);
       const perToken = tokenInput(tape, part);
       const { old, reference } = fixed;
-      const isVerdict = ({ index }: SelectedRow) => Number(rows[index].kind === "classification");
       const { d_log_prob, d_entropy, stats } = tape.apply(
         policyLoss,
         {
@@ -137,9 +114,7 @@ export function policyObjective(
           reference_log_prob: reference && hasKl ? perToken(({ index }) => reference[index]) : undefined,
           advantage: perToken(({ advantages }) => advantages),
           weight: perToken(({ weights }) => weights),
-          stream: hasVerdicts
-            ? tape.input(Uint32Array.from(part.flatMap((row) => row.weights.map(() => isVerdict(row)))))
-            : undefined,
+          stream: asked > 0 ? tape.input(streamOfTokens(part, rows)) : undefined,
           sequence_start: hasSequences ? tape.input(sequenceStarts(part)) : undefined,
           loss_scale: lossScale,
         },
@@ -147,8 +122,42 @@ export function policyObjective(
       );
       const ofTokens: readonly [Tensor, Tensor] = [log_prob, d_log_prob];
       const ofEntropy: [Tensor, Tensor][] = hasEntropy ? [[entropy, d_entropy]] : [];
-      return { seeds: [ofTokens, ...ofEntropy, ...headSeeds(tape, forward, part, lossScale)], stats };
+      return { seeds: [ofTokens, ...ofEntropy, ...(learn?.(tape, forward, part, lossScale) ?? [])], stats };
     },
+  };
+}
+
+const isVerdict = ({ kind }: Row): boolean => kind === "classification";
+
+/** The stream of each token: 0 policy, 1 classification. */
+function streamOfTokens(part: readonly SelectedRow[], rows: readonly Row[]): Uint32Array {
+  return Uint32Array.from(
+    part.flatMap(({ index, weights }) => weights.map(() => Number(isVerdict(rows[index])))),
+  );
+}
+
+/** The loss of a classifier in the place of the policy's words, on the questions of one micro-batch. */
+function headLoss(rows: readonly Row[], { head, classification }: PolicyLossOptions, asked: number) {
+  if (!head || !classification) return undefined;
+  const weight = classification.coefficient / asked;
+  return (
+    tape: Tape,
+    { hidden, index }: ForwardPass,
+    part: readonly SelectedRow[],
+    lossScale: Tensor | undefined,
+  ): (readonly [Tensor, Tensor])[] => {
+    const places: number[] = [];
+    const labels: ("good" | "bad")[] = [];
+    let at = 0;
+    for (const { index: place, weights } of part) {
+      if (isVerdict(rows[place])) {
+        places.push(index[at]);
+        labels.push(head.labelOf(rows[place]));
+      }
+      at += weights.length;
+    }
+    if (places.length === 0) return [];
+    return [head.classifier.loss(tape, hidden, Uint32Array.from(places), labels, weight, lossScale)];
   };
 }
 
