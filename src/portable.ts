@@ -31,10 +31,76 @@ export type {
   RolloutRow,
   RunSink,
 } from "./core/run_record.js";
-// gradient coupling
+// gradient coupling: what it means
+export {
+  type ClassCosines,
+  type CosineSummary,
+  classCosines,
+  type PairClasses,
+} from "./coupling/analysis/class_cosines.js";
+export { pearson, ranks, spearman } from "./coupling/analysis/correlation.js";
+export {
+  contrastProbability,
+  drift,
+  type FixedPoints,
+  type FlawedAction,
+  fitToy,
+  fixedPoints,
+  flawedActions,
+  type Toy,
+  toyEnd,
+  type Zone,
+  zoneOf,
+} from "./coupling/analysis/danger_zone.js";
+export {
+  type Influence,
+  type InfluenceOptions,
+  influence,
+  type PairInfluence,
+  pushes,
+  worstPairs,
+} from "./coupling/analysis/influence.js";
+export {
+  type CrossParts,
+  type InversionCauses,
+  inversionCauses,
+  splitCross,
+} from "./coupling/analysis/inversion_causes.js";
+export {
+  gwhes,
+  type LastLayerSample,
+  lastLayerGram,
+  type NthrScores,
+  nthr,
+  type TokenDistribution,
+} from "./coupling/analysis/last_layer.js";
+export { type Agreement, agreement, leaveOneOutPrediction } from "./coupling/analysis/leave_one_out.js";
+export { couplingMetrics, type Probe, type PushedBatch, probeMetrics } from "./coupling/analysis/metrics.js";
+export {
+  type RepeatConsistency,
+  repeatConsistency,
+  type VisitedStep,
+} from "./coupling/analysis/repeat_consistency.js";
+export { clusteredOrder } from "./coupling/analysis/seriation.js";
+export {
+  type CancellationResidual,
+  cancellationResidual,
+  type SharedTokenSample,
+} from "./coupling/analysis/shared_tokens.js";
+export { policyAdvantages, softmaxChange, softmaxTrajectory } from "./coupling/analysis/softmax_dynamics.js";
+// gradient coupling: how it is measured
 export { type Direction, directions, type SampleDirections } from "./coupling/directions.js";
 export type { CouplingForecast } from "./coupling/forecast.js";
 export { type GramOptions, perSampleGram, type SampleGram } from "./coupling/gram.js";
+export { backwardOf, pushesOf, readGradients, weightedLogProbs } from "./coupling/ground_truth/passes.js";
+export {
+  leaveOneOutChanges,
+  type OptimiserChanges,
+  optimiserStepChanges,
+  plainStepChanges,
+  type RealStep,
+  rateFor,
+} from "./coupling/ground_truth/real_steps.js";
 export type { CouplingSample } from "./coupling/samples.js";
 export { separateGradients } from "./coupling/separate.js";
 export { diagnoseAlone, verifyGram } from "./coupling/verify.js";

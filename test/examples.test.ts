@@ -12,6 +12,12 @@ const PATIENCE = 300_000;
 /** What the examples print, in this order. */
 const EXPECTED: Readonly<Record<string, readonly RegExp[]>> = {
   "autograd.js": [/y Float32Array\(6\) \[/, /gradient of sum\(y\) by W Float32Array\(8\) \[/],
+  "coupling.js": [
+    /go to the shelf \(advantage 1\) in state 0: self \d\S+, cross /,
+    /punished, yet rising: \d of 2/,
+    /good and bad actions of different states: mean cosine -?[\d.]+ of 2 pairs/,
+    /between Gram and directions: \d+e-\d+ of/,
+  ],
   "generate.js": [
     /take the -> /,
     /log-probabilities: \d\.\de-\d+/,

@@ -25,7 +25,10 @@ export interface ClassCosines {
 /**
  * Means of cos_ij = K_ij / sqrt(K_ii K_jj) over unordered pairs of different samples, by class: good is an advantage above
  * 0, bad one below 0. Samples with advantage 0 or without gradient take part in no pair.
+ * @param gram [N, N], row-major, as `perSampleGram` returns it
+ * @param advantages [N]
  * @param states [N], any identity of the state
+ * @returns cosines without unit, -1 to 1
  * @throws ArgumentError for sizes that differ and numbers that are not finite
  * @source our reconstruction
  */

@@ -24,7 +24,7 @@ export interface FixedPoints {
   readonly unstable: number;
 }
 
-/** dz/dt = -r q (1 - q) + c. @param q probability of the flawed action */
+/** dz/dt = -r q (1 - q) + c, z the logit of the flawed action. @param q its probability */
 export function drift(q: number, { risk, drive }: Toy): number {
   return -risk * q * (1 - q) + drive;
 }

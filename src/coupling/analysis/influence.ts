@@ -13,7 +13,7 @@ export interface InfluenceOptions {
   readonly learningRate?: number;
 }
 
-/** Changes of log-probability, natural logarithm; arrays have one entry a sample. */
+/** Changes of log-probability in nats, times `learningRate`; arrays have one entry a sample. */
 export interface Influence {
   /** S_j = eta w_j A_j K_jj */
   readonly self: Float64Array;
@@ -170,7 +170,7 @@ export function worstPairs(
   return found.sort((a, b) => b.change - a.change || a.to - b.to || a.from - b.from).slice(0, most);
 }
 
-/** Cosine of two samples' gradients; 0 when one of them is 0. */
+/** Cosine of samples i and j of a Gram [count, count]; 0 when a gradient is 0. */
 export function cosine(gram: ArrayLike<number>, count: number, i: number, j: number): number {
   const norms = Math.sqrt(gram[i * count + i]) * Math.sqrt(gram[j * count + j]);
   return norms > 0 ? Math.max(-1, Math.min(1, gram[i * count + j] / norms)) : 0;

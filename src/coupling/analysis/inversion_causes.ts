@@ -2,7 +2,7 @@
 import { requireGram, requireLength } from "./checks.js";
 import { type InfluenceOptions, influence, sampleScales } from "./influence.js";
 
-/** Where a sample's cross part comes from; arrays have one entry a sample. */
+/** Where a sample's cross part comes from; arrays have one entry a sample, in nats per unit of learning rate. */
 export interface CrossParts {
   /** From other samples in the same state. */
   readonly within: Float64Array;
@@ -20,6 +20,8 @@ export interface InversionCauses {
 
 /**
  * Splits each cross part by the state of the pushing sample.
+ * @param gram [N, N], row-major, as `perSampleGram` returns it
+ * @param advantages [N]
  * @param states [N], any identity of the state; equal ones are one state
  * @source ours
  */
@@ -47,6 +49,9 @@ export function splitCross(
 /**
  * Sorts the inversions of an update. Punishing one action of a state moves mass to its others, flawed ones included
  * (`softmax_dynamics.ts`), with no other state involved; only what other states do is called coupling.
+ * @param gram [N, N], row-major; `advantages` and `states` [N]
+ * @returns indices of samples, in order; together they are the inversions of `influence`
+ * @throws ArgumentError as `influence`
  * @source ours
  */
 export function inversionCauses(
