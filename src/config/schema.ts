@@ -108,6 +108,15 @@ const RULES: readonly Rule[] = [
     expected: "a number below grpo.max_steps",
     holds: ({ grpo }) => grpo.max_steps === 0 || grpo.warmup_steps < grpo.max_steps,
   },
+  {
+    path: ["correction", "cold_start_share"],
+    expected: "0, or imitation.detours or gcd.cold_start_share above 0, where the mistakes come from",
+    holds: ({ correction, imitation, gcd }) =>
+      correction.cold_start_share === 0 ||
+      imitation.episodes === 0 ||
+      imitation.detours > 0 ||
+      gcd.cold_start_share > 0,
+  },
 ];
 
 const checkedFields = allFields.check(({ value, issues }) => {

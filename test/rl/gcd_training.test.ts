@@ -245,7 +245,12 @@ describe("learning to judge", () => {
         gamma: 0.95,
       });
       const deps = { config, judge, model, sampler, endToken: 0 };
-      const { rows, metrics } = await classificationStream(deps, { rows: played, labels, index });
+      const { rows, metrics } = await classificationStream(deps, {
+        rows: played,
+        labels,
+        index,
+        isTrained: true,
+      });
       accuracies.push(metrics["gcd/balanced_accuracy_held_out"]);
       const options = lossOptions({}, { coefficient: 0.5, aggregation: "sequence_mean" });
       await learner.update(policyObjective(rows, {}, options), 3e-3);

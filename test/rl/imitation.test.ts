@@ -1,15 +1,19 @@
 /** Expert play for the imitation stage. */
 import { expect, test, vi } from "vitest";
+import { groupBy } from "../../src/core/group_by.js";
+import { Random } from "../../src/core/random.js";
 import { householdWorld } from "../../src/env/household/world.js";
 import { Tokenizer } from "../../src/model/tokenizer.js";
 import { buildWordTokenizer } from "../../src/model/word_tokenizer.js";
+import { KnownMistakes } from "../../src/rl/correction/cold_start.js";
 import { type ExpertOptions, expertRows } from "../../src/rl/loop/imitation.js";
 import { PromptBuilder } from "../../src/rl/play/prompt.js";
 
 /** Actions played on a few tasks, and those of them that are to be imitated. */
 async function playExperts(options: Partial<ExpertOptions>) {
-  const world = householdWorld({ seed: 2, difficulty: "easy", sizes: { train: 4 } });
-  const tokenizer = new Tokenizer(buildWordTokenizer((await world.sampleTexts?.()) ?? []));
+  const world = householdWorld({ seed: 2, difficulty: "easy", sizes: { train: 12 } });
+  const words = [...((await world.sampleTexts?.()) ?? []), "avoid : after"];
+  const tokenizer = new Tokenizer(buildWordTokenizer(words));
   const prompts = new PromptBuilder(tokenizer, { format: "message", history: 0, admissible: false });
   const environment = world.create();
   const step = vi.spyOn(environment, "step");
@@ -17,7 +21,12 @@ async function playExperts(options: Partial<ExpertOptions>) {
   const chosen = { seed: 0, detours: 0, maxSteps: 30, ...options };
   const deps = { world, prompts, endToken: tokenizer.eosTokenId as number };
   const rows = await expertRows(deps, world.tasks("train"), chosen);
-  return { played: step.mock.calls.map(([action]) => action), imitated: rows.map(({ action }) => action) };
+  const texts = rows.map(({ prompt }) => tokenizer.decode([...prompt]));
+  return {
+    played: step.mock.calls.map(([action]) => action),
+    imitated: rows.map(({ action }) => action),
+    rows: rows.map((row, at) => ({ ...row, text: texts[at] })),
+  };
 }
 
 /** What was played and is not to be imitated. */
@@ -47,4 +56,42 @@ test("detours are not imitated, and only actions of the pattern are taken", asyn
 test("a pattern that nothing fits leaves the expert on its way", async () => {
   const { played, imitated } = await playExperts({ detours: 1, detourPattern: /^fly / });
   expect(imitated).toEqual(played);
+});
+
+test("some episodes show instructions against the mistakes of others, never against what they show", async () => {
+  const limits = { perTaskType: 3, maxTokens: 200, tokensOf: (text: string) => text.length / 4 };
+  const mistakes = new KnownMistakes("message", limits);
+  const bare = await playExperts({ detours: 0.5 });
+  const all = await playExperts({ detours: 0.5, instructions: { share: 1, mistakes } });
+  // the walks are the same
+  expect(all.played).toEqual(bare.played);
+  expect(all.imitated).toEqual(bare.imitated);
+  const episodes = [...groupBy(all.rows, ({ episode }) => episode).values()];
+  const shown = episodes.filter(([{ text }]) => text.includes("avoid :"));
+  expect(shown.length).toBeGreaterThan(4);
+  expect(shown.length).toBeLessThan(episodes.length);
+  for (const steps of shown) {
+    // the same block in every step
+    const blocks = steps.map(({ text }) => text.slice(text.indexOf("avoid :"), text.lastIndexOf("after :")));
+    expect(new Set(blocks).size).toBe(1);
+    expect(blocks[0].split("avoid :").length - 1).toBeLessThanOrEqual(3);
+  }
+  const none = await playExperts({ detours: 0.5, instructions: { share: 0, mistakes } });
+  expect(none.rows).toEqual(bare.rows);
+});
+
+test("instructions against what the expert does are left out", () => {
+  const limits = { perTaskType: 5, maxTokens: 100, tokensOf: () => 1 };
+  const mistakes = new KnownMistakes("message", limits);
+  expect(mistakes.block("clean", [], Random.of(0))).toBeUndefined();
+  const mistake = { taskType: "clean", situation: "You see a mug 2.", action: "take mug 2" };
+  mistakes.add(mistake);
+  mistakes.add({ ...mistake, action: "open drawer 1" });
+  const all = () => Array.from({ length: 20 }, (_, seed) => mistakes.block("clean", [], Random.of(seed)));
+  expect(new Set(all().map((block) => block?.split("\n").length))).toEqual(new Set([1, 2]));
+  const done = [{ taskType: "clean", situation: "You see a mug 7.", action: "take mug 7" }];
+  for (let seed = 0; seed < 20; seed++) {
+    expect(mistakes.block("clean", done, Random.of(seed))).toBe("avoid : open drawer after : You see a mug");
+    expect(mistakes.block("heat", [], Random.of(seed))).toBeUndefined();
+  }
 });

@@ -24,11 +24,15 @@ export interface ActionCounts {
   readonly good: number;
 }
 
-/** A flawed action that is a habit. */
-export interface Habit {
+/** A flawed action and where it is one. */
+export interface Mistake {
   readonly taskType: string;
   readonly situation: string;
   readonly action: string;
+}
+
+/** A mistake that is made often. */
+export interface Habit extends Mistake {
   /** count / visits. */
   readonly frequency: number;
   readonly visits: number;
@@ -86,7 +90,7 @@ export function countHabits(
 /** Share of the visits of a state in which an action was chosen; undefined where the state was seen too rarely to say. */
 export function frequencyOf(
   counts: readonly StateCounts[],
-  { taskType, situation, action }: Pick<Habit, "taskType" | "situation" | "action">,
+  { taskType, situation, action }: Mistake,
   minVisits: number,
 ): number | undefined {
   const state = counts.find((one) => one.taskType === taskType && one.situation === situation);

@@ -1,12 +1,12 @@
 /** Habits as short instructions, at most a few for each task type. The wording is ours (RECON). */
 import type { PromptOptions } from "../play/prompt_state.js";
-import type { Habit } from "./habits.js";
+import type { Mistake } from "./habits.js";
 
 /** Words of instructions in plain prompts; a vocabulary of words must hold them. */
 export const CORRECTION_WORDS = ["avoid", "after"] as const;
 
 /** An instruction in use. */
-export interface Instruction extends Pick<Habit, "taskType" | "situation" | "action"> {
+export interface Instruction extends Mistake {
   readonly text: string;
   /** Update that it was made after. */
   readonly since: number;
@@ -30,14 +30,18 @@ function shortSituation(situation: string): string {
 }
 
 /**
- * One line on a habit.
+ * One line on a mistake.
  * @param critique the policy's own words on it, where it can write: the first sentence is kept
  */
-export function instructionText(habit: Habit, format: PromptOptions["format"], critique?: string): string {
-  const situation = shortSituation(habit.situation);
-  if (format !== "chat") return `avoid : ${habit.action} after : ${situation}`;
+export function instructionText(
+  mistake: Pick<Mistake, "situation" | "action">,
+  format: PromptOptions["format"],
+  critique?: string,
+): string {
+  const situation = shortSituation(mistake.situation);
+  if (format !== "chat") return `avoid : ${mistake.action} after : ${situation}`;
   const said = critique?.split(/(?<=[.!?])\s+/)[0]?.trim();
-  return `Avoid "${habit.action}" after "${situation}".${said ? ` ${said}` : ""}`;
+  return `Avoid "${mistake.action}" after "${situation}".${said ? ` ${said}` : ""}`;
 }
 
 /** Adds new instructions while there is room; equal texts are one. */

@@ -63,7 +63,7 @@ export class Gcd {
     const { config, model, worker } = this.deps;
     const { judge, head } = this;
     const deps = { config, judge, model, head, sampler: worker.sampler, endToken: worker.endToken };
-    return classificationStream(deps, { rows: played, labels, index });
+    return classificationStream(deps, { rows: played, labels, index, isTrained: this.weight > 0 });
   }
 
   /** The loss of the classification stream in the next update, beside that of the policy. */
@@ -84,10 +84,9 @@ export class Gcd {
     };
   }
 
-  /** Takes note of an update that had classification rows. */
-  finish({ rows, quality }: StreamResult): void {
-    if (rows.length > 0 && quality)
-      this.#state = afterUpdate(this.#state, quality.balancedAccuracy, this.#options);
+  /** Takes note of an update in which the judge was asked. */
+  finish({ quality }: StreamResult): void {
+    if (quality) this.#state = afterUpdate(this.#state, quality.balancedAccuracy, this.#options);
   }
 
   /** Plain data for a checkpoint. */

@@ -43,11 +43,13 @@ export interface StreamInput {
   readonly labels: readonly LabelledAction[];
   /** Number of the update within its stage: names the random streams. */
   readonly index: number;
+  /** False: the questions are asked for the metrics alone, and make no rows. */
+  readonly isTrained: boolean;
   readonly similarity?: (good: LabelledAction, bad: LabelledAction) => number | undefined;
 }
 
 export interface StreamResult {
-  /** Rows of the kind `classification`, in pairs of questions; none where the update has no pair. */
+  /** Rows of the kind `classification`, in pairs of questions; none where the update has no pair, or does not train on it. */
   readonly rows: readonly Row[];
   /** On training tasks, before the update; undefined where a class is missing. */
   readonly quality: JudgeQuality | undefined;
@@ -81,7 +83,8 @@ export async function classificationStream(deps: StreamDeps, input: StreamInput)
   );
   const asked = await ask(deps, capped(deps, input.rows, choose(deps, input, trained, random)));
   const others = await ask(deps, choose(deps, input, heldOut, random));
-  const taught = gcd.shuffle_labels ? shuffledLabels(asked, random) : asked;
+  const labelled = gcd.shuffle_labels ? shuffledLabels(asked, random) : asked;
+  const taught = input.isTrained ? labelled : [];
   const rows =
     gcd.mode === "direct" ? directRows(deps, taught) : await sampledRows(deps, taught, input.index);
   const quality = qualityOf(asked);
@@ -247,7 +250,7 @@ function metricsOf(of: {
   const spent = tokensOf(rows);
   return {
     "gcd/questions": asked.length,
-    "gcd/skipped": Number(rows.length === 0),
+    "gcd/skipped": Number(asked.length === 0),
     ...accuracy("gcd/balanced_accuracy", quality),
     ...(quality && { "gcd/recall_good": quality.recall.good, "gcd/recall_bad": quality.recall.bad }),
     ...accuracy("gcd/balanced_accuracy_admissible", admissible),

@@ -12,7 +12,7 @@ export interface WeightOptions {
 
 /** Plain data, kept in checkpoints. */
 export interface WeightState {
-  /** Updates that had classification rows. */
+  /** Updates in which the judge was asked. */
   readonly updates: number;
   /** Solved ones in a row. */
   readonly solved: number;

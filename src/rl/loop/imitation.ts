@@ -2,11 +2,13 @@
 import { ConfigError } from "../../core/errors.js";
 import { Random } from "../../core/random.js";
 import type { Environment, ResetResult, StepResult, Task, World } from "../../env/world.js";
+import type { KnownMistakes } from "../correction/cold_start.js";
+import type { Mistake } from "../correction/habits.js";
 import { compare, planLength, requireExpert } from "../gcd/critic.js";
 import type { Judge } from "../gcd/judge.js";
 import type { Verdict } from "../gcd/labels.js";
 import { isHeldOut } from "../gcd/stream.js";
-import { writeAnswer } from "../play/action.js";
+import { type StepTag, writeAnswer } from "../play/action.js";
 import { EpisodePrompts } from "../play/episode_prompts.js";
 import type { Prompt, PromptBuilder } from "../play/prompt.js";
 import type { Row } from "../rows.js";
@@ -30,6 +32,11 @@ export interface ExpertOptions {
    * brings the goal no nearer. The labels are the expert's. Ours (RECON): the paper's cold start is said to hold critic data.
    */
   readonly questions?: { readonly share: number; readonly judge: Judge };
+  /**
+   * Episodes that show instructions against mistakes, as a share of all. The mistakes are detours and questioned actions of
+   * the episodes before, as far as they brought the goal no nearer. Ours (RECON).
+   */
+  readonly instructions?: { readonly share: number; readonly mistakes: KnownMistakes };
 }
 
 /** What expert episodes are played with. */
@@ -76,13 +83,26 @@ export async function expertRows(
   return rows;
 }
 
-/** One episode of the expert. */
+/** One step of an expert episode. */
+interface ExpertStep {
+  readonly observation: string;
+  readonly admissible: readonly string[];
+  readonly action: string;
+  readonly tag: StepTag;
+  readonly isDetour: boolean;
+  /** Another action that brings the goal no nearer, where the step is asked about. */
+  readonly questioned?: string;
+}
+
+/** One episode of the expert: first it is played, then it is written down. */
 class ExpertEpisode {
-  readonly #rows: Row[] = [];
-  readonly #actions: string[] = [];
+  readonly #steps: ExpertStep[] = [];
+  /** Detours and questioned actions that brought the goal no nearer. */
+  readonly #mistakes: Mistake[] = [];
   readonly #random: Random;
-  /** Draws of its own, so that questions change no walk. */
+  /** Draws of their own, so that neither questions nor instructions change a walk. */
   readonly #questions: Random;
+  readonly #instructions: Random;
 
   constructor(
     readonly deps: ExpertDeps,
@@ -93,35 +113,42 @@ class ExpertEpisode {
   ) {
     this.#random = Random.of(options.seed, "detours", task.id);
     this.#questions = Random.of(options.seed, "expert questions", task.id);
+    this.#instructions = Random.of(options.seed, "expert instructions", task.id);
   }
 
   async play(): Promise<Row[]> {
-    const { deps, environment, task, options } = this;
-    const { world, prompts, endToken } = deps;
+    const { environment, task, options, deps } = this;
     const first = await environment.reset({ seed: options.seed, options: { taskId: task.id } });
-    const context = new EpisodePrompts(prompts, { task: first.task, opening: first.obs });
+    const plan = await deps.world.expert?.(task.id);
+    if (!plan) return [];
+    await this.#walk(first, plan);
+    const rows = this.#rows(first);
+    for (const mistake of this.#mistakes) options.instructions?.mistakes.add(mistake);
+    return rows;
+  }
+
+  async #walk(first: ResetResult, start: readonly string[]): Promise<void> {
+    const { environment, task, options, deps } = this;
     let shown: ResetResult | StepResult = first;
-    let plan = await world.expert?.(task.id);
+    let plan: readonly string[] | undefined = start;
     let isAfterDetour = false;
     for (let step = 0; plan && plan.length > 0 && step < options.maxSteps; step++) {
-      const { admissibleCommands } = shown.info;
-      const detour = this.#detour(admissibleCommands);
+      const observation = shown.obs;
+      const { admissibleCommands: admissible } = shown.info;
+      const detour = this.#detour(admissible);
       const action: string = detour ?? plan[0];
-      const prompt = context.next(shown.obs, admissibleCommands);
-      const tag = expertTag({ step, action, before: this.#actions, isAfterDetour });
-      const text = writeAnswer(action, tag, prompts.options.answer ?? "command");
-      const answer = [...prompts.tokenizer.encode(text, { specialTokens: "text" }), endToken];
-      if (detour === undefined) {
-        this.#rows.push({ ...this.#place(step), prompt: prompt.tokens, answer, action, tag });
-        await this.#ask(step, prompt, plan, admissibleCommands);
-      }
-      context.answered(answer);
-      this.#actions.push(action);
+      const tag = expertTag({ step, action, before: this.#steps.map((one) => one.action), isAfterDetour });
+      const questioned = detour === undefined ? await this.#question(plan, shown) : undefined;
+      this.#steps.push({ observation, admissible, action, tag, isDetour: detour !== undefined, questioned });
       shown = await environment.step(action);
       isAfterDetour = detour !== undefined;
-      plan = isAfterDetour ? await world.expert?.(task.id, await environment.snapshot?.()) : plan.slice(1);
+      if (!isAfterDetour) plan = plan.slice(1);
+      else {
+        const after = await deps.world.expert?.(task.id, await environment.snapshot?.());
+        if (compare(plan.length, after?.length) === "bad") this.#note(observation, action);
+        plan = after ?? undefined;
+      }
     }
-    return this.#rows;
   }
 
   #detour(admissible: readonly string[]): string | undefined {
@@ -130,29 +157,18 @@ class ExpertEpisode {
     return this.#random.uniform() < detours && away.length > 0 ? this.#random.pick(away) : undefined;
   }
 
-  /** Sometimes asks about the expert's action and about another one. */
-  async #ask(
-    step: number,
-    prompt: Prompt,
-    plan: readonly string[],
-    admissible: readonly string[],
-  ): Promise<void> {
+  /** In some steps, an admissible action that brings the goal no nearer, to be asked about beside the expert's own. */
+  async #question(plan: readonly string[], shown: ResetResult | StepResult): Promise<string | undefined> {
     const { questions } = this.options;
     // two questions for this share of the steps make the share of rows
-    if (!questions || isHeldOut(this.task.id)) return;
-    if (this.#questions.uniform() >= questions.share / (2 * (1 - questions.share))) return;
-    const others = admissible.filter((command) => command !== plan[0]);
-    if (others.length === 0) return;
+    if (!questions || isHeldOut(this.task.id)) return undefined;
+    if (this.#questions.uniform() >= questions.share / (2 * (1 - questions.share))) return undefined;
+    const others = shown.info.admissibleCommands.filter((command) => command !== plan[0]);
+    if (others.length === 0) return undefined;
     const other = this.#questions.pick(others);
-    if ((await this.#verdictOn(other, plan.length)) !== "bad") return;
-    for (const [action, verdict] of [
-      [plan[0], "good"],
-      [other, "bad"],
-    ] as const) {
-      const question = questions.judge.ask({ text: prompt }, action);
-      const answer = [questions.judge.verdictTokens[verdict]];
-      this.#rows.push({ ...this.#place(step), prompt: question.tokens, answer, action });
-    }
+    if ((await this.#verdictOn(other, plan.length)) !== "bad") return undefined;
+    this.#note(shown.obs, other);
+    return other;
   }
 
   /** What an action would do to the length of the plan; the environment is put back. */
@@ -163,6 +179,56 @@ class ExpertEpisode {
     const after = won ? 0 : await planLength(this.deps.world, environment, task.id);
     await environment.restore?.(start);
     return compare(before, after);
+  }
+
+  #note(situation: string, action: string): void {
+    this.#mistakes.push({ taskType: this.task.type, situation, action });
+  }
+
+  /** The instructions that this episode shows. */
+  #block(): string | undefined {
+    const { instructions } = this.options;
+    if (!instructions || this.#instructions.uniform() >= instructions.share) return undefined;
+    const done = this.#steps
+      .filter(({ isDetour }) => !isDetour)
+      .map(({ observation, action }) => ({ taskType: this.task.type, situation: observation, action }));
+    return instructions.mistakes.block(this.task.type, done, this.#instructions);
+  }
+
+  /** What the expert's own steps teach. */
+  #rows(first: ResetResult): Row[] {
+    const { prompts, endToken } = this.deps;
+    const context = new EpisodePrompts(prompts, {
+      task: first.task,
+      opening: first.obs,
+      instructions: this.#block(),
+    });
+    return this.#steps.flatMap(({ observation, admissible, action, tag, isDetour, questioned }, step) => {
+      const prompt = context.next(observation, admissible);
+      const text = writeAnswer(action, tag, prompts.options.answer ?? "command");
+      const answer = [...prompts.tokenizer.encode(text, { specialTokens: "text" }), endToken];
+      context.answered(answer);
+      if (isDetour) return [];
+      const row: Row = { ...this.#place(step), prompt: prompt.tokens, answer, action, tag };
+      return questioned === undefined
+        ? [row]
+        : [row, ...this.#questionRows(step, prompt, action, questioned)];
+    });
+  }
+
+  #questionRows(step: number, prompt: Prompt, expert: string, other: string): Row[] {
+    const { questions } = this.options;
+    if (!questions) return [];
+    const { judge } = questions;
+    const pairs = [
+      [expert, "good"],
+      [other, "bad"],
+    ] as const;
+    return pairs.map(([action, verdict]) => {
+      const question = judge.ask({ text: prompt }, action);
+      const answer = [judge.verdictTokens[verdict]];
+      return { ...this.#place(step), prompt: question.tokens, answer, action };
+    });
   }
 
   #place(step: number): Pick<Row, "kind" | "group" | "episode" | "step" | "taskId" | "taskType"> {

@@ -10,6 +10,7 @@ import type { Qwen2Model } from "../../model/qwen2.js";
 import type { Tokenizer } from "../../model/tokenizer.js";
 import { AdamW } from "../../optim/adamw.js";
 import { schedule } from "../../optim/schedule.js";
+import { KnownMistakes } from "../correction/cold_start.js";
 import { openJudge } from "../gcd/gcd.js";
 import { Evaluator } from "../play/evaluate.js";
 import { PromptBuilder } from "../play/prompt.js";
@@ -123,6 +124,7 @@ async function openStages(config: TrainConfig, deps: TrainingDeps, parts: RunPar
         config.gcd.cold_start_share > 0
           ? { share: config.gcd.cold_start_share, judge: openJudge({ config, worker: parts.worker }) }
           : undefined,
+      instructions: shownInstructions(config, deps.tokenizer),
     };
     const rows = await expertRows({ world: deps.world, ...parts }, demonstrated, options);
     stages.push(imitationStage(config, rows));
@@ -136,6 +138,14 @@ async function openStages(config: TrainConfig, deps: TrainingDeps, parts: RunPar
     stages.push(policyStage({ config, model: deps.model, worker, tasks, sink: deps.sink, now: deps.now }));
   }
   return stages;
+}
+
+/** Instructions in the prompts of demonstrations, where the configuration asks for some. */
+function shownInstructions({ correction, prompt }: TrainConfig, tokenizer: TrainingDeps["tokenizer"]) {
+  const { cold_start_share: share, max_instructions: perTaskType, max_tokens: maxTokens } = correction;
+  if (share === 0) return undefined;
+  const tokensOf = (text: string) => tokenizer.encode(text).length;
+  return { share, mistakes: new KnownMistakes(prompt.format, { perTaskType, maxTokens, tokensOf }) };
 }
 
 class TrainingRun {
