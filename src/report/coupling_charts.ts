@@ -1,5 +1,5 @@
 /** Pictures of the coupling report: class cosines, danger zone, layers, tokens. Colours come from the page's style. */
-import type { CosineClasses, CouplingDocument, CouplingLayer } from "./coupling_document.js";
+import type { CosineClasses, CosinesByState, CouplingDocument, CouplingLayer } from "./coupling_document.js";
 import { heatClass, heatStep } from "./coupling_heat_map.js";
 import { numberText, sampleText, shortText, signedText } from "./coupling_text.js";
 import { element, escaped, label } from "./svg.js";
@@ -23,7 +23,19 @@ const KINDS = [
 ] as const;
 
 /** Means of cosines by class, from -1 to 1, as bars. */
-export function classChart({ withinState, acrossStates }: CouplingDocument): string {
+export function classCharts(document: CouplingDocument): string {
+  const whole = classChart(document, "");
+  const { actionTokens } = document;
+  if (!actionTokens) return whole;
+  const part = (title: string, chart: string) => element("h3", {}, title) + chart;
+  return (
+    part("Whole answers", whole) +
+    part("Tokens of the action alone", classChart(actionTokens, " of action tokens"))
+  );
+}
+
+/** @param what is compared, for the text alternative */
+function classChart({ withinState, acrossStates }: CosinesByState, what: string): string {
   const rows = (name: string, classes: CosineClasses) =>
     KINDS.map(([key, words]) => ({ text: `${words}, ${name}`, ...classes[key] }));
   const all = [...rows("same state", withinState), ...rows("across states", acrossStates)];
@@ -45,7 +57,7 @@ export function classChart({ withinState, acrossStates }: CouplingDocument): str
     ];
   });
   const bottom = top + all.length * height;
-  const alternative = `Mean cosines: ${all.map(({ text, mean, pairs }) => `${text} ${numberText(mean)} of ${pairs} pairs`).join("; ")}.`;
+  const alternative = `Mean cosines${what}: ${all.map(({ text, mean, pairs }) => `${text} ${numberText(mean)} of ${pairs} pairs`).join("; ")}.`;
   return figure(bottom + 22, alternative, [
     ...[-1, 0, 1].flatMap((tick) => [
       element("line", { class: "grid", x1: at(tick), x2: at(tick), y1: top, y2: bottom }),

@@ -1,7 +1,7 @@
 /** What a coupling analysis found, as `coupling.json` holds it and as the report shows it. */
 
 /** Version of the document; readers refuse newer ones. */
-export const COUPLING_VERSION = 1;
+export const COUPLING_VERSION = 2;
 
 /** One distinct (state, action) of the update that was looked at. Changes are in nats, to first order. */
 export interface CouplingSample {
@@ -49,6 +49,12 @@ export interface CosineClasses {
   readonly goodBad: CosineClass;
 }
 
+/** Within one state and across states. */
+export interface CosinesByState {
+  readonly withinState: CosineClasses;
+  readonly acrossStates: CosineClasses;
+}
+
 export interface CouplingLayer {
   /** Name of the parameter, as Hugging Face has it. */
   readonly name: string;
@@ -91,7 +97,7 @@ export interface TokenHeat {
   readonly tokens: readonly { readonly text: string; readonly value: number }[];
 }
 
-export interface CouplingDocument {
+export interface CouplingDocument extends CosinesByState {
   readonly version: number;
   /** Name of the run and the checkpoint. */
   readonly name: string;
@@ -106,8 +112,8 @@ export interface CouplingDocument {
   readonly numbers: Readonly<Record<string, number | null>>;
   /** Worst first. */
   readonly pairs: readonly CouplingPair[];
-  readonly withinState: CosineClasses;
-  readonly acrossStates: CosineClasses;
+  /** The cosines again, of gradients of the action's tokens alone; null where an answer is an action and nothing else. */
+  readonly actionTokens: CosinesByState | null;
   readonly layers: readonly CouplingLayer[];
   readonly danger: DangerZone;
   readonly agreements: readonly CouplingAgreement[];

@@ -1,6 +1,13 @@
 /** The coupling report: one HTML file that needs nothing beside it. */
 import { ArgumentError } from "../core/errors.js";
-import { classChart, dangerChart, layerChart, partSums, tokenHeat, zoneSentence } from "./coupling_charts.js";
+import {
+  classCharts,
+  dangerChart,
+  layerChart,
+  partSums,
+  tokenHeat,
+  zoneSentence,
+} from "./coupling_charts.js";
 import type { CouplingDocument } from "./coupling_document.js";
 import { HEAT_SCRIPT, heatLegend, heatMap } from "./coupling_heat_map.js";
 import { couplingStyle } from "./coupling_style.js";
@@ -91,8 +98,9 @@ function sections(documents: readonly CouplingDocument[]): string[] {
     ),
     section(
       "Cosines by class",
-      "Mean cosine of pairs, and how many there are. Good is an advantage above 0, bad one below.",
-      classChart,
+      "Mean cosine of pairs, and how many there are. Good is an advantage above 0, bad one below. Answers with thoughts or tags are " +
+        "measured twice, since what all of them share makes whole answers look alike.",
+      classCharts,
     ),
     section(
       "Danger zone",

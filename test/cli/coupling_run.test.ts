@@ -30,12 +30,14 @@ beforeAll(async () => {
       "imitation.batch_size=16",
       "imitation.learning_rate=5e-3",
     ],
+    // answers hold more than the action
+    "prompt.answer=tag",
     // penalties give advantages where nothing succeeds
     ...[
       "grpo.max_steps=2",
       "grpo.tasks_per_step=2",
       "grpo.num_generations=4",
-      "grpo.max_completion_length=4",
+      "grpo.max_completion_length=5",
     ],
     ...[
       "grpo.invalid_action_penalty=0.5",
@@ -67,6 +69,10 @@ test("an analysis of the update that the run recorded, checked against real step
   expect(document.agreements[0].correlation).toBeGreaterThan(0.999);
   expect(document.agreements[0].slope).toBeCloseTo(1, 1);
   expect(document.agreements[1].correlation).toBeGreaterThan(0.99);
+  // the word of the tag counts in one and not in the other
+  const { goodBad } = document.acrossStates;
+  expect(document.actionTokens?.acrossStates.goodBad.pairs).toBe(goodBad.pairs);
+  expect(document.actionTokens?.acrossStates.goodBad.mean).not.toBe(goodBad.mean);
   expect(document.passport).toMatchObject({ checkpoint: 41, stage: "grpo", precision: "f32" });
   for (const file of ["coupling.html", "coupling_gram.npz", "coupling_pairs.parquet"])
     expect(existsSync(join(folder, file))).toBe(true);

@@ -3,6 +3,7 @@ import { expect, test } from "vitest";
 import type { CouplingDocument } from "../../src/report/coupling_document.js";
 import { heatClass, heatStep } from "../../src/report/coupling_heat_map.js";
 import { couplingReportHtml } from "../../src/report/coupling_report.js";
+import { couplingSummaryLines } from "../../src/report/coupling_summary.js";
 import { numberText, pairSentence, shortText, signedText } from "../../src/report/coupling_text.js";
 import { drawnDocument } from "../support/coupling_document.js";
 
@@ -102,6 +103,23 @@ test("a worst pair reads with both states, advantages, and what was predicted an
   expect(first).toContain(from.state === to.state ? "the same" : from.stateText.split("\n")[0]);
   expect(pairSentence(document.samples, pair)).toMatch(/raises .* predicted change \+/);
   expect(pairSentence(document.samples, { ...pair, change: -1 })).toContain("lowers");
+});
+
+test("answers with more than an action have their cosines twice, in the page and in the text", () => {
+  const actionTokens = {
+    withinState: { ...document.withinState, goodBad: { pairs: 24, mean: 0.4321 } },
+    acrossStates: { ...document.acrossStates, goodBad: { pairs: 7, mean: -0.125 } },
+  };
+  const both = { ...document, actionTokens };
+  const page = couplingReportHtml([both]);
+  expect(page).toContain("<h3>Tokens of the action alone</h3>");
+  expect(page).toContain("Mean cosines of action tokens: good and good, same state");
+  expect(page).toContain("good and bad, across states -0.125 of 7 pairs");
+  const lines = couplingSummaryLines(both).filter((line) => line.includes("mean cosine"));
+  expect(lines).toHaveLength(4);
+  expect(lines[3]).toMatch(/mean cosine of the action's tokens, across states: .* good-bad -0\.125 \(7\)$/);
+  expect(couplingSummaryLines(document).filter((line) => line.includes("mean cosine"))).toHaveLength(2);
+  expect(html).not.toContain("Tokens of the action alone");
 });
 
 test("two analyses stand beside each other", () => {

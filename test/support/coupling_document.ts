@@ -48,7 +48,7 @@ export function drawnDocument(count: number, name = "drawn", seed = 1): Coupling
   const toy = fitToy(points) ?? { risk: 0.3, drive: 0.05 };
   const names = ["embed_tokens", "layers.0.self_attn.q_proj", "layers.0.mlp.gate_proj", "norm"];
   return {
-    version: 1,
+    version: 2,
     name,
     passport: { command: "uncouple coupling --run <run> & more", adapter: "none", parameters: 6 },
     samples,
@@ -57,6 +57,7 @@ export function drawnDocument(count: number, name = "drawn", seed = 1): Coupling
     numbers: { inversions: inversions.length, inversion_rate: inversionRate, harmful_ratio: harmfulRatio },
     pairs: worstPairs(gram, advantages, 5),
     ...classCosines(gram, advantages, states),
+    actionTokens: null,
     layers: names.map((layer, i) => ({
       name: `model.${layer}.weight`,
       part: ["embedding", "attention", "mlp", "norm"][i],

@@ -13,6 +13,7 @@ import { openRunPolicy, type RunPolicy, releasePolicy } from "../../host/run/run
 import { updateRows } from "../../host/run/update_rows.js";
 import { Launcher } from "../../kernels/index.js";
 import type { CouplingDocument } from "../../report/coupling_document.js";
+import { couplingSummary, couplingSummaryLines } from "../../report/coupling_summary.js";
 import type { CliContext } from "../kit/options.js";
 import { type GpuOptions, type GpuSession, withGpu } from "../kit/session.js";
 import { runLayer } from "../train/resume.js";
@@ -57,8 +58,8 @@ export async function analyseRun(options: RunAnalysisOptions, context: CliContex
       : undefined;
     const files = await writeCouplingFiles(out, main.document, main.grams, compared?.document);
     const documents = compared ? [main.document, compared.document] : [main.document];
-    if (options.json) context.terminal.printJson({ files, analyses: documents.map(summary) });
-    else for (const document of documents) printSummary(document, context);
+    if (options.json) context.terminal.printJson({ files, analyses: documents.map(couplingSummary) });
+    else for (const line of documents.flatMap(couplingSummaryLines)) context.terminal.print(line);
     context.terminal.info(`wrote ${files.join(", ")}`);
     for (const analysis of [main, compared]) analysis?.check();
   });
@@ -142,6 +143,7 @@ async function analysed(
     measured: { ...grams, logProbs: gram.logProbs },
     passport: await passportOf(policy, batch, options, session),
     verify: options.verify ?? false,
+    budgetBytes: options.budget,
   });
   releasePolicy(policy);
   return { document, grams, check: () => throwFailed(failed, model) };
@@ -188,32 +190,4 @@ async function passportOf(
 
 function temperatureNote({ grpo: { temperature } }: TrainConfig): string {
   return temperature === 1 ? "1" : `measured at 1; the run trains at ${temperature}`;
-}
-
-/** What a terminal shows: the numbers, and how well prediction holds. */
-function summary({ name, numbers, agreements, withinState, acrossStates }: CouplingDocument) {
-  return { name, numbers, agreements, withinState, acrossStates };
-}
-
-function printSummary(
-  { name, numbers, agreements, withinState, acrossStates }: CouplingDocument,
-  { terminal }: CliContext,
-): void {
-  terminal.print(name);
-  const show = (value: number | null) => (value === null ? "none" : Number(value.toPrecision(4)).toString());
-  for (const [key, value] of Object.entries(numbers)) terminal.print(`  ${key}: ${show(value)}`);
-  for (const [where, classes] of Object.entries({
-    "same state": withinState,
-    "across states": acrossStates,
-  })) {
-    const { goodGood, badBad, goodBad } = classes;
-    terminal.print(
-      `  mean cosine, ${where}: good-good ${show(goodGood.mean)} (${goodGood.pairs}), bad-bad ${show(badBad.mean)} ` +
-        `(${badBad.pairs}), good-bad ${show(goodBad.mean)} (${goodBad.pairs})`,
-    );
-  }
-  for (const { what, correlation, rankCorrelation, slope } of agreements)
-    terminal.print(
-      `  ${what}: correlation ${show(correlation)}, ranks ${show(rankCorrelation)}, slope ${show(slope)}`,
-    );
 }

@@ -1,6 +1,7 @@
 /** Everything that a Gram says of a batch, as one document for files and reports. */
 import {
   COUPLING_VERSION,
+  type CosinesByState,
   type CouplingAgreement,
   type CouplingDocument,
   type CouplingLayer,
@@ -27,6 +28,8 @@ export interface MeasuredBatch {
   readonly layers: Readonly<Record<string, ArrayLike<number>>>;
   /** Log-probability of the response, weighted as in the sample. */
   readonly logProbs: ArrayLike<number>;
+  /** Cosines of gradients of the action's tokens alone. */
+  readonly actionTokens?: CosinesByState | undefined;
   readonly realised?: readonly (number | null)[];
   readonly agreements?: readonly CouplingAgreement[];
   readonly repeats?: RepeatConsistency;
@@ -52,6 +55,7 @@ export function couplingDocument(batch: MeasuredBatch): CouplingDocument {
     numbers: numbersOf(batch, found),
     pairs: worstPairs(gram, advantages, batch.pairs ?? 12, options),
     ...classCosines(gram, advantages, states),
+    actionTokens: batch.actionTokens ?? null,
     layers: Object.entries(batch.layers).map(([name, layer]) => layerOf(name, layer, batch)),
     danger: dangerOf(logProbs, found.total, advantages),
     agreements: batch.agreements ?? [],

@@ -1,10 +1,12 @@
 /** Measures the coupling of an update's samples under one policy, and holds the prediction against real steps. */
 import type { DistinctSample } from "../../coupling/analysis/batch.js";
+import { classCosines } from "../../coupling/analysis/class_cosines.js";
 import { couplingDocument } from "../../coupling/analysis/document.js";
 import { influence } from "../../coupling/analysis/influence.js";
 import { agreement, leaveOneOutPrediction } from "../../coupling/analysis/leave_one_out.js";
 import type { RepeatConsistency } from "../../coupling/analysis/repeat_consistency.js";
 import { directions } from "../../coupling/directions.js";
+import { perSampleGram } from "../../coupling/gram.js";
 import { backwardOf, pushesOf } from "../../coupling/ground_truth/passes.js";
 import {
   leaveOneOutChanges,
@@ -14,8 +16,14 @@ import {
 } from "../../coupling/ground_truth/real_steps.js";
 import { separateGradients } from "../../coupling/separate.js";
 import { AdamW } from "../../optim/adamw.js";
-import type { CouplingAgreement, CouplingDocument, TokenHeat } from "../../report/coupling_document.js";
+import type {
+  CosinesByState,
+  CouplingAgreement,
+  CouplingDocument,
+  TokenHeat,
+} from "../../report/coupling_document.js";
 import { restoreOptimizer } from "../../rl/loop/policy_state.js";
+import { actionTokenMask } from "../../rl/play/action_tokens.js";
 import type { RunPolicy } from "./run_policy.js";
 
 /** Gram and log-probabilities of samples, from whatever computes them. */
@@ -32,6 +40,8 @@ export interface MeasureRequest {
   readonly measured: MeasuredGram;
   readonly passport: CouplingDocument["passport"];
   readonly repeats: RepeatConsistency;
+  /** Bytes of GPU memory for a second Gram; undefined = no limit. */
+  readonly budgetBytes: number | undefined;
   /** Also leave samples out, and step through AdamW. */
   readonly verify: boolean;
 }
@@ -69,9 +79,35 @@ export async function measureCoupling(request: MeasureRequest): Promise<Coupling
   );
   return couplingDocument({
     ...{ name: policy.name, passport, samples, gram, layers, logProbs, agreements, repeats },
+    actionTokens: await actionCosines(request),
     realised: Array.from(changes, (value) => (rate > 0 ? value / rate : 0)),
     tokenHeat: await tokenHeatOf(policy, samples, step.coefficients, shown),
   });
+}
+
+/**
+ * Cosines by class of the gradients of the action's tokens alone: thoughts and tags that all answers share make whole answers
+ * look alike.
+ * @returns undefined where every token counts anyway
+ */
+async function actionCosines({
+  policy: { model, tokenizer, config },
+  samples,
+  budgetBytes,
+}: MeasureRequest): Promise<CosinesByState | undefined> {
+  const { answer } = config.prompt;
+  if (answer === "command") return undefined;
+  const decode = (tokens: readonly number[]) => tokenizer.decode(tokens, { skipSpecialTokens: true });
+  const masked = samples.map((sample) => {
+    const mask = actionTokenMask(sample.tokens.slice(sample.responseStart), decode, answer);
+    return { ...sample, weights: sample.weights.map((weight, t) => weight * mask[t]) };
+  });
+  const { gram } = await perSampleGram(model, masked, { budgetBytes });
+  return classCosines(
+    gram,
+    samples.map(({ advantage }) => advantage),
+    samples.map(({ state }) => state),
+  );
 }
 
 type Step = Parameters<typeof plainStepChanges>[0];

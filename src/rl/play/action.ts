@@ -103,6 +103,22 @@ function parseTagged(whole: string): ParsedAnswer {
   return { command, isWellFormed: tag !== undefined && command !== "", ...(tag && { tag }) };
 }
 
+/** The words of the step tags at the start of an answer of format `tag`, with the space behind. */
+const LEADING_TAG = new RegExp(`^\\s*(?:${STEP_TAGS.join("|")})\\s+`);
+
+/**
+ * Where the command stands in an answer, by the rules of `parseAnswer`.
+ * @returns places of its first character and one past its last; of what stands inside <action>, spaces at its ends included
+ */
+export function commandSpan(text: string, format: AnswerFormat): readonly [number, number] {
+  if (format === "command") return [0, text.length];
+  if (format === "tag") return [text.match(LEADING_TAG)?.[0].length ?? 0, text.length];
+  const [action] = partsOf(text, ["action"]);
+  if (action) return [action.start + "<action>".length, action.end - "</action>".length];
+  const { length } = text.trimEnd();
+  return [Math.max(0, length - TAIL), length];
+}
+
 /**
  * A well-formed answer with a command, for rows that are imitated. Thoughts are a sentence of ours: an expert has none.
  * @param tag kind of the step, for the formats that name one
