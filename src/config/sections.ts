@@ -174,6 +174,12 @@ export const worldSection = section({
     .describe(
       "seconds for one answer of an environment, after which its episode has failed; null = no limit",
     ),
+  patience: numberAbove(0)
+    .nullable()
+    .default(null)
+    .describe(
+      "seconds that answered episodes wait for slower ones before the policy goes on without them; null = it waits for all, so that equal seeds give equal bits however fast the world is",
+    ),
   outcome: choice(["won", "score"])
     .default("won")
     .describe(

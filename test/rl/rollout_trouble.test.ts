@@ -122,15 +122,37 @@ test("slow worlds, few environments and any batches give the same rows", async (
   expect(own.world.most).toBe(2);
 });
 
-test("worlds that answer at once play in step, with a timer and without", async () => {
+test("episodes play in step, whatever their worlds take; worlds that answer at once do with patience, too", async () => {
   const lengths = quick.map(({ rows }) => rows.length);
   const inStep = Array.from({ length: 8 }, (_, step) => lengths.filter((length) => length > step).length);
-  for (const timer of [hostTimer, undefined]) {
-    const { sampler, playing } = await play({ worker: { timer } });
+  const delay = (task: string, step: number): number => (task === "two" ? 40 * (step % 2) : 1);
+  const settings: Setting[] = [
+    { worker: { patience: 1 } },
+    { worker: { timer: undefined } },
+    { trouble: { delay } },
+  ];
+  for (const setting of settings) {
+    const { sampler, playing } = await play(setting);
     await playing;
     expect(sampler.batches).toEqual(inStep.filter((count) => count > 0));
   }
 });
+
+test.each([1, 3, 12])(
+  "on %i environments batches are the same however fast the world is",
+  async (maxEnvironments) => {
+    const streams = [];
+    for (const seed of [1, 2, 3]) {
+      const random = Random.of(seed, "delays");
+      const delay = () => (random.uniform() < 0.3 ? 0 : 15 * random.uniform());
+      const { sampler, playing } = await play({ trouble: { delay }, worker: { maxEnvironments } });
+      expect(await playing).toEqual(quick);
+      streams.push(sampler.streams);
+    }
+    expect(streams[1]).toEqual(streams[0]);
+    expect(streams[2]).toEqual(streams[0]);
+  },
+);
 
 test("resets run side by side", async () => {
   const { world, playing } = await play({ trouble: { delay: (_, step) => (step === 0 ? 20 : 0) } });
@@ -221,7 +243,8 @@ test("limits that make no sense are refused", () => {
   const make = (options: WorkerOptions) => () =>
     new RolloutWorker(new CorridorWorld(), prompts, new SeededSampler(), endToken, options);
   expect(make({ maxEnvironments: 0 })).toThrow(/number of environments: got 0/);
-  expect(make({ timeLimit: 5 })).toThrow(/a time limit needs a timer/);
+  expect(make({ timeLimit: 5 })).toThrow(/a time limit or patience needs a timer/);
+  expect(make({ patience: 5 })).toThrow(/a time limit or patience needs a timer/);
 });
 
 test("anchors, validity, outcome and instructions follow their rules", async () => {

@@ -4,7 +4,13 @@ import type { Metrics } from "../../src/core/run_record.js";
 import { Launcher } from "../../src/kernels/index.js";
 import { colourWorld } from "../support/colour_world.js";
 import { testRuntime } from "../support/runtime.js";
-import { type ConfigInput, fewHouseholds, recordTraining, shortTraining } from "../support/training.js";
+import {
+  type ConfigInput,
+  fewHouseholds,
+  recordTraining,
+  shortTraining,
+  withoutMemory,
+} from "../support/training.js";
 
 const launcher = new Launcher(await testRuntime());
 
@@ -116,7 +122,3 @@ describe("learning", () => {
     expect(successOf(metrics.slice(-3))).toBeLessThan(0.5);
   });
 });
-
-function withoutMemory(row: Readonly<Record<string, unknown>>): Record<string, unknown> {
-  return Object.fromEntries(Object.entries(row).filter(([name]) => !name.startsWith("gpu/")));
-}

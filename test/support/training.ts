@@ -4,6 +4,7 @@ import { silentLogger } from "../../src/core/logger.js";
 import type { Checkpoint, Evaluation, Json, Metrics, RolloutRow } from "../../src/core/run_record.js";
 import { householdWorld } from "../../src/env/household/world.js";
 import type { World } from "../../src/env/world.js";
+import { hostTimer } from "../../src/host/run/timer.js";
 import { openPolicy } from "../../src/host/run/training_setup.js";
 import type { Launcher } from "../../src/kernels/index.js";
 import type { Qwen2Model } from "../../src/model/qwen2.js";
@@ -85,6 +86,7 @@ export async function recordTraining(
     resume,
     signal: stop.signal,
     now: () => 0,
+    timer: hostTimer,
     logger: silentLogger,
     sink: {
       metrics: async (row) => {
@@ -106,4 +108,9 @@ export async function recordTraining(
   model.release();
   model.parameters.release();
   return run;
+}
+
+/** A record without GPU memory, which depends on what the process did before. */
+export function withoutMemory(row: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(row).filter(([name]) => !name.startsWith("gpu/")));
 }

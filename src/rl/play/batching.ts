@@ -18,9 +18,8 @@ interface Waiting {
 }
 
 /**
- * A batch begins when every running episode waits for one: worlds that answer at once always play in step, and their batches
- * are the same in every run. Where worlds take time, it begins without those that have not come when patience ends; they
- * join a later one. One batch runs at a time.
+ * A batch begins when every running episode waits for one: episodes play in step, and batches are the same in every run. With
+ * patience it begins without those that have not come when that ends; they join a later one. One batch runs at a time.
  */
 export class Batching {
   readonly #waiting: Waiting[] = [];

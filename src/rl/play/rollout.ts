@@ -40,16 +40,15 @@ export interface WorkerOptions {
   /** Milliseconds for one reset, step or close of an environment; null or absent = none. Needs `timer`. */
   readonly timeLimit?: number | null;
   /**
-   * Milliseconds for which the first answered episode waits for others before the next batch is sampled without them.
-   * Without `timer` a batch waits for all.
+   * Milliseconds for which the first answered episode waits for others before the next batch is sampled without them, which
+   * makes last bits depend on how fast the world was; null or absent = a batch waits for all. Needs `timer`.
    */
-  readonly patience?: number;
+  readonly patience?: number | null;
   readonly timer?: Timer;
   /** Told why an episode has failed. */
   readonly logger?: Logger;
 }
 
-const PATIENCE = 20;
 const MILLISECONDS = 1000;
 
 /** What a configuration says about playing, for any rollout of the run. */
@@ -65,8 +64,17 @@ export function workerOptions(
   { world }: TrainConfig,
   host: Pick<WorkerOptions, "timer" | "logger">,
 ): WorkerOptions {
-  const { max_environments: maxEnvironments, step_time_limit: limit } = world;
-  return { ...host, maxEnvironments, timeLimit: limit === null ? null : limit * MILLISECONDS };
+  const { max_environments: maxEnvironments, step_time_limit, patience } = world;
+  return {
+    ...host,
+    maxEnvironments,
+    timeLimit: milliseconds(step_time_limit),
+    patience: milliseconds(patience),
+  };
+}
+
+function milliseconds(seconds: number | null): number | null {
+  return seconds === null ? null : seconds * MILLISECONDS;
 }
 
 /** Keeps environments between rollouts, since making one may start a process. */
@@ -75,7 +83,7 @@ export class RolloutWorker {
   readonly #limit: number;
   readonly endTokens: readonly number[];
 
-  /** @throws ArgumentError for a time limit without a timer, or a limit that is not positive */
+  /** @throws ArgumentError for a time limit or patience without a timer, or a number of environments that is not positive */
   constructor(
     readonly world: World,
     readonly prompts: PromptBuilder,
@@ -84,7 +92,7 @@ export class RolloutWorker {
     readonly endToken: number,
     readonly options: WorkerOptions = {},
   ) {
-    const { maxEnvironments, timeLimit, timer } = options;
+    const { maxEnvironments, timeLimit, patience, timer } = options;
     this.endTokens = [...new Set([endToken, ...prompts.tokenizer.endTokenIds])];
     this.#limit = Math.min(maxEnvironments ?? Infinity, world.maxEnvironments ?? Infinity);
     if (!(this.#limit >= 1)) {
@@ -92,14 +100,15 @@ export class RolloutWorker {
         `[rollout] number of environments: got ${this.#limit}, expected 1 or more. Change world.max_environments.`,
       );
     }
-    if ((timeLimit ?? null) !== null && !timer) {
-      throw new ArgumentError("[rollout] a time limit needs a timer: got none. Pass one.");
+    if ((timeLimit ?? patience ?? null) !== null && !timer) {
+      throw new ArgumentError("[rollout] a time limit or patience needs a timer: got none. Pass one.");
     }
   }
 
   /**
-   * Plays all requested episodes. What a step draws depends on seed, label, group, episode and step alone: how fast the world
-   * is, how many environments there are and which episodes share a batch change nothing but rounding.
+   * Plays all requested episodes. What a step draws depends on seed, label, group, episode and step alone: how many
+   * environments there are and which episodes share a batch change nothing but rounding. How fast the world is changes nothing
+   * at all, but with `patience`, where it decides which episodes share a batch.
    * @returns them in the order of the requests; a world that fails in some episodes is no error
    * @throws the first failure when every episode failed
    * @throws DataError when two episodes of a group do not start alike
@@ -153,12 +162,12 @@ class Rollout {
     readonly requests: readonly EpisodeRequest[],
     readonly options: RolloutOptions,
   ) {
-    const { timeLimit = null, patience = PATIENCE, timer } = worker.options;
+    const { timeLimit = null, patience, timer } = worker.options;
     const { sampling, seed, signal } = options;
     this.#batching = new Batching(
       worker.sampler,
       { ...sampling, seed, endTokens: worker.endTokens },
-      timer && { milliseconds: patience, timer },
+      timer && typeof patience === "number" ? { milliseconds: patience, timer } : undefined,
     );
     this.#rules = {
       ...options,
