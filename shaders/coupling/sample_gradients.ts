@@ -15,14 +15,17 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   if (row >= ${rows}) { return; }
   let c = index - row * params.C;`;
 
-/** sums[s, c] = sum over rows n of sample s, and over parts of gradient [P, N, C], of gradient[n, c] input[n, c] factor[n]; C in elements. */
-export function gain(element: string): string {
+/**
+ * sums[s, c] = sum over rows n of sample s, and over parts of gradient [P, N, C], of gradient[n, c] input[n, c] factor[n], the
+ * last two where `hasInput`; C in elements.
+ */
+export function gain(element: string, hasInput: boolean): string {
   return wgsl`${head("params.S")}
   var sum = ${element}();
   for (var n = offsets[row]; n < offsets[row + 1u]; n++) {
     var upstream = read_gradient(n * params.C + c);
     for (var part = 1u; part < params.P; part++) { upstream += read_gradient((part * params.N + n) * params.C + c); }
-    sum += upstream * read_input(n * params.C + c) * factor[n];
+    sum += upstream${hasInput ? " * read_input(n * params.C + c) * factor[n]" : ""};
   }
   sums[index] = sum;
 }`;

@@ -38,7 +38,8 @@ export interface MatmulText extends MatmulLayout, MatmulFusion {
   /**
    * `add`: y += the product; `partial`: the parts of a split K go to `partial` [B, P, M, N] instead of y; `segments`: the
    * same with parts of any length, whose k begin at `k_offset` [P + 1], and with factors of columns. Then transposed A has
-   * rows of `params.A` elements, of which M from `params.F` on are used.
+   * rows of `params.A` elements, of which M from `params.F` on are used; of plain A and transposed B the rows from `params.F`
+   * and `params.A` on.
    */
   readonly output: "y" | "add" | "partial" | "segments";
   /** Of segments: rows that alternate between so many matrices are stored matrix after matrix. */
@@ -50,8 +51,8 @@ export function partStart({ output, transposeA }: MatmulText, index: string): st
   if (output === "segments")
     return `  let k_start = k_offset[${index}];
   let k_end = k_offset[${index} + 1u];
-  let a_start = ${transposeA ? "params.F" : "0u"};
-  let b_start = 0u;`;
+  let a_start = ${transposeA ? "params.F" : "params.F * params.K"};
+  let b_start = ${transposeA ? "0u" : "params.A * params.K"};`;
   return `  let k_start = (${index} % params.P) * params.R;
   let k_end = min(params.K, k_start + params.R);
   let a_start = ${index} / params.P * params.M * params.K;

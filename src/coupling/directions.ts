@@ -3,6 +3,7 @@ import { ArgumentError } from "../core/errors.js";
 import { MOST_DIRECTIONS } from "../kernels/coupling/sample_sums.js";
 import type { ArrayView } from "../kernels/engine/op.js";
 import type { Qwen2Model } from "../model/qwen2.js";
+import { requireFiniteNorms } from "./finite.js";
 import { type CouplingForecast, forecastPasses } from "./forecast.js";
 import type { GramOptions } from "./gram.js";
 import { requireTrainable, samplePass, trainableNames } from "./pass.js";
@@ -46,12 +47,12 @@ export async function directions(
   policy: Qwen2Model,
   samples: readonly CouplingSample[],
   vectors: readonly Direction[],
-  options: GramOptions = {},
+  options: Omit<GramOptions, "path"> = {},
 ): Promise<SampleDirections> {
   requireTrainable(policy);
   checkSamples(samples, policy.config);
   const { coefficients } = options;
-  const forecast = forecastPasses(policy, samples, options, false);
+  const forecast = forecastPasses(policy, samples, options);
   check(samples.length, vectors.length, forecast, coefficients);
   options.onForecast?.(forecast);
   const S = samples.length;
@@ -82,6 +83,11 @@ export async function directions(
   } finally {
     workspace.release();
   }
+  await requireFiniteNorms(
+    policy,
+    samples,
+    new Map([...layers].map(([name, { squares }]) => [name, squares])),
+  );
   const [, total] = empty("total");
   for (const { dots, squares } of layers.values()) {
     for (let at = 0; at < dots.length; at++) total.dots[at] += dots[at] as number;

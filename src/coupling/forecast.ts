@@ -3,8 +3,15 @@ import { ArgumentError } from "../core/errors.js";
 import type { DeviceFacts } from "../gpu/runtime.js";
 import { vocabularyTile } from "../kernels/loss/linear_log_prob.js";
 import type { Qwen2Config } from "../model/config.js";
-import { headWidth, parameterCount, parameterShapes, projectionWidth } from "../model/parameters.js";
+import {
+  headWidth,
+  parameterCount,
+  parameterShapes,
+  projectionWidth,
+  storedShapes,
+} from "../model/parameters.js";
 import { defaultPieceBytes } from "./pass.js";
+import { type BatchSizes, blockTokens, type GramPath, pathFlops, planPaths } from "./paths.js";
 import { type CouplingSample, readTokens } from "./samples.js";
 
 /** Sizes are upper bounds: pooled buffers are up to a quarter larger than what was asked for. */
@@ -17,11 +24,19 @@ export interface CouplingForecast {
   readonly passes: readonly (readonly number[])[];
   /** Bytes of per-sample gradients in memory at the same time, about. */
   readonly pieceBytes: number;
+  /** How the Gram of each matrix is computed, by the name under which it is stored (`storedShapes`). Empty without a Gram. */
+  readonly paths: ReadonlyMap<string, GramPath>;
 }
 
 interface Wishes {
   readonly budgetBytes?: number | undefined;
   readonly pieceBytes?: number | undefined;
+}
+
+/** A Gram is wanted: by which paths, and whether with the gradient of the batch. */
+export interface GramWishes {
+  readonly path: GramPath | "auto";
+  readonly hasGradient: boolean;
 }
 
 /** The model's sizes and the adapter's facts. */
@@ -38,25 +53,31 @@ const LEAST_PIECE = 2 ** 16;
 /**
  * Plans the passes within a budget: all samples at once, or the fewest equal blocks of them. For a Gram each pair of blocks
  * is a pass of its own.
- * @throws ArgumentError for a budget in which not even two samples (without pairs: one) fit
+ * @param gram undefined: dot products with directions
+ * @throws ArgumentError for a budget in which not even two samples (without a Gram: one) fit
  */
 export function forecastPasses(
   policy: ForecastPolicy,
   samples: readonly CouplingSample[],
   { budgetBytes = Number.POSITIVE_INFINITY, pieceBytes = defaultPieceBytes(policy.launcher) }: Wishes,
-  inPairs: boolean,
+  gram?: GramWishes,
 ): CouplingForecast {
   const S = samples.length;
+  const inPairs = gram !== undefined;
   const chosen = (numbers: readonly number[]) => numbers.map((s) => samples[s] as CouplingSample);
   let least = Number.POSITIVE_INFINITY;
   for (let blocks = 1; blocks <= S; blocks++) {
     const passes = passesOf(S, blocks, inPairs);
     for (let piece = pieceBytes; ; piece = Math.max(LEAST_PIECE, piece / 4)) {
-      const bytes = Math.max(...passes.map((numbers) => passBytes(policy, chosen(numbers), piece)));
+      const paths = pathsOf(policy.config, chosen(passes[0] as number[]), gram);
+      const bytes = Math.max(...passes.map((numbers) => passBytes(policy, chosen(numbers), piece, paths)));
       least = Math.min(least, bytes);
       if (bytes <= budgetBytes) {
-        const flops = passes.reduce((sum, numbers) => sum + passFlops(policy.config, chosen(numbers)), 0);
-        return { bytes, flops, passes, pieceBytes: piece };
+        const flops = passes.reduce(
+          (sum, numbers) => sum + passFlops(policy.config, chosen(numbers), paths, gram),
+          0,
+        );
+        return { bytes, flops, passes, pieceBytes: piece, paths };
       }
       if (piece <= LEAST_PIECE) break;
     }
@@ -79,14 +100,27 @@ function passesOf(S: number, blocks: number, inPairs: boolean): number[][] {
   return all.flatMap((one, a) => all.slice(a + 1).map((other) => [...one, ...other]));
 }
 
-function sizesOf(samples: readonly CouplingSample[]): Readonly<Record<"S" | "N" | "R", number>> {
+function pathsOf(
+  config: Qwen2Config,
+  samples: readonly CouplingSample[],
+  gram: GramWishes | undefined,
+): ReadonlyMap<string, GramPath> {
+  return gram ? planPaths(config, sizesOf(samples), gram.hasGradient, gram.path) : new Map();
+}
+
+function sizesOf(samples: readonly CouplingSample[]): BatchSizes {
   const N = samples.reduce((sum, sample) => sum + readTokens(sample), 0);
   const R = samples.reduce((sum, { tokens, responseStart }) => sum + tokens.length - responseStart, 0);
   return { S: samples.length, N, R };
 }
 
 /** Bytes of a pass: what forward keeps, what backward has beside it, and the pieces. */
-function passBytes(policy: ForecastPolicy, samples: readonly CouplingSample[], pieceBytes: number): number {
+function passBytes(
+  policy: ForecastPolicy,
+  samples: readonly CouplingSample[],
+  pieceBytes: number,
+  paths: ReadonlyMap<string, GramPath>,
+): number {
   const { config, activations } = policy;
   const { S, N, R } = sizesOf(samples);
   const { hidden_size: C, intermediate_size: F, num_attention_heads: H, vocab_size: V } = config;
@@ -112,16 +146,45 @@ function passBytes(policy: ForecastPolicy, samples: readonly CouplingSample[], p
       ) +
       4 * V
     : 0;
-  const tables = 4 * (S * used + 4 * S + 2 * V);
-  return POOL * (kept + backward + piece + parts + grams + tied + tables);
+  const tables = 4 * (S * used + 4 * S + 2 * V + N);
+  const most = Math.max(blockTokens(pieceBytes), ...samples.map(readTokens));
+  const block = Math.min(N, most);
+  // factors put in order, and products of the tokens of two blocks
+  const tokens = storedShapes(config)
+    .filter(({ name }) => paths.get(name) === "token")
+    .map(({ name, shape }) => {
+      const [O, I] = shape as [number, number];
+      const width = I + 2 * (HEADS.includes(name) ? tile : O);
+      return 4 * rowsOf(name, { S, N, R }) * width + 4 * (4 * block ** 2 + 3 * S * block);
+    })
+    .reduce((a, b) => Math.max(a, b), 0);
+  return POOL * (kept + backward + Math.max(piece, tokens) + parts + grams + tied + tables);
 }
 
-/** Forward and backward, and the products of all pairs. */
-function passFlops(config: Qwen2Config, samples: readonly CouplingSample[]): number {
+const HEADS = ["model.embed_tokens.weight", "lm_head.weight"];
+/** Rows that the gradient of a matrix is summed over. */
+const rowsOf = (name: string, { N, R }: BatchSizes): number => (HEADS.includes(name) ? R : N);
+
+/** Forward and backward, and the products of all pairs, or of all pairs of tokens. */
+function passFlops(
+  config: Qwen2Config,
+  samples: readonly CouplingSample[],
+  paths: ReadonlyMap<string, GramPath>,
+  gram: GramWishes | undefined,
+): number {
   const { S, N, R } = sizesOf(samples);
   const P = parameterCount(config);
   const { vocab_size: V, hidden_size: C, num_hidden_layers: L } = config;
   const embedding = V * C * (config.tie_word_embeddings ? 1 : 2);
   const attention = samples.reduce((sum, sample) => sum + 7 * L * C * readTokens(sample) ** 2, 0);
-  return 6 * N * (P - embedding) + 6 * R * V * C + attention + 2 * S * S * P;
+  const passes = 6 * N * (P - embedding) + 6 * R * V * C + attention;
+  const pairs = storedShapes(config).reduce((sum, { name, shape }) => {
+    const [O, I = 1] = shape as [number, number | undefined];
+    if (!gram) return sum + 4 * S * O * I;
+    const path = paths.get(name) ?? "product";
+    const sizes = { S, N: rowsOf(name, { S, N, R }), O, I, hasGradient: gram.hasGradient };
+    // the product of tokens with tokens is that of the plain pass, sample by sample
+    return sum + pathFlops(sizes, path) - 2 * sizes.N * O * I;
+  }, 0);
+  return passes + pairs;
 }

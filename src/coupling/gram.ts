@@ -1,8 +1,10 @@
 /** The Gram of per-sample gradients: which samples push which, exactly, from one backward pass. */
 import { ArgumentError } from "../core/errors.js";
 import type { Qwen2Model } from "../model/qwen2.js";
+import { requireFiniteNorms } from "./finite.js";
 import { type CouplingForecast, forecastPasses } from "./forecast.js";
 import { requireTrainable, samplePass, trainableNames } from "./pass.js";
+import type { GramPath } from "./paths.js";
 import { type CouplingSample, checkSamples } from "./samples.js";
 import { BatchGradientSink, GramSink } from "./sinks.js";
 import { Workspace } from "./workspace.js";
@@ -17,6 +19,11 @@ export interface GramOptions {
   readonly budgetBytes?: number | undefined;
   /** Bytes of per-sample gradients in memory at the same time, about; by default fitted to caches and budget. */
   readonly pieceBytes?: number | undefined;
+  /**
+   * How the Gram of each matrix is computed: from the gradients of the samples, or from products of tokens. Default `auto`: by
+   * the operations that either takes, a function of sizes alone. The result differs by rounding.
+   */
+  readonly path?: GramPath | "auto" | undefined;
   /** Is told what it will take, before anything is allocated. */
   readonly onForecast?: ((forecast: CouplingForecast) => void) | undefined;
 }
@@ -62,7 +69,11 @@ export async function perSampleGram(
       `[coupling] coefficients of wrong length: got ${coefficients.length}, expected ${samples.length}, one a sample. Correct them.`,
     );
   }
-  const forecast = forecastPasses(policy, samples, options, true);
+  const { path = "auto" } = options;
+  const forecast = forecastPasses(policy, samples, options, {
+    path,
+    hasGradient: coefficients !== undefined,
+  });
   options.onForecast?.(forecast);
   const names = trainableNames(policy);
   const S = samples.length;
@@ -73,19 +84,15 @@ export async function perSampleGram(
   try {
     for (const numbers of forecast.passes) {
       const part = numbers.map((s) => samples[s] as CouplingSample);
-      const gram = new GramSink(workspace, names, part.length);
+      const { pieceBytes, paths } = forecast;
+      const gram = new GramSink(workspace, names, part.length, pieceBytes);
       // a sample of several passes counts in the gradient once
       const own =
         coefficients && numbers.map((s) => (Number.isNaN(logProbs[s]) ? (coefficients[s] as number) : 0));
       const gradient = own && new BatchGradientSink(workspace, own);
       const sinks = gradient ? [gram, gradient] : [gram];
       try {
-        const sums = await samplePass(
-          policy,
-          part,
-          { workspace, sinks, pieceBytes: forecast.pieceBytes },
-          numbers,
-        );
+        const sums = await samplePass(policy, part, { workspace, sinks, pieceBytes, paths }, numbers);
         for (const [name, values] of await gram.read())
           scatter(values, numbers, layers.get(name) as Float64Array, S);
         numbers.forEach((s, at) => {
@@ -103,7 +110,12 @@ export async function perSampleGram(
     layer.forEach((value, at) => {
       total[at] += value;
     });
-  checkFinite(layers, S);
+  const squares = (gram: Float64Array) => samples.map((_, s) => gram[s * S + s] as number);
+  await requireFiniteNorms(
+    policy,
+    samples,
+    new Map([...layers].map(([name, gram]) => [name, squares(gram)])),
+  );
   return { samples: S, gram: total, layers, logProbs, forecast };
 }
 
@@ -114,16 +126,4 @@ function scatter(values: Float32Array, numbers: readonly number[], into: Float64
       into[i * S + j] = values[a * numbers.length + b] as number;
     });
   });
-}
-
-function checkFinite(layers: ReadonlyMap<string, Float64Array>, S: number): void {
-  for (const [name, gram] of layers) {
-    for (let s = 0; s < S; s++) {
-      const square = gram[s * S + s] as number;
-      if (Number.isFinite(square)) continue;
-      throw new ArgumentError(
-        `[coupling] sample ${s}: its gradient of ${name} is not finite: got a squared norm of ${square}. Check the model's weights, lower the sample's weights, or leave it out.`,
-      );
-    }
-  }
 }

@@ -3,6 +3,7 @@ import { Tape } from "../autograd/tape.js";
 import { ArgumentError } from "../core/errors.js";
 import { parameterShapes, storedShapes } from "../model/parameters.js";
 import type { Qwen2Model } from "../model/qwen2.js";
+import type { GramPath } from "./paths.js";
 import { type PieceSink, SampleGradients } from "./sample_gradients.js";
 import { type CouplingSample, packSamples } from "./samples.js";
 import type { Workspace } from "./workspace.js";
@@ -39,7 +40,13 @@ export async function samplePass(
     workspace,
     sinks,
     pieceBytes,
-  }: { readonly workspace: Workspace; readonly sinks: readonly PieceSink[]; readonly pieceBytes: number },
+    paths,
+  }: {
+    readonly workspace: Workspace;
+    readonly sinks: readonly PieceSink[];
+    readonly pieceBytes: number;
+    readonly paths?: ReadonlyMap<string, GramPath>;
+  },
   numbers: readonly number[] = samples.map((_, s) => s),
 ): Promise<number[]> {
   const { launcher, config } = policy;
@@ -51,6 +58,7 @@ export async function samplePass(
     isTied: config.tie_word_embeddings,
     sinks,
     pieceBytes,
+    paths,
   });
   const tape = new Tape(launcher, { activations: policy.activations, observer });
   const hidden = policy.hidden(tape, policy.batch(tape, packed.packed));
@@ -62,13 +70,39 @@ export async function samplePass(
   observer.release();
   const values = (await kept.read()) as Float32Array;
   kept.release();
-  return samples.map((_, s) => {
+  const sums = samples.map((_, s) => {
     let sum = 0;
     for (let r = packed.scoredOffsets[s] as number; r < (packed.scoredOffsets[s + 1] as number); r++)
       sum += (packed.weights[r] as number) * (values[r] as number);
-    if (Number.isFinite(sum)) return sum;
-    throw new ArgumentError(
-      `[coupling] sample ${numbers[s]}: its log-probability is not finite: got ${sum}. Check the model's weights, or leave the sample out.`,
-    );
+    return sum;
   });
+  const bad = [...sums.keys()].filter((s) => !Number.isFinite(sums[s]));
+  const first = await firstBadAlone(bad, async (s) =>
+    Number.isFinite(await logProbAlone(policy, samples[s])),
+  );
+  if (first === undefined) return sums;
+  throw new ArgumentError(
+    `[coupling] sample ${numbers[first]}: its log-probability is not finite: got ${sums[first]}. Check the model's weights, or leave the sample out.`,
+  );
+}
+
+/**
+ * What is not a number spreads to samples beside it, since masked places count as 0 times their value.
+ * @returns the first sample that is bad by itself, or the first one
+ */
+export async function firstBadAlone(
+  bad: readonly number[],
+  isFine: (sample: number) => Promise<boolean>,
+): Promise<number | undefined> {
+  for (const sample of bad) if (!(await isFine(sample))) return sample;
+  return bad[0];
+}
+
+async function logProbAlone(policy: Qwen2Model, sample: CouplingSample): Promise<number> {
+  const { packed, index, target, weights } = packSamples([sample]);
+  const tape = new Tape(policy.launcher, { record: false, activations: policy.activations });
+  const { log_prob } = policy.score(tape, policy.hidden(tape, policy.batch(tape, packed)), index, target);
+  const values = (await log_prob.read()) as Float32Array;
+  tape.release();
+  return values.reduce((sum, value, r) => sum + (weights[r] as number) * value, 0);
 }

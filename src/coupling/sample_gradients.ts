@@ -3,11 +3,13 @@ import type { StoredShape } from "../autograd/flat_parameters.js";
 import { Tensor } from "../autograd/tensor.js";
 import { ArgumentError } from "../core/errors.js";
 import {
+  biasBySampleInto,
   gainBySampleInto,
   lookupBySampleInto,
   maskColumnsInto,
   pickColumnsInto,
 } from "../kernels/coupling/sample_gradients.js";
+import { rowFactorsInto } from "../kernels/coupling/token_pairs.js";
 import type { ArrayView } from "../kernels/engine/op.js";
 import type {
   GainGradient,
@@ -20,6 +22,7 @@ import type {
 import { embeddingSegments } from "../kernels/index.js";
 import { segmentProductInto } from "../kernels/matmul/matmul_segments.js";
 import { SCORED_ROWS, TOKEN_ROWS } from "../model/qwen2.js";
+import type { GramPath } from "./paths.js";
 import { biasPiece, cutPieces, lookupPieces, type Piece, vectorPiece } from "./pieces.js";
 import type { PackedSamples } from "./samples.js";
 import type { Workspace } from "./workspace.js";
@@ -39,9 +42,24 @@ export interface TakenPiece {
   readonly rowOf?: ArrayView | undefined;
 }
 
-/** Uses pieces while they are there. */
+/** What the gradients of a matrix are made of, in place of the gradients themselves. */
+export interface TakenFactors {
+  /** a [N, I], factors of rows and columns included, and d [N, O], the columns of each name side by side. */
+  readonly input: ArrayView;
+  readonly gradient: ArrayView;
+  /** Names, in the order of their columns. */
+  readonly parts: readonly { readonly name: string; readonly columns: number }[];
+  /** Rows of each sample: [S + 1]. */
+  readonly offsets: Uint32Array;
+  /** The factors as the op has them, and where the gradient of the batch belongs. */
+  readonly factors: ProductGradient;
+  readonly target: GradientTarget | undefined;
+}
+
+/** Uses pieces while they are there, and factors where no pieces are made. */
 export interface PieceSink {
   take(taken: TakenPiece): void;
+  takeFactors?(taken: TakenFactors): void;
 }
 
 export interface SampleGradientsOptions {
@@ -54,6 +72,8 @@ export interface SampleGradientsOptions {
   readonly sinks: readonly PieceSink[];
   /** Bytes of one piece, about. */
   readonly pieceBytes: number;
+  /** By name of the stored matrix; `product` where nothing is said. For `token` every sink must take factors. */
+  readonly paths?: ReadonlyMap<string, GramPath> | undefined;
 }
 
 const EMBEDDING = "model.embed_tokens.weight";
@@ -117,9 +137,13 @@ export class SampleGradients implements GradientObserver {
 
   /** Rows of samples: u32 [S + 1]. @throws ArgumentError for rows without a name that is known here */
   #offsets(rows: string | undefined): Tensor {
-    const { samples, workspace } = this.#options;
-    if (rows === TOKEN_ROWS) return workspace.table(samples.tokenOffsets);
-    if (rows === SCORED_ROWS) return workspace.table(samples.scoredOffsets);
+    return this.#options.workspace.table(this.#rowOffsets(rows));
+  }
+
+  #rowOffsets(rows: string | undefined): Uint32Array {
+    const { samples } = this.#options;
+    if (rows === TOKEN_ROWS) return samples.tokenOffsets;
+    if (rows === SCORED_ROWS) return samples.scoredOffsets;
     throw new ArgumentError(
       `[coupling] rows of unknown samples: got rows named ${rows}, expected ${TOKEN_ROWS} or ${SCORED_ROWS}. Name them by Tape.nameRows.`,
     );
@@ -143,26 +167,64 @@ export class SampleGradients implements GradientObserver {
     const { first = 0, I, O, scale } = factors;
     const weight = observed.parameter && this.#stored(observed.parameter);
     const bias = observed.bias && this.#stored(observed.bias);
-    const shape = (weight || bias) as StoredShape;
+    if (!weight || this.#isByToken(weight.name)) {
+      this.#byToken(observed, factors);
+      return;
+    }
     const offsets = this.#offsets(observed.rows);
-    for (const piece of cutPieces(shape, { first, rows: O, C: I }, this.#mostRows(I))) {
+    for (const piece of cutPieces(weight, { first, rows: O, C: I }, this.#mostRows(I))) {
       const { rows, interleave } = piece;
       const x = workspace.scratch("x", [this.#S, rows, I]);
       const sums = bias ? workspace.scratch("sums", [this.#S, rows]) : undefined;
       const { gradient: a, input: b } = factors;
       const at = piece.first - first;
       segmentProductInto(workspace, { a, first: at, M: rows, b, scale, offsets, y: x, interleave, sums });
-      if (weight) {
-        const flat = { ...x, shape: [this.#S, rows * I] };
-        this.#give({ x: flat, piece, stored: weight.name, target: observed.target, targetFirst: first });
-      }
+      const flat = { ...x, shape: [this.#S, rows * I] };
+      this.#give({ x: flat, piece, stored: weight.name, target: observed.target, targetFirst: first });
       if (bias && sums) {
-        const names = biasNames(shape, bias);
-        const beside = biasPiece(piece, I, (name) => names.get(name) as string);
+        const beside = biasPiece(piece, I, biasNames(weight, bias));
         const target = observed.biasTarget;
         this.#give({ x: sums, piece: beside, stored: bias.name, target, targetFirst: 0 });
       }
       workspace.giveBack();
+    }
+  }
+
+  #isByToken(stored: string): boolean {
+    return this.#options.paths?.get(stored) === "token";
+  }
+
+  /** Hands the sinks the factors of a matrix in place of its gradients; the bias beside it is a piece as ever. */
+  #byToken(observed: ObservedGradient, factors: ProductGradient): void {
+    const { workspace, sinks } = this.#options;
+    const { first = 0, N, O, I, scale, gradient: given } = factors;
+    const weight = observed.parameter && this.#stored(observed.parameter);
+    const bias = observed.bias && this.#stored(observed.bias);
+    const all = { first, rows: O, C: I };
+    const [piece] = cutPieces((weight || bias) as StoredShape, all, Number.POSITIVE_INFINITY) as [Piece];
+    const { interleave, regions } = piece;
+    let [input, gradient] = [factors.input, given];
+    if (scale && weight) {
+      input = workspace.scratch("input", [N, I]);
+      rowFactorsInto(workspace, { x: factors.input, ...scale, y: input });
+    }
+    if (interleave === 2) {
+      gradient = workspace.scratch("gradient", [N, O]);
+      rowFactorsInto(workspace, { x: given, interleave, y: gradient });
+    }
+    const offsets = this.#rowOffsets(observed.rows);
+    if (weight) {
+      const parts = regions.map(({ name, R }) => ({ name, columns: R }));
+      const taken = { input, gradient, parts, offsets, factors, target: observed.target };
+      for (const sink of sinks) workspace.within(() => takeFactors(sink, taken));
+    }
+    if (bias) {
+      const x = workspace.scratch("sums", [this.#S, O]);
+      biasBySampleInto(workspace, gradient, workspace.table(offsets), x);
+      const beside = weight
+        ? biasPiece(piece, I, biasNames(weight, bias))
+        : biasPiece(piece, I, (name) => name);
+      this.#give({ x, piece: beside, stored: bias.name, target: observed.biasTarget, targetFirst: 0 });
     }
   }
 
@@ -175,13 +237,15 @@ export class SampleGradients implements GradientObserver {
   }
 
   /** The head's part of a tied tensor: what the embedding adds to must wait for it. */
-  #tiedHead({ rows, target }: ObservedGradient, factors: ProductGradient): void {
+  #tiedHead(observed: ObservedGradient, factors: ProductGradient): void {
+    const { rows, target } = observed;
     const { workspace, pieceBytes } = this.#options;
     const { runtime } = workspace.launcher;
     const { gradient: z, input: hidden, first = 0, O, I, N } = factors;
     const offsets = this.#offsets(rows);
     const V = this.#stored(EMBEDDING).shape[0] as number;
-    if (O === V && 4 * this.#S * V * I <= KEPT_PIECES * pieceBytes) {
+    const isByToken = this.#isByToken(EMBEDDING);
+    if (!isByToken && O === V && 4 * this.#S * V * I <= KEPT_PIECES * pieceBytes) {
       const whole = Tensor.empty(runtime, [this.#S, V, I], "f32", "coupling.head");
       this.#kept = { whole };
       segmentProductInto(workspace, { a: z, first: 0, M: V, b: hidden, offsets, y: whole });
@@ -198,6 +262,11 @@ export class SampleGradients implements GradientObserver {
     pickColumnsInto(workspace, { z, id: this.#id, picked: this.#kept.picked as Tensor }, first);
     const masked = Tensor.empty(runtime, [N, O], "f32", "coupling.masked");
     maskColumnsInto(workspace, { z, used: this.#used as Tensor, masked }, first);
+    if (isByToken) {
+      this.#byToken(observed, { ...factors, gradient: masked });
+      masked.release();
+      return;
+    }
     for (const piece of cutPieces(this.#stored(EMBEDDING), { first, rows: O, C: I }, this.#mostRows(I))) {
       const x = workspace.scratch("x", [this.#S, piece.rows, I]);
       const at = piece.first - first;
@@ -252,11 +321,21 @@ export class SampleGradients implements GradientObserver {
   }
 }
 
-/** Names of a bias by those of the weights beside it: of the same rows. */
-function biasNames(weight: StoredShape, bias: StoredShape): Map<string, string> {
-  if (!weight.parts || !bias.parts) return new Map([[weight.name, bias.name]]);
+/** The name of a bias by that of the weight beside it: of the same rows. */
+function biasNames(weight: StoredShape, bias: StoredShape): (name: string) => string {
+  if (!weight.parts || !bias.parts) return () => bias.name;
   const byRow = new Map(bias.parts.map(({ name, first }) => [first, name]));
-  return new Map(weight.parts.map(({ name, first }) => [name, byRow.get(first) as string]));
+  const names = new Map(weight.parts.map(({ name, first }) => [name, byRow.get(first) as string]));
+  return (name) => names.get(name) as string;
+}
+
+/** @throws ArgumentError for a sink that needs the gradients themselves */
+function takeFactors(sink: PieceSink, taken: TakenFactors): void {
+  if (!sink.takeFactors)
+    throw new ArgumentError(
+      "[coupling] gradients are needed here: got the token path, expected product. Plan no paths for this sink.",
+    );
+  sink.takeFactors(taken);
 }
 
 /** Looked-up ids, and where the places of each pair of id and sample begin among all places sorted by id: [U S + 1]. */

@@ -6,10 +6,13 @@ import {
   type SampleRegion,
   weightedSumInto,
 } from "../kernels/coupling/sample_sums.js";
+import { rowFactorsInto, tokenPairsInto } from "../kernels/coupling/token_pairs.js";
 import type { ArrayView } from "../kernels/engine/op.js";
+import { matmulInto } from "../kernels/matmul/matmul_into.js";
 import { segmentDotsInto } from "../kernels/matmul/matmul_segments.js";
+import { blockTokens, tokenBlocks } from "./paths.js";
 import type { Region } from "./pieces.js";
-import type { PieceSink, TakenPiece } from "./sample_gradients.js";
+import type { PieceSink, TakenFactors, TakenPiece } from "./sample_gradients.js";
 import type { Workspace } from "./workspace.js";
 
 /** Zeros, to which every piece adds. */
@@ -29,11 +32,12 @@ export class GramSink implements PieceSink {
   readonly #gram: Tensor;
   readonly #places: ReadonlyMap<string, number>;
 
-  /** @param names parameters under their Hugging Face names @param S number of samples */
+  /** @param names parameters under their Hugging Face names @param S number of samples @param pieceBytes of products of tokens in memory */
   constructor(
     readonly workspace: Workspace,
     readonly names: readonly string[],
     readonly S: number,
+    readonly pieceBytes: number,
   ) {
     this.#places = new Map(names.map((name, at) => [name, at]));
     this.#gram = sumsOf(workspace, [names.length, S, S], "gram");
@@ -48,6 +52,26 @@ export class GramSink implements PieceSink {
       const at = this.#places.get(name) as number;
       addPartsInto(this.workspace, { gram: this.#gram, parts }, { at, first, end });
     }
+  }
+
+  takeFactors({ input, gradient, parts, offsets }: TakenFactors): void {
+    const { workspace } = this;
+    const I = input.shape[1] as number;
+    const starts = [0];
+    for (const { columns } of parts) starts.push((starts.at(-1) as number) + columns);
+    const pairs = {
+      input,
+      gradient,
+      inputOffset: workspace.table([0, I]),
+      partOffset: workspace.table(starts),
+      isAligned: [I, ...starts].every((size) => size % 4 === 0),
+      offsets: workspace.table(offsets),
+      gram: this.#gram,
+      places: parts.map(({ name }) => this.#places.get(name) as number),
+    };
+    const blocks = tokenBlocks(offsets, blockTokens(this.pieceBytes));
+    for (const [at, a] of blocks.entries())
+      for (const b of blocks.slice(at)) workspace.within(() => tokenPairsInto(workspace, pairs, a, b));
   }
 
   /** [S, S] of each parameter, row-major. */
@@ -66,9 +90,12 @@ export class GramSink implements PieceSink {
 export class BatchGradientSink implements PieceSink {
   readonly #coefficients: Tensor;
 
+  /** The same for every row of the samples, by the rows' offsets. */
+  readonly #byRow = new Map<Uint32Array, Tensor>();
+
   constructor(
     readonly workspace: Workspace,
-    coefficients: readonly number[],
+    readonly coefficients: readonly number[],
   ) {
     const data = Float32Array.from(coefficients);
     this.#coefficients = Tensor.from(workspace.launcher.runtime, data);
@@ -81,8 +108,33 @@ export class BatchGradientSink implements PieceSink {
       weightedSumInto(this.workspace, regionOf(taken, region, targetFirst), this.#coefficients, target);
   }
 
+  /** One product for the whole batch, of gradients times the coefficient of their sample. */
+  takeFactors({ factors, target, offsets }: TakenFactors): void {
+    if (!target) return;
+    const { input, scale, N, O, I } = factors;
+    const a = this.workspace.scratch("weighted", [N, O]);
+    rowFactorsInto(this.workspace, { x: factors.gradient, rows: this.#rowsOf(offsets), y: a });
+    const { view: y, accumulate } = target;
+    const product = { a, b: input, scaleB: scale, y, accumulate, M: O, N: I, K: N, transposeA: true };
+    matmulInto(this.workspace, product);
+  }
+
+  #rowsOf(offsets: Uint32Array): Tensor {
+    let rows = this.#byRow.get(offsets);
+    if (!rows) {
+      const data = new Float32Array(offsets.at(-1) as number);
+      this.coefficients.forEach((coefficient, s) => {
+        data.fill(coefficient, offsets[s], offsets[s + 1]);
+      });
+      rows = Tensor.from(this.workspace.launcher.runtime, data);
+      this.#byRow.set(offsets, rows);
+    }
+    return rows;
+  }
+
   release(): void {
     this.#coefficients.release();
+    for (const rows of this.#byRow.values()) rows.release();
   }
 }
 

@@ -25,8 +25,19 @@ export class Workspace implements KernelRunner {
   }
 
   giveBack(): void {
-    for (const tensor of this.#lent) tensor.release();
+    for (const tensor of this.#lent.splice(0)) tensor.release();
+  }
+
+  /** Gives back what a body borrows, at its end. */
+  within(body: () => void): void {
+    const before = this.#lent;
     this.#lent = [];
+    try {
+      body();
+    } finally {
+      this.giveBack();
+      this.#lent = before;
+    }
   }
 
   /** Whole numbers on the GPU, uploaded once; kept until `release`. */

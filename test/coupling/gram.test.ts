@@ -1,52 +1,25 @@
 /** The Gram of per-sample gradients against values from outside, and against one backward pass for each sample. */
 import { describe, expect, test } from "vitest";
 import { FlatParameters } from "../../src/autograd/flat_parameters.js";
-import { Random } from "../../src/core/random.js";
+import { directions } from "../../src/coupling/directions.js";
 import { type GramOptions, perSampleGram } from "../../src/coupling/gram.js";
 import type { CouplingSample } from "../../src/coupling/samples.js";
 import { addBatchGradient } from "../../src/coupling/separate.js";
 import { diagnoseAlone, LEAST_COSINE, relativeError, verifyGram } from "../../src/coupling/verify.js";
 import { loadPolicy } from "../../src/host/model/policy_folder.js";
 import { Launcher } from "../../src/kernels/index.js";
-import { presetConfig, type Qwen2Config } from "../../src/model/config.js";
-import { elementCount, parameterShapes, storedShapes } from "../../src/model/parameters.js";
+import type { Qwen2Config } from "../../src/model/config.js";
+import { parameterShapes, storedShapes } from "../../src/model/parameters.js";
 import { Qwen2Model } from "../../src/model/qwen2.js";
+import { couplingPolicy, drawSamples as draw, V } from "../support/coupling_policy.js";
 import { GOLDEN_MODELS, readGolden } from "../support/golden.js";
 import { testRuntime } from "../support/runtime.js";
 
 const runtime = await testRuntime();
 const launcher = new Launcher(runtime);
 const gpuFamily = new Launcher(await testRuntime({ isSoftware: false }));
-const V = 83;
-
-/** Two layers, four query heads and two of keys and values; weights of large spread, so that every term matters. */
-function build(
-  change: Partial<Qwen2Config> = {},
-  { owner = launcher, half = false }: { owner?: Launcher; half?: boolean } = {},
-): Qwen2Model {
-  const config = { ...presetConfig("nano", V), hidden_size: 32, intermediate_size: 36, ...change };
-  const parameters = new FlatParameters(owner.runtime, storedShapes(config), { half });
-  const random = new Random(4);
-  for (const { name, shape } of parameterShapes(config)) {
-    const centre = name.includes("norm") ? 1 : 0;
-    const values = Float32Array.from({ length: elementCount(shape) }, () => centre + 0.2 * random.normal());
-    parameters.load(name, values);
-  }
-  return new Qwen2Model(owner, config, parameters);
-}
-
-/** Samples of different lengths; every third with weights. */
-function draw(count: number, longer = 0): CouplingSample[] {
-  const random = new Random(9);
-  return Array.from({ length: count }, (_, s) => {
-    const length = 3 + longer + random.integer(9);
-    const tokens = Array.from({ length }, () => random.integer(V));
-    const responseStart = 1 + random.integer(length - 1);
-    const weights = tokens.slice(responseStart).map(() => random.normal());
-    return { tokens, responseStart, ...(s % 3 === 0 && { weights }) };
-  });
-}
-
+const build = (change: Partial<Qwen2Config> = {}, { owner = launcher, half = false } = {}) =>
+  couplingPolicy(owner, change, half);
 async function worstLayer(model: Qwen2Model, samples: readonly CouplingSample[], options: GramOptions = {}) {
   const gram = await perSampleGram(model, samples, options);
   const differences = await verifyGram(model, samples, gram, [...samples.keys()]);
@@ -205,11 +178,24 @@ test("bad samples are refused by name, with a cure", async () => {
   await expect(perSampleGram(policy, [good])).rejects.toThrow("frozen");
 });
 
-test("a gradient that is not finite is refused, naming the sample", async () => {
-  const model = build();
+test("what is not finite is refused, naming the sample: log-probabilities, and gradients too large for a number", async () => {
+  const model = build({ tie_word_embeddings: false });
+  const untouched = { tokens: [1, 2, 3], responseStart: 1 };
+  const large = { tokens: [5, 2, 3], responseStart: 1, weights: [1e30, 1e30] };
+  for (const path of ["product", "token"] as const)
+    await expect(perSampleGram(model, [untouched, large], { path })).rejects.toThrow(
+      /sample 1: its gradient of \S+ is not finite: got a squared norm of Infinity.* lower the sample's weights/,
+    );
+  await expect(directions(model, [untouched, large], [])).rejects.toThrow(
+    /sample 1: its gradient of \S+ is not finite/,
+  );
+  // what overflows in backward reaches the sample beside it, which is not to blame
+  const larger = { ...large, weights: [3e38, 3e38] };
+  await expect(perSampleGram(model, [untouched, larger])).rejects.toThrow(/sample 1: its gradient of/);
   const values = await model.parameters.read("model.embed_tokens.weight");
   model.parameters.load("model.embed_tokens.weight", values.fill(Number.NaN, 32 * 7, 32 * 8));
-  const untouched = { tokens: [1, 2, 3], responseStart: 1 };
   const touched = { tokens: [7, 2, 3], responseStart: 1 };
-  await expect(perSampleGram(model, [untouched, touched])).rejects.toThrow(/sample \d: its .* is not finite/);
+  await expect(perSampleGram(model, [untouched, touched])).rejects.toThrow(
+    /sample 1: its log-probability is not finite: got NaN.* leave the sample out/,
+  );
 });

@@ -3,6 +3,7 @@ import { describe, expect, test } from "vitest";
 import { Random } from "../../src/core/random.js";
 import { influence } from "../../src/coupling/analysis/influence.js";
 import { agreement, leaveOneOutPrediction } from "../../src/coupling/analysis/leave_one_out.js";
+import { directions } from "../../src/coupling/directions.js";
 import { perSampleGram } from "../../src/coupling/gram.js";
 import {
   backwardOf,
@@ -18,8 +19,10 @@ import {
   rateFor,
 } from "../../src/coupling/ground_truth/real_steps.js";
 import { separateGradients } from "../../src/coupling/separate.js";
+import { relativeError } from "../../src/coupling/verify.js";
 import { Launcher } from "../../src/kernels/index.js";
 import { AdamW } from "../../src/optim/adamw.js";
+import { couplingPolicy, drawSamples } from "../support/coupling_policy.js";
 import { testRuntime } from "../support/runtime.js";
 import { drawnSamples, tinyModel } from "../support/tiny_model.js";
 
@@ -106,4 +109,53 @@ test("log-probabilities do not depend on how samples are put into passes", async
   together.forEach((value, j) => {
     expect(value).toBeCloseTo(apart[j], 5);
   });
+});
+
+test("frozen parameters: steps move the trained ones alone, as the Gram of these predicts", async () => {
+  const partly = couplingPolicy(launcher, {}, false, (name) => /gate_up|bias|norm/.test(name));
+  const some = drawSamples(6);
+  const factors = some.map((_, i) => (i % 2 === 0 ? 0.2 : -0.1));
+  const frozen = await partly.parameters.read("model.embed_tokens.weight");
+  const { gram: own, layers: trained } = await perSampleGram(partly, some);
+  const total = some.map((_, j) => factors.reduce((sum, factor, i) => sum + factor * own[i * 6 + j], 0));
+  const rate = rateFor(total, 0.01);
+  const changes = await plainStepChanges({ model: partly, samples: some, coefficients: factors }, rate);
+  const found = agreement(
+    total.map((value) => rate * value),
+    changes,
+  );
+  expect(found.correlation).toBeGreaterThan(0.999);
+  expect(found.slope).toBeCloseTo(1, 1);
+  backwardOf(partly, some, factors);
+  expect([...(await readGradients(partly)).keys()].sort()).toEqual([...trained.keys()].sort());
+  expect(await partly.parameters.read("model.embed_tokens.weight")).toEqual(frozen);
+  // dot products with directions: the same samples, no direction is asked for where nothing is trained
+  const asked: string[] = [];
+  const { dots, squares } = await directions(partly, some, [
+    (name) => {
+      asked.push(name);
+      return partly.parameters.get(name).grad;
+    },
+  ]);
+  expect(relativeError(dots, total)).toBeLessThan(1e-4);
+  expect(
+    relativeError(
+      squares,
+      some.map((_, j) => own[j * 6 + j]),
+    ),
+  ).toBeLessThan(1e-5);
+  expect(asked).not.toContain("model.embed_tokens.weight");
+});
+
+test("a policy with nothing to train is refused, whatever is asked for", async () => {
+  const frozen = couplingPolicy(launcher, {}, false, false);
+  const some = drawSamples(2);
+  const refusal = /parameters are frozen: got requiresGrad false, .* Load the policy with/;
+  await expect(perSampleGram(frozen, some)).rejects.toThrow(refusal);
+  await expect(directions(frozen, some, [])).rejects.toThrow(refusal);
+  await expect(separateGradients(frozen, some)).rejects.toThrow(refusal);
+  expect(() => backwardOf(frozen, some, [1, 1])).toThrow(refusal);
+  await expect(plainStepChanges({ model: frozen, samples: some, coefficients: [1, 1] }, 1)).rejects.toThrow(
+    refusal,
+  );
 });

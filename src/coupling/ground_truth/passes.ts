@@ -1,7 +1,7 @@
 /** Plain forward and backward passes over samples: what every prediction is held against. */
 import { Tape } from "../../autograd/tape.js";
-import { ArgumentError } from "../../core/errors.js";
 import type { Qwen2Model } from "../../model/qwen2.js";
+import { requireTrainable, trainableNames } from "../pass.js";
 import { type CouplingSample, packSamples } from "../samples.js";
 
 /** Gradient of one sample's log-probability, by Hugging Face name. */
@@ -38,9 +38,7 @@ export function backwardOf(
   coefficients: ArrayLike<number>,
   tokensPerPass = 4096,
 ): void {
-  if (!model.parameters.requiresGrad) {
-    throw new ArgumentError("[coupling] the parameters are frozen. Load the policy with requiresGrad true.");
-  }
+  requireTrainable(model);
   model.parameters.clearGradients();
   let first = 0;
   for (const part of passes(samples, tokensPerPass)) {
@@ -55,11 +53,10 @@ export function backwardOf(
   }
 }
 
-/** Gradients of all parameters, after `backwardOf`. */
+/** Gradients of all trainable parameters, after `backwardOf`. */
 export async function readGradients(model: Qwen2Model): Promise<Map<string, Float32Array>> {
   const gradients = new Map<string, Float32Array>();
-  for (const { name } of model.parameters.named)
-    gradients.set(name, await model.parameters.readGradient(name));
+  for (const name of trainableNames(model)) gradients.set(name, await model.parameters.readGradient(name));
   return gradients;
 }
 
@@ -78,10 +75,10 @@ export function pushesOf(
   });
 }
 
-/** Values of all parameters, to put them back or to compare. */
+/** Values of all trainable parameters, to put them back or to compare. */
 export async function readValues(model: Qwen2Model): Promise<Map<string, Float32Array>> {
   const values = new Map<string, Float32Array>();
-  for (const { name } of model.parameters.named) values.set(name, await model.parameters.read(name));
+  for (const name of trainableNames(model)) values.set(name, await model.parameters.read(name));
   return values;
 }
 

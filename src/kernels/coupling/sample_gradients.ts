@@ -14,7 +14,7 @@ const gainUnit: KernelUnit = {
   kernel: {
     entry: "gain",
     constants: ["width"],
-    shader: ({ constants }) => shader.gain(typeOf(constants.width)),
+    shader: ({ constants, has }) => shader.gain(typeOf(constants.width), has("input")),
     reads: ["gradient", "input", "factor", "offsets"],
     writes: ["sums"],
     elements: ({ constants }) =>
@@ -34,6 +34,19 @@ export function gainBySampleInto(
   const P = gradient.shape.length === 3 ? (gradient.shape[0] as number) : 1;
   const views = { gradient, input, factor, offsets, sums: x };
   runner.run(gainUnit, views, { S: x.shape[0] as number, N, C: C / width, P, width });
+}
+
+/** x[s] = sum of the rows of sample s of gradient [N, C]: the gradient of a bias. @param x [S, C] */
+export function biasBySampleInto(
+  runner: KernelRunner,
+  gradient: ArrayView,
+  offsets: ArrayView,
+  x: ArrayView,
+): void {
+  const [N, C] = gradient.shape as [number, number];
+  const width = widthOf(C);
+  const sizes = { S: x.shape[0] as number, N, C: C / width, P: 1, width };
+  runner.run(gainUnit, { gradient, offsets, sums: x }, sizes);
 }
 
 const lookupUnit: KernelUnit = {

@@ -27,11 +27,14 @@ export interface SegmentProduct {
   readonly sums?: ArrayView | undefined;
 }
 
-/** y[p, m, n] = sum over k from offsets[p] to offsets[p + 1] of a[m, k] b[n, k]. */
+/** y[p, m, n] = sum over k from offsets[p] to offsets[p + 1] of a[firstA + m, k] b[firstB + n, k]. */
 export interface SegmentDots {
-  /** [M, K] and [N, K]. */
+  /** [., K] each, f32 or f16. */
   readonly a: ArrayView;
   readonly b: ArrayView;
+  /** First of the M rows of a and of the N rows of b. Default 0. */
+  readonly firstA?: number;
+  readonly firstB?: number;
   /** u32 [P + 1], ascending, none above K; all of them and K multiples of `multiple`. */
   readonly offsets: ArrayView;
   readonly multiple: 1 | 4;
@@ -86,12 +89,15 @@ export function segmentProductInto(runner: KernelRunner, product: SegmentProduct
  * Launches dot products of all pairs of rows, over each segment of K.
  * @remarks each element adds its products in ascending k, whatever the other rows hold
  */
-export function segmentDotsInto(runner: KernelRunner, { a, b, offsets, multiple, y }: SegmentDots): void {
-  const [M, K] = a.shape as [number, number];
-  const [P, , N] = y.shape as [number, number, number];
+export function segmentDotsInto(
+  runner: KernelRunner,
+  { a, b, firstA = 0, firstB = 0, offsets, multiple, y }: SegmentDots,
+): void {
+  const K = a.shape[1] as number;
+  const [P, M, N] = y.shape as [number, number, number];
   const fusion = { kScale: false, nScale: false };
   const { unit, tiles } = plan(runner.facts, { M, N, K, P, transposeA: false }, multiple === 4, fusion);
-  const scalars: Scalars = { B: 1, M, N, K, P, R: 0, T: tiles, A: K, F: 0 };
+  const scalars: Scalars = { B: 1, M, N, K, P, R: 0, T: tiles, A: firstB, F: firstA };
   runner.run(unit, { a, b, k_offset: offsets, partial: y }, scalars);
 }
 
