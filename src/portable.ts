@@ -135,9 +135,16 @@ export { schedule } from "./optim/schedule.js";
 export { type Advantages, estimateAdvantages } from "./rl/advantages/estimate.js";
 export type { AdvantageOptions } from "./rl/advantages/options.js";
 export type { AdvantageRow } from "./rl/advantages/table.js";
+export {
+  dropHarmful,
+  type InfluencedRow,
+  type InfluenceReport,
+  type OnInfluence,
+} from "./rl/loop/influence_hook.js";
 export { runTraining, type TrainingDeps, type TrainingResult } from "./rl/loop/train.js";
 export type { Episode, EpisodeEnd, EpisodeRequest } from "./rl/play/episode.js";
 export { PromptBuilder } from "./rl/play/prompt.js";
 export { RolloutWorker } from "./rl/play/rollout.js";
+export type { Row } from "./rl/rows.js";
 export { Learner } from "./rl/update/learner.js";
 export { type SequenceScore, scoreSequences } from "./rl/update/score.js";

@@ -24,6 +24,12 @@ const EXPECTED: Readonly<Record<string, readonly RegExp[]>> = {
     /put it on -> /,
     /log-probabilities: \d\.\de-\d+/,
   ],
+  "influence_hook.js": [
+    /update 1: \d+ of [1-9]\d* punished rows would rise/,
+    /"[^"]*": by itself -\d\S+, by other rows \d/,
+    /dropped [1-9]\d* of [1-9]\d* rows/,
+    /done: 3 updates/,
+  ],
   "own_world.js": [
     /update 6, imitation: loss/,
     /update 7, grpo: loss/,

@@ -13,4 +13,10 @@ export const couplingSection = section({
   gram: flag()
     .default(false)
     .describe("the Gram of all pairs, for cosines by class, rather than the push on each sample alone"),
+  drop_harmful: integerFrom(0)
+    .default(0)
+    .describe(
+      "samples left out of each update of the RL stage: rewarded ones, those that lift punished ones most by prediction; four more " +
+        "passes an update. 0 = none. Ours",
+    ),
 });

@@ -171,6 +171,9 @@ test("what a resumed run may change", async () => {
     /values of world\.household\.items, grpo\.epsilon,/,
   );
   expect(change({ imitation: { max_steps: 300 } })()).toEqual(["imitation.max_steps"]);
+  // what only measures may change, what drops rows may not
+  expect(change({ coupling: { every: 5 } })()).toEqual(["coupling.every"]);
+  expect(change({ coupling: { drop_harmful: 2 } })).toThrow(/values of coupling\.drop_harmful/);
   const both = trainConfigSchema.parse({ grpo: { max_steps: 5 } });
   const longer = { ...both, imitation: { ...both.imitation, max_steps: 300 } };
   expect(() => checkResumable(both, longer)).toThrow(/imitation\.max_steps/);

@@ -9,6 +9,7 @@ import { openPolicy } from "../../src/host/run/training_setup.js";
 import type { Launcher } from "../../src/kernels/index.js";
 import type { Qwen2Model } from "../../src/model/qwen2.js";
 import type { Tokenizer } from "../../src/model/tokenizer.js";
+import type { OnInfluence } from "../../src/rl/loop/influence_hook.js";
 import { type ResumePoint, runTraining } from "../../src/rl/loop/train.js";
 
 /** A checkpoint with its values read. */
@@ -59,7 +60,8 @@ async function valuesOf(tensors: Checkpoint["tensors"]["model"]): Promise<Map<st
 }
 
 /** @param stopAfter aborts after that many updates of this process
- *  @param policy what is trained; default: the policy of the configuration */
+ *  @param policy what is trained; default: the policy of the configuration
+ *  @param onInfluence hook of the run */
 export async function recordTraining(
   launcher: Launcher,
   world: World,
@@ -67,6 +69,7 @@ export async function recordTraining(
   from?: SavedCheckpoint,
   stopAfter = Number.POSITIVE_INFINITY,
   policy?: { readonly model: Qwen2Model; readonly tokenizer: Tokenizer },
+  onInfluence?: OnInfluence,
 ): Promise<RecordedRun> {
   const config: TrainConfig = trainConfigSchema.parse(input);
   const { model, tokenizer } = policy ?? (await openPolicy(config, world, launcher));
@@ -87,6 +90,7 @@ export async function recordTraining(
     signal: stop.signal,
     now: () => 0,
     timer: hostTimer,
+    onInfluence,
     logger: silentLogger,
     sink: {
       metrics: async (row) => {

@@ -58,7 +58,17 @@ const PLACES = [
 ];
 
 /** Sections and fields that may change when a run goes on: they do not reach into the updates that were done. */
-const CHANGEABLE = ["device", "coupling", "eval", "checkpoint", "log", "grpo.max_steps", ...PLACES];
+const CHANGEABLE = [
+  "device",
+  "coupling.every",
+  "coupling.samples",
+  "coupling.gram",
+  "eval",
+  "checkpoint",
+  "log",
+  "grpo.max_steps",
+  ...PLACES,
+];
 
 /** Names of the settings that differ, `a.b` deep down to fields. */
 function differences(before: unknown, after: unknown, prefix = ""): string[] {

@@ -15,11 +15,13 @@ import { expertVerdicts } from "../gcd/critic.js";
 import { criticise } from "../gcd/critique.js";
 import { Gcd, openJudge } from "../gcd/gcd.js";
 import { type LabelledAction, labelActions, pairKey, stateOf } from "../gcd/labels.js";
+import { tokenFactor } from "../objective/selection.js";
 import type { Episode } from "../play/episode.js";
 import { playRules, type RolloutWorker } from "../play/rollout.js";
 import type { PlayedRow } from "../rows.js";
 import { isMeasured, watchedMetrics, watchRows } from "./coupling_probe.js";
 import { itemsOfStep } from "./data_order.js";
+import { applyHooks, dropHarmful, influenceReport, type OnInfluence } from "./influence_hook.js";
 import { labelMetrics, policyMetrics } from "./policy_metrics.js";
 import { policyLoss, updatePolicy } from "./policy_update.js";
 import { rolloutRow } from "./records.js";
@@ -34,6 +36,7 @@ export interface PolicyStageDeps {
   readonly tasks: readonly Task[];
   readonly sink: RunSink;
   readonly now: () => number;
+  readonly onInfluence?: OnInfluence | undefined;
 }
 
 /** Parts of the stage that remember something from one update to the next. */
@@ -98,10 +101,13 @@ async function iteration(work: Iteration): Promise<Record<string, number>> {
     advantageRows(played, config.grpo, reference),
     advantageOptions(config.grpo),
   );
-  const rows = played.map((row, at) => judgedRow(config, row, advantages, at));
+  const own = played.map((row, at) => judgedRow(config, row, advantages, at));
+  const { rows, metrics: hooked } = await hookedRows(work, own);
   const labelled = gcd || correction ? await labelRows(work, rows) : undefined;
   const judged = labelled && (await gcd?.rows(rows, labelled.labels, index));
-  const watched = isMeasured(config, index) ? await watchRows(config, work.learner, rows, index) : undefined;
+  const watched = isMeasured(config, index)
+    ? await watchRows(config, work.learner, rows.filter(counts), index)
+    : undefined;
   const updates = await updatePolicy(
     { ...work, classification: gcd?.lossOptions(policyLoss(config)), head: gcd?.head },
     rows,
@@ -123,6 +129,7 @@ async function iteration(work: Iteration): Promise<Record<string, number>> {
     }),
     ...(reference && rewardKl(played, config.grpo, reference)),
     ...statistics,
+    ...hooked,
     ...coupling,
     ...(labelled && labelMetrics(labelled.counts)),
     ...(judged && {
@@ -132,6 +139,25 @@ async function iteration(work: Iteration): Promise<Record<string, number>> {
     }),
     ...(correction && corrected),
   };
+}
+
+/** The rows as hooks leave them, where there are any. */
+async function hookedRows(
+  { config, learner, step, onInfluence }: Iteration,
+  rows: readonly PlayedRow[],
+): Promise<{ readonly rows: readonly PlayedRow[]; readonly metrics: Readonly<Record<string, number>> }> {
+  const { drop_harmful } = config.coupling;
+  const hooks = [
+    ...(drop_harmful > 0 ? [dropHarmful(drop_harmful)] : []),
+    ...(onInfluence ? [onInfluence] : []),
+  ];
+  if (hooks.length === 0) return { rows, metrics: {} };
+  return applyHooks(hooks, await influenceReport(learner, config, rows, step), rows);
+}
+
+/** Some token of the row has a weight. */
+function counts(row: PlayedRow): boolean {
+  return row.answer.some((_, t) => tokenFactor(row, t) > 0);
 }
 
 /** Log-probabilities of the answers under the reference policy, where the reward needs them. */

@@ -19,6 +19,7 @@ import { Learner } from "../update/learner.js";
 import { taskOrder } from "./data_order.js";
 import { expertRows } from "./imitation.js";
 import { imitationStage } from "./imitation_stage.js";
+import type { OnInfluence } from "./influence_hook.js";
 import { policyStage } from "./policy_stage.js";
 import {
   modelTensors,
@@ -54,6 +55,11 @@ export interface TrainingDeps {
   /** For time limits of worlds, and so that batches need not wait for slow ones. */
   readonly timer?: Timer;
   readonly logger: Logger;
+  /**
+   * Sees the rows of each update of the RL stage before the optimiser's step, each with the part of its predicted change that is its
+   * own and the part that is others', and may drop or reweight rows. Costs about four more passes over them. Default: none
+   */
+  readonly onInfluence?: OnInfluence;
 }
 
 export interface TrainingResult {
@@ -135,7 +141,8 @@ async function openStages(config: TrainConfig, deps: TrainingDeps, parts: RunPar
       grpo.max_tasks ?? undefined,
     );
     const { worker } = parts;
-    stages.push(policyStage({ config, model: deps.model, worker, tasks, sink: deps.sink, now: deps.now }));
+    const { model, sink, now, onInfluence } = deps;
+    stages.push(policyStage({ config, model, worker, tasks, sink, now, onInfluence }));
   }
   return stages;
 }
