@@ -110,6 +110,7 @@ const SHAPES: Readonly<Record<string, (model: Dimensions) => OpShape | readonly 
       },
       constant: ["table"],
     })),
+  concat_columns: ({ N, H, Kv, D }) => ({ sizes: { N, A: (H + Kv) * D, B: Kv * D } }),
   cross_entropy: ({ N }) => ({ sizes: { N: 4 * N }, draw: { log_prob: logProb } }),
   embedding: ({ N, C, V }) => {
     const rows = Math.min(V, EMBEDDING_ROWS);
@@ -182,7 +183,12 @@ const SHAPES: Readonly<Record<string, (model: Dimensions) => OpShape | readonly 
       sizes: { B, V },
       draw: { stream: () => fill(B, (b) => b), counter: () => fill(B, () => 0) },
     })),
+  slice_columns: ({ N, F }) => ({ sizes: { N, C: 2 * F }, params: { stride: 2, count: F } }),
   swiglu: ({ N, F }) => ({ sizes: { N, F } }),
+  token_log_prob: ({ N, V }) => ({
+    sizes: { N: Math.min(N, HEAD_ROWS), V },
+    draw: { label: (random, sizes) => fill(sizes.N, () => random.integer(V)) },
+  }),
 };
 
 /**

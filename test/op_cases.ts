@@ -120,6 +120,21 @@ export const opCases: readonly OpCase[] = [
       { N: 5, C: 257 },
     ],
   }),
+  row(kernels.sliceColumns, {
+    dims: [
+      { N: 1, C: 1 },
+      { N: 5, C: 7, first: 2, count: 4 },
+      { N: 65, C: 66, first: 1, stride: 2, count: 33 },
+      { N: 9, C: 257, first: 4, stride: 5, count: 3 },
+    ],
+  }),
+  row(kernels.concatColumns, {
+    dims: [
+      { N: 1, A: 1, B: 1 },
+      { N: 5, A: 7, B: 3 },
+      { N: 31, A: 64, B: 33 },
+    ],
+  }),
   row(kernels.gatherRows, {
     dims: [
       { N: 1, C: 1, R: 1 },
@@ -226,6 +241,15 @@ export const opCases: readonly OpCase[] = [
     ],
     params: [{}, { temperature: 0.7, tile_columns: 64 }],
     draw: { target: (random, { N, V }) => Array.from({ length: N }, () => random.integer(V)) },
+  }),
+  row(kernels.tokenLogProb, {
+    dims: [
+      { N: 1, V: 1 },
+      { N: 5, V: 65 },
+      { N: 17, V: 200 },
+    ],
+    params: [{}, { temperature: 0.7 }],
+    draw: { label: (random, { N, V }) => Array.from({ length: N }, () => random.integer(V)) },
   }),
   row(kernels.policyLoss, {
     dims: [{ N: 1 }, { N: 17 }, { N: 1100 }],

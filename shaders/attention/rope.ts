@@ -35,8 +35,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   let sine: ${element} = ${sign === 1 ? "" : "-"}table[angles + ${half}u];
   for (var head = 0u; head < ${heads}u; head++) {
     let at = (row * ${heads}u + head) * ${2 * half}u + column;
-    let a = ${source}[at];
-    let b = ${source}[at + ${half}u];
+    let a = read_${source}(at);
+    let b = read_${source}(at + ${half}u);
     ${store("at", "a * cosine - b * sine")}
     ${store(`at + ${half}u`, "b * cosine + a * sine")}
   }
@@ -45,7 +45,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 
 /** y = x rotated by the angle of its position. */
 export function forward(text: RopeText): string {
-  return rotate(text, "x", 1, (at, value) => `y[${at}] = ${value};`);
+  return rotate(text, "x", 1, (at, value) => `write_y(${at}, ${value});`);
 }
 
 /** d_x = d_y rotated back. */

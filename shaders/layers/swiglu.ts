@@ -14,20 +14,20 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   let i = workgroup_index(group, groups) * ${WORKGROUP}u + local;
   if (i >= params.E) { return; }
   let one = ${element}(1.0);
-  let g = gate[i];
+  let g = read_gate(i);
   let sigmoid = one / (one + exp(min(-g, ${element}(80.0))));`;
 
 export function forward(element: string): string {
   return wgsl`${head(element)}
-  y[i] = g * sigmoid * up[i];
+  write_y(i, g * sigmoid * read_up(i));
 }`;
 }
 
 /** d_up = d_y silu(gate); d_gate = d_y up sigmoid (1 + gate (1 - sigmoid)). */
 export function backward(element: string): string {
   return wgsl`${head(element)}
-  let upstream = d_y[i];
-  store_d_gate(i, upstream * up[i] * sigmoid * (one + g * (one - sigmoid)));
+  let upstream = read_d_y(i);
+  store_d_gate(i, upstream * read_up(i) * sigmoid * (one + g * (one - sigmoid)));
   store_d_up(i, upstream * g * sigmoid);
 }`;
 }

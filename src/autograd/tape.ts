@@ -102,12 +102,14 @@ export class Tape {
    * Applies an op and records it when an input needs a gradient.
    * @param inputs tensors by input name; optional ones may be undefined
    * @param params scalar arguments; defaults as declared by the op
+   * @param storage of outputs that may be f16; default as the tape stores activations
    * @throws ArgumentError when shapes do not fit
    */
   apply<I extends Specs, O extends Specs>(
     op: OpDefinition<I, O>,
     inputs: Partial<Optional<I>>,
     params: Scalars = {},
+    storage = this.activations,
   ): { [K in keyof O]: Tensor } {
     const plain = op as unknown as OpDefinition;
     const given: Record<string, Tensor> = {};
@@ -127,8 +129,8 @@ export class Tape {
         `[${op.name}] one tensor was passed for two inputs. Its gradient would be written twice; copy it first.`,
       );
     }
-    const outputs = this.#allocate(plain, plain.outputs, scalars, tracked);
-    const saved = this.#allocate(plain, plain.saved ?? {}, scalars, false);
+    const outputs = this.#allocate(plain, plain.outputs, scalars, tracked, storage);
+    const saved = this.#allocate(plain, plain.saved ?? {}, scalars, false, this.activations);
     this.launcher.runPlan(plain, plain.forward, { ...given, ...outputs, ...saved }, scalars);
     const rows = this.#observer && this.#passRows(plain, given, outputs);
     // a body that is run again was counted the first time
@@ -352,12 +354,18 @@ export class Tape {
     return !this.#owned.has(tensor);
   }
 
-  #allocate(op: OpDefinition, specs: Specs, scalars: Scalars, requiresGrad: boolean): Record<string, Tensor> {
+  #allocate(
+    op: OpDefinition,
+    specs: Specs,
+    scalars: Scalars,
+    requiresGrad: boolean,
+    storage: "f32" | "f16",
+  ): Record<string, Tensor> {
     const tensors: Record<string, Tensor> = {};
     for (const [name, tensor] of Object.entries(specs)) {
       const shape = shapeOf(op, name, tensor, scalars);
       const needs = requiresGrad && tensor.dtype === "f32";
-      const dtype = tensor.mayBeHalf ? this.activations : tensor.dtype;
+      const dtype = tensor.mayBeHalf ? storage : tensor.dtype;
       tensors[name] = this.own(
         Tensor.empty(this.launcher.runtime, shape, dtype, `${op.name}.${name}`, needs),
       );

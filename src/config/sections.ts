@@ -222,6 +222,11 @@ export const modelSection = section({
     .describe(
       "storage while training: f32, or mixed = f16 matrices and activations, f32 master weights and sums, dynamic loss scaling",
     ),
+  fused: flag()
+    .default(true)
+    .describe(
+      "kernels that compute several ops at once; false = plain ops one after the other, slower and with more memory: for debugging",
+    ),
   tokenizer: choice(["word"])
     .default("word")
     .describe("tokenizer of a fresh policy: word = one token for each word of the world"),

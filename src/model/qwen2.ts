@@ -2,6 +2,7 @@
 import type { FlatParameters } from "../autograd/flat_parameters.js";
 import type { Tape } from "../autograd/tape.js";
 import { Tensor } from "../autograd/tensor.js";
+import { applyUnfused } from "../autograd/unfused.js";
 import { ArgumentError } from "../core/errors.js";
 import type { Random } from "../core/random.js";
 import {
@@ -54,6 +55,14 @@ export interface ScoredTokens {
   readonly entropy: Tensor;
 }
 
+export interface Qwen2ModelOptions {
+  /**
+   * false: layers and head by plain ops one after the other, every intermediate value a tensor of the tape: for debugging and
+   * for changes that no fused kernel knows. Decoding keeps its own attention over the cache. Default true.
+   */
+  readonly fused?: boolean;
+}
+
 /**
  * Qwen2 as in Hugging Face transformers: RMSNorm before attention and MLP, rotary embedding in the half-split
  * convention, grouped-query attention with biases on q, k and v, SwiGLU, tied or untied head.
@@ -61,6 +70,9 @@ export interface ScoredTokens {
  */
 export class Qwen2Model {
   readonly launcher: Launcher;
+  /** Whether layers are made of fused ops. */
+  readonly fused: boolean;
+  readonly #apply: typeof applyUnfused;
   #table: Tensor | undefined;
   /** Tables that were replaced: kept until the model is released. */
   readonly #outgrown: Tensor[] = [];
@@ -70,8 +82,11 @@ export class Qwen2Model {
     launcher: Launcher,
     readonly config: Qwen2Config,
     readonly parameters: FlatParameters,
+    options: Qwen2ModelOptions = {},
   ) {
     this.launcher = launcher;
+    this.fused = options.fused ?? true;
+    this.#apply = this.fused ? (tape, ...call) => tape.apply(...call) : applyUnfused;
     for (const { name, shape } of storedShapes(config)) {
       const tensor = parameters.get(name);
       if (tensor.shape.join() !== shape.join()) {
@@ -154,7 +169,8 @@ export class Qwen2Model {
   score(tape: Tape, hidden: Tensor, index: Uint32Array, target: Uint32Array, temperature = 1): ScoredTokens {
     const places = tape.nameRows(tape.input(index), SCORED_ROWS);
     const rows = tape.apply(gatherRows, { x: hidden, index: places }).y;
-    return tape.apply(
+    return this.#apply(
+      tape,
       linearLogProb,
       { hidden: rows, weight: this.headWeight, target: tape.input(target) },
       { temperature },
@@ -193,7 +209,7 @@ export class Qwen2Model {
     const { num_attention_heads: heads, num_key_value_heads: kv_heads } = this.config;
     const { position, sequenceStart: sequence_start, sequenceEnd: sequence_end } = batch;
     const inputs = { position, table: this.ropeTable, sequence_start, sequence_end };
-    return (_layer, qkv) => tape.apply(attention, { qkv, ...inputs }, { heads, kv_heads }).y;
+    return (_layer, qkv) => this.#apply(tape, attention, { qkv, ...inputs }, { heads, kv_heads }).y;
   }
 
   /** Releases what the model holds beside its parameters. */
@@ -213,14 +229,14 @@ export class Qwen2Model {
       weight: parameter("self_attn.qkv_proj.weight"),
       bias: parameter("self_attn.qkv_proj.bias"),
     };
-    const qkv = tape.apply(normLinear, { x, ...projection }, { eps }).y;
+    const qkv = this.#apply(tape, normLinear, { x, ...projection }, { eps }).y;
     const weight = parameter("self_attn.o_proj.weight");
-    const middle = tape.apply(linear, { x: attend(layer, qkv), weight, residual: x }).y;
+    const middle = this.#apply(tape, linear, { x: attend(layer, qkv), weight, residual: x }).y;
     const mlp = {
       gain: parameter("post_attention_layernorm.weight"),
       gate_up: parameter("mlp.gate_up_proj.weight"),
       down: parameter("mlp.down_proj.weight"),
     };
-    return tape.apply(gatedMlp, { x: middle, ...mlp }, { eps }).y;
+    return this.#apply(tape, gatedMlp, { x: middle, ...mlp }, { eps }).y;
   }
 }

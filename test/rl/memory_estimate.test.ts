@@ -56,6 +56,17 @@ test("mixed precision halves activations and adds a copy of the matrices", () =>
   );
 });
 
+test("plain ops keep what is between them, and all logits with their gradient", () => {
+  const model = presetConfig("nano", 500);
+  const plain = { ...config, model: { ...config.model, fused: false } };
+  const estimate = estimateMemory({ config: plain, model, promptTokens: 84 });
+  // two norms; the packed projection, queries and keys, values, both rotated, joined; attention; two products and two sums;
+  // gate and up together and apart, their gated product
+  const perLayer = 2 * 64 + (128 + 96 + 32 + 96 + 128) + 64 + 4 * 64 + (384 + 192 + 192 + 192) + 4 + 2;
+  expect(bytesOf(estimate, "activations")).toBe(4 * 1000 * (2 * perLayer + 128));
+  expect(bytesOf(estimate, "logits")).toBe(2 * 4 * 1000 * 500);
+});
+
 test("a reference policy is counted only when there is one", () => {
   const model = presetConfig("nano", 500);
   const withKl = { ...config, grpo: { ...config.grpo, beta: 0.1 } };

@@ -39,6 +39,14 @@ export interface OpRun {
   readonly gradients: Record<string, Float64Array>;
 }
 
+/** How an op is applied: by itself, or as the graph that it stands for. */
+export type Apply = (
+  tape: Tape,
+  op: OpDefinition,
+  inputs: Record<string, Tensor>,
+  params: Scalars,
+) => Record<string, Tensor>;
+
 /**
  * Draws inputs (rounded to what is stored, so that the reference sees what the GPU sees) and runs forward and backward.
  * @param storage of the tensors that may be f16
@@ -48,6 +56,7 @@ export async function runOp(
   row: OpCase,
   { dims, params, without }: Variation,
   storage: "f32" | "f16" = "f32",
+  apply: Apply = (tape, ...call) => tape.apply(...call),
 ): Promise<OpRun> {
   const { op } = row;
   const random = Random.of(7, op.name, JSON.stringify([dims, params, without]));
@@ -68,7 +77,7 @@ export async function runOp(
   }
   const scalars = bindScalars(op, tensors, params, launcher.facts);
   const tape = new Tape(launcher, { activations: storage });
-  const results: Record<string, Tensor> = tape.apply(op, tensors, params);
+  const results = apply(tape, op, tensors, params);
   const outputs: Record<string, Float64Array> = {};
   for (const name of Object.keys(op.outputs)) outputs[name] = Float64Array.from(await results[name].read());
   const upstream: Record<string, Float64Array> = {};

@@ -3,7 +3,7 @@ import { FlatParameters, type FlatParametersOptions } from "../../autograd/flat_
 import { DataError } from "../../core/errors.js";
 import type { Launcher } from "../../kernels/index.js";
 import { elementCount, parameterShapes, storedShapes } from "../../model/parameters.js";
-import { Qwen2Model } from "../../model/qwen2.js";
+import { Qwen2Model, type Qwen2ModelOptions } from "../../model/qwen2.js";
 import { type ModelFolder, openTokenizer, readModelFolder } from "./model_folder.js";
 
 export interface LoadedPolicy {
@@ -13,13 +13,13 @@ export interface LoadedPolicy {
 
 /**
  * Uploads the weights of a model folder.
- * @param options `requiresGrad` false: no gradient memory (scoring, playing); `half`: mixed precision
+ * @param options `requiresGrad` false: no gradient memory (scoring, playing); `half`: mixed precision; `fused` false: plain ops
  * @throws DataError when files are missing or malformed, or hold values that are not finite
  */
 export async function loadPolicy(
   launcher: Launcher,
   path: string,
-  options: FlatParametersOptions,
+  { fused, ...options }: FlatParametersOptions & Qwen2ModelOptions,
 ): Promise<LoadedPolicy> {
   const folder = await readModelFolder(path);
   const shapes = parameterShapes(folder.config);
@@ -33,7 +33,7 @@ export async function loadPolicy(
     }
     parameters.load(name, values);
   }
-  return { model: new Qwen2Model(launcher, folder.config, parameters), folder };
+  return { model: new Qwen2Model(launcher, folder.config, parameters, { fused }), folder };
 }
 
 /** The tokenizer of a policy. @throws DataError when the folder has none */

@@ -102,15 +102,16 @@ export async function openPolicy(
   kept?: string,
 ): Promise<OpenPolicy> {
   const half = config.model.precision === "mixed";
+  const { fused } = config.model;
   if (config.model.path !== null && kept !== undefined && (await usesKept(config.model.path, kept))) {
     const parts = await readModelParts(kept);
     const parameters = new FlatParameters(launcher.runtime, storedShapes(parts.config), { half });
     const { generationConfig } = parts;
-    const model = new Qwen2Model(launcher, parts.config, parameters);
+    const model = new Qwen2Model(launcher, parts.config, parameters, { fused });
     return { model, tokenizer: policyTokenizer(parts), generationConfig, notes: [] };
   }
   if (config.model.path !== null) {
-    const { model, folder } = await loadPolicy(launcher, config.model.path, { half });
+    const { model, folder } = await loadPolicy(launcher, config.model.path, { half, fused });
     const { generationConfig, notes } = folder;
     return { model, tokenizer: policyTokenizer(folder), generationConfig, notes };
   }
@@ -122,7 +123,7 @@ export async function openPolicy(
     pad_token_id: tokenizer.padTokenId,
   };
   const parameters = new FlatParameters(launcher.runtime, storedShapes(modelConfig), { half });
-  const model = new Qwen2Model(launcher, modelConfig, parameters);
+  const model = new Qwen2Model(launcher, modelConfig, parameters, { fused });
   model.initialise(Random.of(config.model.seed, "weights", config.seed));
   return { model, tokenizer, generationConfig: {}, notes: [] };
 }

@@ -89,6 +89,7 @@ const backward = [
  */
 export const attention = defineOp({
   name: "attention",
+  fuses: ["slice_columns", "rope", "concat_columns", "attention"],
   inputs: {
     qkv: real("N W"),
     position: optional(u32("N")),

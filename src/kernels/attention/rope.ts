@@ -1,6 +1,6 @@
 import * as shader from "../../../shaders/attention/rope.js";
 import { ArgumentError } from "../../core/errors.js";
-import { defineOp, f32, type Kernel, type ShaderInput, u32, u32Param } from "../engine/op.js";
+import { defineOp, f32, type Kernel, real, type ShaderInput, u32, u32Param } from "../engine/op.js";
 
 /** Floats of one element: pairs are handled four at a time where the half width allows it. */
 const vectorWidth = (headDim: number): 1 | 4 => (headDim % 8 === 0 ? 4 : 1);
@@ -27,8 +27,8 @@ const workgroups: Kernel["workgroups"] = ({ N, D }) =>
  */
 export const rope = defineOp({
   name: "rope",
-  inputs: { x: f32("N W"), position: u32("N"), table: f32("P D") },
-  outputs: { y: f32("N W") },
+  inputs: { x: real("N W"), position: u32("N"), table: f32("P D") },
+  outputs: { y: real("N W") },
   params: { heads: u32Param(1) },
   derive: ({ W, D, heads }) => {
     if (D % 2 !== 0 || W !== heads * D) {

@@ -118,6 +118,8 @@ export type ReferenceArrays = Readonly<Record<string, Float64Array>>;
 
 export interface OpDefinition<I extends Specs = Specs, O extends Specs = Specs> {
   readonly name: string;
+  /** Of an op that computes several at once: names of the plain ops of its graph in src/autograd/unfused.ts. */
+  readonly fuses?: readonly string[];
   readonly inputs: I;
   readonly outputs: O;
   /** Tensors kept from forward for backward. */

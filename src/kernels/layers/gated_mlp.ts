@@ -18,6 +18,7 @@ import { rmsNormBackward, rmsNormReference } from "./rms_norm.js";
  */
 export const gatedMlp = defineOp({
   name: "gated_mlp",
+  fuses: ["rms_norm", "linear", "slice_columns", "swiglu", "add"],
   inputs: { x: real("N C"), gain: f32("C"), gate_up: real("F2 C"), down: real("C F") },
   outputs: { y: real("N C") },
   saved: { rstd: f32("N"), products: real("N F2"), h: real("N F") },

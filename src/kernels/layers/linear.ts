@@ -7,6 +7,7 @@ import { matmulInto } from "../matmul/matmul_into.js";
  */
 export const linear = defineOp({
   name: "linear",
+  fuses: ["linear", "add"],
   inputs: {
     x: real("N I"),
     weight: real("O I"),

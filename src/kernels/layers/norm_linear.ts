@@ -9,6 +9,7 @@ import { rmsNormBackward, rmsNormReference } from "./rms_norm.js";
  */
 export const normLinear = defineOp({
   name: "norm_linear",
+  fuses: ["rms_norm", "linear"],
   inputs: { x: real("N I"), gain: f32("I"), weight: real("O I"), bias: optional(f32("O")) },
   outputs: { y: real("N O") },
   saved: { rstd: f32("N") },

@@ -1,5 +1,5 @@
 import * as shader from "../../../shaders/layers/swiglu.js";
-import { defineOp, f32, type Kernel, type ShaderInput } from "../engine/op.js";
+import { defineOp, type Kernel, real, type ShaderInput } from "../engine/op.js";
 
 const element = ({ constants }: ShaderInput): string => (constants.vector === 4 ? "vec4<f32>" : "f32");
 
@@ -16,8 +16,8 @@ const workgroups: Kernel["workgroups"] = ({ E }) => Math.ceil(E / shader.WORKGRO
  */
 export const swiglu = defineOp({
   name: "swiglu",
-  inputs: { gate: f32("N F"), up: f32("N F") },
-  outputs: { y: f32("N F") },
+  inputs: { gate: real("N F"), up: real("N F") },
+  outputs: { y: real("N F") },
   derived: ["E"],
   derive: ({ N, F }) => {
     const vector = F % 4 === 0 ? 4 : 1;

@@ -17,6 +17,7 @@ import {
 } from "../engine/op.js";
 import { addInto } from "../layers/add.js";
 import { matmulInto } from "../matmul/matmul_into.js";
+import { tokenLogProbReference } from "./token_log_prob.js";
 
 /** Memory of one tile of logits. */
 const TILE_BYTES = 16 * 2 ** 20;
@@ -179,6 +180,7 @@ function backward(context: PlanContext): void {
  */
 export const linearLogProb = defineOp({
   name: "linear_log_prob",
+  fuses: ["linear", "token_log_prob"],
   inputs: { hidden: real("N C"), weight: real("V C"), target: u32("N") },
   outputs: { log_prob: f32("N"), entropy: f32("N") },
   saved: { log_sum_exp: f32("N"), logits: f32("Z") },
@@ -196,10 +198,7 @@ export const linearLogProb = defineOp({
         for (let c = 0; c < C; c++) sum += hidden[n * C + c] * weight[v * C + c];
         return sum / temperature;
       });
-      const largest = logits.reduce((a, b) => Math.max(a, b));
-      const logSumExp = largest + Math.log(logits.reduce((sum, x) => sum + Math.exp(x - largest), 0));
-      log_prob[n] = logits[target[n]] - logSumExp;
-      entropy[n] = -logits.reduce((sum, x) => sum + Math.exp(x - logSumExp) * (x - logSumExp), 0);
+      [log_prob[n], entropy[n]] = tokenLogProbReference(logits, target[n]);
     }
     return { log_prob, entropy };
   },

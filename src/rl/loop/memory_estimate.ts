@@ -71,11 +71,18 @@ function storage({ config, model }: MemoryRequest) {
 /**
  * Values that one token leaves behind in one layer until backward has used them: the packed projection (queries, keys and
  * values), attention, both residual sums, gate and up, and their gated product. Beside them, always f32, one number per norm
- * and head.
+ * and head. By plain ops also: normalised rows, projections taken apart and joined again once rotated, products before their
+ * sums, gate and up apart.
  */
-function layerActivations(model: Qwen2Config): { readonly values: number; readonly statistics: number } {
-  const { hidden_size: C, intermediate_size: F, num_attention_heads: H } = model;
-  return { values: projectionWidth(model) + 3 * C + 3 * F, statistics: H + 2 };
+function layerActivations(
+  model: Qwen2Config,
+  isFused: boolean,
+): { readonly values: number; readonly statistics: number } {
+  const { hidden_size: C, intermediate_size: F, num_attention_heads: H, num_key_value_heads: Hkv } = model;
+  const W = projectionWidth(model);
+  const fused = W + 3 * C + 3 * F;
+  const parts = 2 * W + (H + Hkv) * headWidth(model) + 4 * C + 2 * F;
+  return { values: isFused ? fused : fused + parts, statistics: H + 2 };
 }
 
 /** Rows that are played at the same time: those of a GRPO iteration, or the episodes of an evaluation. */
@@ -101,7 +108,8 @@ function rowsOf(request: MemoryRequest): MemoryRow[] {
   const { tokens_per_micro_batch: N, beta, max_steps } = config.grpo;
   const { hidden_size: C, num_hidden_layers: L, vocab_size: V } = model;
   const kv = model.num_key_value_heads * headWidth(model);
-  const layer = layerActivations(model);
+  const { fused } = config.model;
+  const layer = layerActivations(model, fused);
   const layerBytes = layer.values * activation + layer.statistics * FLOAT_BYTES;
   const length = Math.min(model.max_position_embeddings, textTokens(request, promptTokens));
   const players = rolloutRows(config);
@@ -121,8 +129,10 @@ function rowsOf(request: MemoryRequest): MemoryRow[] {
     row("activation gradients", N * (layerBytes + 2 * C * activation), "of one layer at a time"),
     row(
       "logits",
-      Math.min(LOGITS_BYTES, FLOAT_BYTES * N * V),
-      `vocabulary of ${V}, a part of the tokens at a time`,
+      fused ? Math.min(LOGITS_BYTES, FLOAT_BYTES * N * V) : 2 * FLOAT_BYTES * N * V,
+      fused
+        ? `vocabulary of ${V}, a part of the tokens at a time`
+        : `vocabulary of ${V}, of all tokens, and their gradient (model.fused: false)`,
     ),
     row(
       "KV cache",

@@ -70,7 +70,7 @@ export async function referenceModel(model: Qwen2Model, from: TensorReader | und
   const shapes = storedShapes(model.config);
   const { half } = model.parameters;
   const parameters = new FlatParameters(model.launcher.runtime, shapes, { requiresGrad: false, half });
-  const copy = new Qwen2Model(model.launcher, model.config, parameters);
+  const copy = new Qwen2Model(model.launcher, model.config, parameters, { fused: model.fused });
   if (from) {
     await restoreModel(copy, from, REFERENCE);
   } else {

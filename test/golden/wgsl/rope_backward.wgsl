@@ -12,6 +12,7 @@ struct Params {
 @group(0) @binding(2) var<storage, read> position: array<u32>;
 @group(0) @binding(3) var<storage, read> table: array<f32>;
 @group(0) @binding(4) var<storage, read_write> d_x: array<f32>;
+fn read_d_y(index: u32) -> f32 { return d_y[index]; }
 fn store_d_x(index: u32, value: f32) {
   var sum = value;
   if (params.accumulate_d_x != 0u) { sum = d_x[index] + value; }
@@ -31,8 +32,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   let sine: f32 = -table[angles + 1u];
   for (var head = 0u; head < 3u; head++) {
     let at = (row * 3u + head) * 2u + column;
-    let a = d_y[at];
-    let b = d_y[at + 1u];
+    let a = read_d_y(at);
+    let b = read_d_y(at + 1u);
     store_d_x(at, a * cosine - b * sine);
     store_d_x(at + 1u, b * cosine + a * sine);
   }
