@@ -81,6 +81,16 @@ export {
   repeatConsistency,
   type VisitedStep,
 } from "./coupling/analysis/repeat_consistency.js";
+export {
+  type Centroids,
+  centroids,
+  type LabelledStates,
+  linearProbe,
+  type Plane,
+  type ProbeOptions,
+  type ProbeResult,
+  principalPlane,
+} from "./coupling/analysis/representation.js";
 export { clusteredOrder } from "./coupling/analysis/seriation.js";
 export {
   type CancellationResidual,
@@ -88,6 +98,11 @@ export {
   type SharedTokenSample,
 } from "./coupling/analysis/shared_tokens.js";
 export { policyAdvantages, softmaxChange, softmaxTrajectory } from "./coupling/analysis/softmax_dynamics.js";
+export {
+  type StateAction,
+  type StateActionInformation,
+  stateActionInformation,
+} from "./coupling/analysis/state_action.js";
 // gradient coupling: how it is measured
 export { type Direction, directions, type SampleDirections } from "./coupling/directions.js";
 export type { CouplingForecast } from "./coupling/forecast.js";
@@ -101,6 +116,11 @@ export {
   type RealStep,
   rateFor,
 } from "./coupling/ground_truth/real_steps.js";
+export {
+  type ResponseOptions,
+  type ResponseStates,
+  responseStates,
+} from "./coupling/ground_truth/response_states.js";
 export type { CouplingSample } from "./coupling/samples.js";
 export { separateGradients } from "./coupling/separate.js";
 export { diagnoseAlone, verifyGram } from "./coupling/verify.js";

@@ -1,20 +1,16 @@
 /** Pictures of the coupling report: class cosines, danger zone, layers, tokens. Colours come from the page's style. */
-import type { CosineClasses, CosinesByState, CouplingDocument, CouplingLayer } from "./coupling_document.js";
+import type {
+  CosineClasses,
+  CosinesByState,
+  CouplingDocument,
+  CouplingLayer,
+  DangerZone,
+} from "./coupling_document.js";
 import { heatClass, heatStep } from "./coupling_heat_map.js";
-import { numberText, sampleText, shortText, signedText } from "./coupling_text.js";
+import { figure, numberText, sampleText, shortText, signedText } from "./coupling_text.js";
 import { element, escaped, label } from "./svg.js";
 
 const WIDTH = 560;
-
-/** A picture inside the page, with its text alternative. */
-function figure(height: number, alternative: string, content: readonly string[]): string {
-  return element(
-    "svg",
-    { class: "chart", viewBox: `0 0 ${WIDTH} ${height}`, role: "img", "aria-label": alternative },
-    element("title", {}, escaped(alternative)),
-    ...content,
-  );
-}
 
 const KINDS = [
   ["goodGood", "good and good"],
@@ -58,7 +54,7 @@ function classChart({ withinState, acrossStates }: CosinesByState, what: string)
   });
   const bottom = top + all.length * height;
   const alternative = `Mean cosines${what}: ${all.map(({ text, mean, pairs }) => `${text} ${numberText(mean)} of ${pairs} pairs`).join("; ")}.`;
-  return figure(bottom + 22, alternative, [
+  return figure(WIDTH, bottom + 22, alternative, [
     ...[-1, 0, 1].flatMap((tick) => [
       element("line", { class: "grid", x1: at(tick), x2: at(tick), y1: top, y2: bottom }),
       label(at(tick), bottom + 14, String(tick), { anchor: "middle", size: 11 }),
@@ -67,9 +63,21 @@ function classChart({ withinState, acrossStates }: CosinesByState, what: string)
   ]);
 }
 
+/** The danger zone by a plain gradient step, and by the update that the optimiser really makes. */
+export function dangerCharts({ danger, dangerOptimiser, samples }: CouplingDocument): string {
+  const part = (zone: DangerZone) =>
+    dangerChart(zone, samples) + element("p", {}, escaped(zoneSentence(zone.toy)));
+  if (!dangerOptimiser) return part(danger);
+  return (
+    element("h3", {}, "Plain gradient step, per unit of learning rate") +
+    part(danger) +
+    element("h3", {}, "Through the optimiser's actual update") +
+    part(dangerOptimiser)
+  );
+}
+
 /** Punished actions by probability and predicted drift of their logit, with the zones of the toy that fits them. */
-export function dangerChart({ danger, samples }: CouplingDocument): string {
-  const { points, toy } = danger;
+function dangerChart({ points, toy }: DangerZone, samples: CouplingDocument["samples"]): string {
   if (points.length === 0) return element("p", {}, "No punished action with a probability between 0 and 1.");
   const [left, right, top, bottom] = [70, 540, 16, 260];
   const most = Math.max(...points.map(({ drift }) => Math.abs(drift)), Number.MIN_VALUE) * 1.1;
@@ -79,7 +87,7 @@ export function dangerChart({ danger, samples }: CouplingDocument): string {
   const alternative =
     `Danger zone: ${points.length} punished actions by probability and predicted change of their logit, ${rising} of them ` +
     `above 0. ${zoneSentence(toy)}`;
-  return figure(310, alternative, [
+  return figure(WIDTH, 310, alternative, [
     ...zones(toy, x, top, bottom),
     element("line", { class: "axis", x1: left, x2: right, y1: y(0), y2: y(0) }),
     ...(toy ? [toyCurve(toy, most, x, y)] : []),
@@ -187,7 +195,7 @@ export function layerChart({ layers }: CouplingDocument): string {
   const alternative =
     `Layer profile. Share of squared gradient norms and push from rewarded on punished samples by part: ` +
     `${parts.map(([part, share, push]) => `${part} ${numberText(share)} and ${signedText(push)}`).join("; ")}.`;
-  return figure(top + shown.length * height + 8, alternative, [
+  return figure(WIDTH, top + shown.length * height + 8, alternative, [
     label(left, 14, "share of |g|²", { size: 11 }),
     label(middle, 14, "rewarded on punished", { size: 11 }),
     ...rows,

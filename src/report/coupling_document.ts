@@ -23,8 +23,14 @@ export interface CouplingSample {
   readonly self: number;
   readonly cross: number;
   readonly total: number;
-  /** Measured change of log-probability by the optimiser step, where it was measured. */
+  /** Measured change of log-probability by a plain gradient step, where it was measured. */
   readonly realised: number | null;
+  /** Changes of log-probability by one step of the run's optimiser, in nats of that step; null where none was made. */
+  readonly optimiser: {
+    /** Product of the gradient with the update that the optimiser really made. */
+    readonly predicted: number;
+    readonly realised: number;
+  } | null;
 }
 
 /** One sample that lifts a punished one; indices into the samples. */
@@ -78,6 +84,83 @@ export interface DangerZone {
   } | null;
 }
 
+/** A state with rewarded and punished answers. */
+export interface GoodAnswerGroup {
+  /** One of its rewarded samples. */
+  readonly sample: number;
+  /** Rows with a rewarded, and with a punished answer. */
+  readonly positives: number;
+  readonly negatives: number;
+  /** Above 0: through the last layer the punished answers hold the rewarded ones down by more than these push themselves. */
+  readonly gwhes: number;
+  /** Mean predicted change of its rewarded samples: plain step per unit of learning rate; the optimiser's step in nats. */
+  readonly raw: number;
+  readonly optimiser: number;
+  /** Tokens of its punished samples, and how many of them pull the rewarded answers down (NTHR). */
+  readonly punishedTokens: number;
+  readonly pullingTokens: number;
+}
+
+/** A token of a punished sample that pulls rewarded answers of its state down. */
+export interface PullingToken {
+  readonly sample: number;
+  readonly text: string;
+  readonly score: number;
+  /** Of its state: the least mean score of a rewarded answer's own tokens. */
+  readonly threshold: number;
+}
+
+/** Whether rewarded answers are held down by punished ones of their own state. */
+export interface GoodAnswers {
+  /** Worst first. */
+  readonly groups: readonly GoodAnswerGroup[];
+  /** Farthest above their threshold first. */
+  readonly tokens: readonly PullingToken[];
+  /** Spearman's correlation over the groups of -GWHES with the two predicted changes. */
+  readonly rankRaw: number | null;
+  readonly rankOptimiser: number | null;
+}
+
+/** Loss terms on the tokens that all answers to one prompt begin with. */
+export interface SharedTokens {
+  readonly groups: number;
+  readonly tokens: number;
+  /** 0: they cancel; 1: not at all. */
+  readonly residual: number | null;
+}
+
+/** Hidden states of the samples at one place of their answers. */
+export interface RepresentationView {
+  /** The place, in words. */
+  readonly what: string;
+  /** A linear probe, good against bad, on held-out states; null where it could not be made. */
+  readonly probe: {
+    readonly judged: number;
+    readonly balancedAccuracy: number;
+    readonly chance: number;
+    readonly chanceHigh: number;
+  } | null;
+  readonly centroids: { readonly cosine: number; readonly separation: number | null } | null;
+  /** Coordinates of each sample along the two directions of largest variance, and their shares of it. */
+  readonly plane: {
+    readonly points: readonly (readonly [number, number])[];
+    readonly shares: readonly [number, number];
+  };
+}
+
+/** Whether the policy's action tells the state that it is in. Information in nats. */
+export interface StateActionNumbers {
+  readonly visits: number;
+  readonly states: number;
+  readonly actions: number;
+  readonly actionEntropy: number;
+  readonly plugIn: number;
+  readonly shuffled: number;
+  readonly corrected: number;
+  readonly retrieval: number;
+  readonly retrievalShuffled: number;
+}
+
 /** Predicted against measured changes of log-probability. */
 export interface CouplingAgreement {
   /** What was compared, in words. */
@@ -116,6 +199,12 @@ export interface CouplingDocument extends CosinesByState {
   readonly actionTokens: CosinesByState | null;
   readonly layers: readonly CouplingLayer[];
   readonly danger: DangerZone;
+  /** The same with changes through the optimiser's actual update; null where no step was made. */
+  readonly dangerOptimiser: DangerZone | null;
+  readonly goodAnswers: GoodAnswers | null;
+  readonly sharedTokens: SharedTokens | null;
+  readonly views: readonly RepresentationView[];
+  readonly stateAction: StateActionNumbers | null;
   readonly agreements: readonly CouplingAgreement[];
   readonly tokenHeat: TokenHeat | null;
 }

@@ -1,15 +1,9 @@
 /** The coupling report: one HTML file that needs nothing beside it. */
 import { ArgumentError } from "../core/errors.js";
-import {
-  classCharts,
-  dangerChart,
-  layerChart,
-  partSums,
-  tokenHeat,
-  zoneSentence,
-} from "./coupling_charts.js";
+import { classCharts, dangerCharts, layerChart, partSums, tokenHeat } from "./coupling_charts.js";
 import type { CouplingDocument } from "./coupling_document.js";
 import { HEAT_SCRIPT, heatLegend, heatMap } from "./coupling_heat_map.js";
+import { goodAnswersPart, optimiserText, statesPart } from "./coupling_state_charts.js";
 import { couplingStyle } from "./coupling_style.js";
 import { pairArticles, table } from "./coupling_text.js";
 import { element, escaped } from "./svg.js";
@@ -106,7 +100,19 @@ function sections(documents: readonly CouplingDocument[]): string[] {
       "Danger zone",
       "Punished actions by their probability and by the predicted change of their logit. The zones are those of a toy with one " +
         "flawed action, fitted to the points: our reconstruction, a description of this batch only.",
-      (document) => dangerChart(document) + element("p", {}, escaped(zoneSentence(document.danger.toy))),
+      dangerCharts,
+    ),
+    section(
+      "Rewarded answers held down",
+      "Punished answers can pull the rewarded ones of their own state down with them. GWHES says by how much, NTHR by which tokens; both " +
+        "know the last layer only (2505.18830). Beside them stands what all layers and all states predict.",
+      goodAnswersPart,
+    ),
+    section(
+      "Hidden states",
+      "Where good and bad actions lie. A linear probe is fitted on some states and judges the others; with shuffled labels it shows what " +
+        "chance gives. Before the action the state alone is known, so actions of one state cannot be told apart there.",
+      statesPart,
     ),
     section(
       "Layers",
@@ -152,10 +158,33 @@ function agreementTable({ agreements }: CouplingDocument): string {
 function samplesTable({ samples, order }: CouplingDocument): string {
   return table(
     "Samples",
-    ["id", "action", "rows", "advantage", "probability", "self", "cross", "total", "measured"],
+    [
+      "id",
+      "action",
+      "rows",
+      "advantage",
+      "probability",
+      "self",
+      "cross",
+      "total",
+      "measured",
+      "by the optimiser",
+    ],
     order.map((i) => {
       const { id, action, rows, advantage, logProb, self, cross, total, realised } = samples[i];
-      return [id, action, rows, advantage, Math.exp(logProb), self, cross, total, realised];
+      const probability = Math.exp(logProb);
+      return [
+        id,
+        action,
+        rows,
+        advantage,
+        probability,
+        self,
+        cross,
+        total,
+        realised,
+        optimiserText(samples[i]),
+      ];
     }),
   );
 }

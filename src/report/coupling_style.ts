@@ -54,6 +54,8 @@ p { margin: 6px 0 12px; max-width: 80ch; } .quiet { color: var(--quiet); }
 .chart text { fill: var(--ink); } .grid { stroke: var(--line); } .axis { stroke: var(--ink); }
 .good, .bar-low { fill: var(--low); } .bad, .bar-high { fill: var(--high); } .even, .bar-even { fill: var(--quiet); }
 .falling { fill: var(--low); } .rising { fill: var(--high); stroke: var(--ink); }
+.frame { fill: none; stroke: var(--line); } .mark { stroke: var(--ground); stroke-width: .8; }
+.planes { display: grid; gap: 20px; grid-template-columns: repeat(auto-fit, minmax(min(100%, 260px), 320px)); }
 .curve { fill: none; stroke: var(--quiet); stroke-width: 1.5; stroke-dasharray: 5 4; }
 .zone-safe { fill: var(--low); fill-opacity: .12; } .zone-danger { fill: var(--high); fill-opacity: .14; }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; margin: 6px 0 14px; font-size: 13.5px; }

@@ -1,4 +1,5 @@
 /** A coupling analysis in a few lines of text: what a terminal shows. */
+import { zoneSentence } from "./coupling_charts.js";
 import type { CosinesByState, CouplingDocument } from "./coupling_document.js";
 
 /** The parts of a document that are numbers of the whole batch. */
@@ -9,8 +10,20 @@ export function couplingSummary({
   withinState,
   acrossStates,
   actionTokens,
+  danger,
+  dangerOptimiser,
+  goodAnswers,
+  sharedTokens,
+  views,
+  stateAction,
 }: CouplingDocument) {
-  return { name, numbers, agreements, withinState, acrossStates, actionTokens };
+  return {
+    ...{ name, numbers, agreements, withinState, acrossStates, actionTokens },
+    danger: danger.toy,
+    dangerOptimiser: dangerOptimiser?.toy ?? null,
+    ...{ goodAnswers, sharedTokens, stateAction },
+    views: views.map(({ what, probe, centroids }) => ({ what, probe, centroids })),
+  };
 }
 
 /** The name, then a line a number, each with two spaces before it. */
@@ -21,6 +34,12 @@ export function couplingSummaryLines(document: CouplingDocument): string[] {
     ...Object.entries(numbers).map(([key, value]) => `  ${key}: ${shown(value)}`),
     ...cosineLines(document, "mean cosine"),
     ...(actionTokens ? cosineLines(actionTokens, "mean cosine of the action's tokens") : []),
+    `  danger zone, plain step: ${zoneSentence(document.danger.toy)}`,
+    ...(document.dangerOptimiser
+      ? [`  danger zone, through the optimiser: ${zoneSentence(document.dangerOptimiser.toy)}`]
+      : []),
+    ...goodAnswerLines(document),
+    ...stateLines(document),
     ...agreements.map(
       ({ what, correlation, rankCorrelation, slope }) =>
         `  ${what}: correlation ${shown(correlation)}, ranks ${shown(rankCorrelation)}, slope ${shown(slope)}`,
@@ -41,6 +60,43 @@ function cosineLines({ withinState, acrossStates }: CosinesByState, what: string
     ];
     return `  ${what}, ${where}: ${parts.join(", ")}`;
   });
+}
+
+function goodAnswerLines({ goodAnswers, sharedTokens }: CouplingDocument): string[] {
+  const { groups = [] } = goodAnswers ?? {};
+  const sum = (of: (group: (typeof groups)[number]) => number) =>
+    groups.reduce((total, group) => total + of(group), 0);
+  return [
+    ...(groups.length > 0
+      ? [
+          `  rewarded answers held down (GWHES above 0): in ${groups.filter(({ gwhes }) => gwhes > 0).length} of ${groups.length} states; ` +
+            `ranks of -GWHES with the change of rewarded answers: ${shown(goodAnswers?.rankRaw ?? null)} plain, ` +
+            `${shown(goodAnswers?.rankOptimiser ?? null)} through the optimiser`,
+          `  punished tokens that pull them down (NTHR): ${sum(({ pullingTokens }) => pullingTokens)} of ${sum(({ punishedTokens }) => punishedTokens)}`,
+        ]
+      : []),
+    ...(sharedTokens
+      ? [
+          `  cancellation residual: ${shown(sharedTokens.residual)} on ${sharedTokens.tokens} tokens of ${sharedTokens.groups} prompts`,
+        ]
+      : []),
+  ];
+}
+
+function stateLines({ views, stateAction }: CouplingDocument): string[] {
+  const probes = views.map(({ what, probe, centroids }) => {
+    const accuracy = probe
+      ? `${shown(probe.balancedAccuracy)} on ${probe.judged} held out, chance ${shown(probe.chance)} (95 % below ${shown(probe.chanceHigh)})`
+      : "none";
+    return `  linear probe ${what}: balanced accuracy ${accuracy}; cosine of centroids ${shown(centroids?.cosine ?? null)}`;
+  });
+  if (!stateAction) return probes;
+  const { corrected, plugIn, shuffled, actionEntropy, retrieval, retrievalShuffled } = stateAction;
+  return [
+    ...probes,
+    `  information of state and action: ${shown(corrected)} nats (${shown(plugIn)} less ${shown(shuffled)} by shuffling) of ` +
+      `${shown(actionEntropy)}; retrieval ${shown(retrieval)}, shuffled ${shown(retrievalShuffled)}`,
+  ];
 }
 
 /** Four digits. */

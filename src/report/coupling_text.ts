@@ -39,6 +39,21 @@ export function pairSentence(
         `${signedText(change)}, K = ${numberText(gram)}, cosine ${numberText(cosine)}`;
 }
 
+/** A picture inside the page, with its text alternative. Sizes are in units of its own. */
+export function figure(
+  width: number,
+  height: number,
+  alternative: string,
+  content: readonly string[],
+): string {
+  return element(
+    "svg",
+    { class: "chart", viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": alternative },
+    element("title", {}, escaped(alternative)),
+    ...content,
+  );
+}
+
 /** A table with its head; cells are text. Numbers are set right. */
 export function table(
   caption: string,

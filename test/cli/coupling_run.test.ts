@@ -1,14 +1,22 @@
 /** `uncouple coupling --run` on a small run of its own. */
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { beforeAll, expect, test } from "vitest";
+import { beforeAll, expect, test, vi } from "vitest";
 import { runCli } from "../../src/cli/program.js";
 import { trainConfigSchema } from "../../src/config/schema.js";
+import { perSampleGram } from "../../src/coupling/gram.js";
 import { readRolloutRows, rolloutSteps } from "../../src/host/run/rollout_rows.js";
 import { oneMoreUpdate } from "../../src/host/run/update_rows.js";
 import type { CouplingDocument } from "../../src/report/coupling_document.js";
 import { temporaryFolder } from "../support/folders.js";
 import { TextStream } from "../support/streams.js";
+
+// a fault can be put into the Gram, to see that verification finds it
+vi.mock("../../src/coupling/gram.js", async (original) => {
+  const gram = await original<typeof import("../../src/coupling/gram.js")>();
+  return { ...gram, perSampleGram: vi.fn(gram.perSampleGram) };
+});
+const real = await vi.importActual<typeof import("../../src/coupling/gram.js")>("../../src/coupling/gram.js");
 
 const root = temporaryFolder();
 const run = join(root, "small");
@@ -69,6 +77,24 @@ test("an analysis of the update that the run recorded, checked against real step
   expect(document.agreements[0].correlation).toBeGreaterThan(0.999);
   expect(document.agreements[0].slope).toBeCloseTo(1, 1);
   expect(document.agreements[1].correlation).toBeGreaterThan(0.99);
+  // the optimiser's step is predicted by products with its actual update
+  expect(document.agreements.find(({ what }) => what.includes("actual update"))?.correlation).toBeGreaterThan(
+    0.95,
+  );
+  expect(document.samples.every(({ optimiser }) => optimiser !== null)).toBe(true);
+  expect(document.dangerOptimiser?.points).toHaveLength(document.danger.points.length);
+  expect(document.dangerOptimiser?.points[0].drift).not.toBe(document.danger.points[0].drift);
+  // actions of one state cannot be told apart before they are chosen: equal states have equal points
+  const [before, after] = document.views;
+  expect(before.plane.points).toHaveLength(document.samples.length);
+  document.samples.forEach(({ state }, i) => {
+    const twin = document.samples.findIndex((other) => other.state === state);
+    expect(before.plane.points[i][0]).toBeCloseTo(before.plane.points[twin][0], 4);
+    if (twin !== i) expect(after.plane.points[i]).not.toEqual(after.plane.points[twin]);
+  });
+  expect(document.stateAction?.visits).toBeGreaterThan(document.samples.length);
+  expect(document.sharedTokens).not.toBeNull();
+  expect(document.goodAnswers).not.toBeNull();
   // the word of the tag counts in one and not in the other
   const { goodBad } = document.acrossStates;
   expect(document.actionTokens?.acrossStates.goodBad.pairs).toBe(goodBad.pairs);
@@ -92,6 +118,36 @@ test("where no rollouts are, the policy plays them; ids of samples do not depend
   const again = join(root, "again");
   await uncouple("coupling", "--run", run, "--samples", "6", "--out", again);
   expect(read(again).samples).toEqual(read(out).samples);
+});
+
+test("a Gram that is off ends with 5, after the files are written; without --verify nobody looks", async () => {
+  vi.mocked(perSampleGram).mockImplementation(async (...given) => {
+    const found = await real.perSampleGram(...given);
+    found.layers.get("model.norm.weight")?.fill(0);
+    return found;
+  });
+  const out = join(root, "off");
+  const wrong = await uncouple(
+    ...["coupling", "--run", run, "--checkpoint", "40", "--samples", "4", "--out", out, "--verify"],
+  );
+  const unseen = await uncouple(
+    "coupling",
+    "--run",
+    run,
+    "--checkpoint",
+    "40",
+    "--samples",
+    "4",
+    "--out",
+    `${out}2`,
+  );
+  vi.mocked(perSampleGram).mockImplementation(real.perSampleGram);
+  expect(wrong.code).toBe(5);
+  expect(wrong.err).toMatch(
+    /\[coupling\] verification failed: got model\.norm\.weight 1\.0e\+0, expected relative errors/,
+  );
+  expect(existsSync(join(out, "coupling.json"))).toBe(true);
+  expect(unseen.code).toBe(0);
 });
 
 test("two policies read the same samples", async () => {

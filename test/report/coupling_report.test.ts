@@ -34,6 +34,8 @@ test("one file with every section, nothing loaded from elsewhere", () => {
     "Worst pairs",
     "Cosines by class",
     "Danger zone",
+    "Rewarded answers held down",
+    "Hidden states",
     "Layers",
     "Tokens of one sample",
     "Predicted and measured",
@@ -122,11 +124,92 @@ test("answers with more than an action have their cosines twice, in the page and
   expect(html).not.toContain("Tokens of the action alone");
 });
 
+test("hidden states, held-down answers and the optimiser's danger zone are drawn, told and escaped", () => {
+  const probe = { judged: 12, balancedAccuracy: 0.8125, chance: 0.5017, chanceHigh: 0.66 };
+  const full: CouplingDocument = {
+    ...document,
+    dangerOptimiser: { points: [{ index: 1, q: 0.3, drift: -0.02 }], toy: null },
+    goodAnswers: {
+      groups: [
+        {
+          sample: 0,
+          positives: 3,
+          negatives: 2,
+          gwhes: 0.25,
+          raw: -0.5,
+          optimiser: -0.03,
+          punishedTokens: 9,
+          pullingTokens: 4,
+        },
+        {
+          sample: 3,
+          positives: 1,
+          negatives: 1,
+          gwhes: -0.75,
+          raw: 0.5,
+          optimiser: 0.03,
+          punishedTokens: 5,
+          pullingTokens: 0,
+        },
+      ],
+      tokens: [{ sample: 1, text: "<drawer>", score: 0.9, threshold: 0.1 }],
+      rankRaw: 1,
+      rankOptimiser: 0.5,
+    },
+    sharedTokens: { groups: 2, tokens: 7, residual: 0.125 },
+    views: ["before", "after"].map((what) => ({
+      what,
+      probe,
+      centroids: { cosine: 0.97, separation: 0.4 },
+      plane: { points: document.samples.map((_, i) => [i, i % 5] as const), shares: [0.6, 0.25] as const },
+    })),
+    stateAction: {
+      ...{
+        visits: 40,
+        states: 12,
+        actions: 6,
+        actionEntropy: 1.7,
+        plugIn: 1.1,
+        shuffled: 0.3,
+        corrected: 0.8,
+      },
+      ...{ retrieval: 0.5, retrievalShuffled: 0.1 },
+    },
+  };
+  const page = couplingReportHtml([full]);
+  expect(unbalanced(page)).toEqual([]);
+  for (const text of [
+    "Through the optimiser's actual update",
+    "&lt;drawer&gt;",
+    "4 of 9",
+    "GWHES is above 0 in 1 of 2 states",
+    "Cancellation residual on the 7 tokens",
+    "60 % of variance",
+    "0.813",
+    "40, 12, 6",
+  ])
+    expect(page, text).toContain(text);
+  const rewarded = document.samples.filter(({ advantage }) => advantage > 0).length;
+  expect(page.match(/class="mark good"/g)).toHaveLength(2 * rewarded);
+  expect(page.match(/class="mark bad"/g)).toHaveLength(2 * (12 - rewarded));
+  const lines = couplingSummaryLines(full).join("\n");
+  for (const text of [
+    /danger zone, plain step: Fitted risk/,
+    /danger zone, through the optimiser: No toy/,
+    /GWHES above 0\): in 1 of 2 states; ranks .*: 1 plain, 0.5 through/,
+    /NTHR\): 4 of 14/,
+    /cancellation residual: 0.125 on 7 tokens of 2 prompts/,
+    /linear probe after: balanced accuracy 0.8125 on 12 held out, chance 0.5017/,
+    /information of state and action: 0.8 nats \(1.1 less 0.3 by shuffling\) of 1.7; retrieval 0.5, shuffled 0.1/,
+  ])
+    expect(lines).toMatch(text);
+});
+
 test("two analyses stand beside each other", () => {
   const page = couplingReportHtml([document, drawnDocument(9, "the other", 2)]);
   expect(unbalanced(page)).toEqual([]);
   expect(page.match(/class="heat" id="heat[01]"/g)).toHaveLength(2);
-  expect(page.match(/<h3>the other<\/h3>/g)).toHaveLength(9 - 1);
+  expect(page.match(/<h3>the other<\/h3>/g)).toHaveLength(11 - 1);
   expect(() => couplingReportHtml([])).toThrow(/got 0 analyses, expected 1, or 2/);
 });
 

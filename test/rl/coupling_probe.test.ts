@@ -53,6 +53,26 @@ test.each([false, true])("predictions fit what a small step does (Gram: %s)", as
   for (const one of [optimizer, model, model.parameters]) one.release();
 });
 
+test("how consistently episodes of a group repeat an action is recorded", async () => {
+  const { metrics, rollouts } = await recordTraining(launcher, colourWorld(), {
+    world: { max_steps: 1 },
+    imitation: { episodes: 0 },
+    grpo: { max_steps: 1, tasks_per_step: 2, num_generations: 8, max_completion_length: 1 },
+    eval: { splits: [], at_start: false },
+    log: { rollouts: true },
+  });
+  // one step an episode: each group's eight answers are given in one state
+  let [equal, pairs] = [0, 0];
+  for (const a of rollouts)
+    for (const b of rollouts)
+      if (a.group === b.group && a.episode < b.episode) {
+        pairs++;
+        equal += Number(a.action === b.action);
+      }
+  expect(pairs).toBe(2 * 28);
+  expect(metrics[0]["coupling/repeat_consistency"]).toBeCloseTo(equal / pairs, 12);
+});
+
 test("a run that is measured learns the same, bit for bit", async () => {
   const config: ConfigInput = {
     world: { max_steps: 1 },

@@ -38,6 +38,7 @@ export function drawnDocument(count: number, name = "drawn", seed = 1): Coupling
       cross: cross[i],
       total: total[i],
       realised: i % 2 === 0 ? 0.9 * total[i] : null,
+      optimiser: i % 3 === 0 ? null : { predicted: 0.01 * total[i], realised: 0.011 * total[i] },
     };
   });
   const points = flawedActions(
@@ -65,6 +66,11 @@ export function drawnDocument(count: number, name = "drawn", seed = 1): Coupling
       goodToBad: [0.3, -0.1, 0.5, 0.02][i],
     })),
     danger: { points, toy: { ...toy, rest: fixedPoints(toy) ?? null } },
+    dangerOptimiser: null,
+    goodAnswers: null,
+    sharedTokens: null,
+    views: [],
+    stateAction: null,
     agreements: [
       { what: "drawn", count: 3, correlation: 0.9, rankCorrelation: null, signAgreement: 1, slope: 0.9 },
     ],

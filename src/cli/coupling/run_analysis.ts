@@ -3,12 +3,15 @@ import { join } from "node:path";
 import { loadConfig } from "../../config/load.js";
 import type { TrainConfig } from "../../config/schema.js";
 import { ConfigError } from "../../core/errors.js";
+import type { RolloutRow } from "../../core/run_record.js";
 import { chooseSamples, type DistinctSample, distinctSamples } from "../../coupling/analysis/batch.js";
-import { type RepeatConsistency, repeatConsistency } from "../../coupling/analysis/repeat_consistency.js";
+import { repeatConsistency } from "../../coupling/analysis/repeat_consistency.js";
+import { cancellationResidual } from "../../coupling/analysis/shared_tokens.js";
+import { stateActionInformation } from "../../coupling/analysis/state_action.js";
 import { findOwnPackage } from "../../host/files/packages.js";
 import { stepName } from "../../host/run/checkpoints.js";
 import { type FullGrams, writeCouplingFiles } from "../../host/run/coupling_files.js";
-import { measureCoupling } from "../../host/run/coupling_measure.js";
+import { type MeasureRequest, measureCoupling } from "../../host/run/coupling_measure.js";
 import { openRunPolicy, type RunPolicy, releasePolicy } from "../../host/run/run_policy.js";
 import { updateRows } from "../../host/run/update_rows.js";
 import { Launcher } from "../../kernels/index.js";
@@ -39,7 +42,7 @@ export interface RunAnalysisOptions extends GpuOptions {
 /** Where a batch comes from, and what it holds. */
 interface Batch {
   readonly samples: readonly DistinctSample[];
-  readonly repeats: RepeatConsistency;
+  readonly rows: MeasureRequest["rows"];
   readonly source: string;
 }
 
@@ -107,15 +110,30 @@ async function batchOf(
   terminal.info(
     `samples: ${samples.length} of ${pushing} distinct ones with an advantage, from ${rows.length} rows (${source})`,
   );
-  const repeats = repeatConsistency(
-    rows
-      .filter(({ kind }) => kind === "policy")
-      .map((row) => ({
-        ...row,
-        state: row.state_key ?? row.prompt_tokens.join(),
+  return { samples, source, rows: rowNumbers(rows, distinct, seed) };
+}
+
+/** What all rows of the update say, whether or not they push. */
+function rowNumbers(
+  rows: readonly RolloutRow[],
+  distinct: readonly DistinctSample[],
+  seed: number,
+): MeasureRequest["rows"] {
+  const visits = rows
+    .filter(({ kind }) => kind === "policy")
+    .map((row) => ({ ...row, state: row.state_key ?? row.prompt_tokens.join() }));
+  const ofTask = visits.map(({ task_id, state, action }) => ({ state: `${task_id} ${state}`, action }));
+  return {
+    repeats: repeatConsistency(visits),
+    sharedTokens: cancellationResidual(
+      distinct.map(({ state, tokens, responseStart, weights, weight, advantage }) => ({
+        group: state,
+        tokens: tokens.slice(responseStart),
+        coefficients: weights.map((share) => weight * advantage * share),
       })),
-  );
-  return { samples, repeats, source };
+    ),
+    stateAction: stateActionInformation(ofTask, seed) ?? undefined,
+  };
 }
 
 /** One policy's analysis. */

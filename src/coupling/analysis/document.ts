@@ -6,6 +6,10 @@ import {
   type CouplingDocument,
   type CouplingLayer,
   type CouplingSample,
+  type GoodAnswers,
+  type RepresentationView,
+  type SharedTokens,
+  type StateActionNumbers,
   type TokenHeat,
 } from "../../report/coupling_document.js";
 import type { DistinctSample } from "./batch.js";
@@ -32,7 +36,13 @@ export interface MeasuredBatch {
   readonly actionTokens?: CosinesByState | undefined;
   readonly realised?: readonly (number | null)[];
   readonly agreements?: readonly CouplingAgreement[];
+  /** What one step of the run's optimiser does. */
+  readonly optimiser?: { readonly predicted: ArrayLike<number>; readonly realised: ArrayLike<number> };
   readonly repeats?: RepeatConsistency;
+  readonly goodAnswers?: GoodAnswers;
+  readonly sharedTokens?: SharedTokens;
+  readonly views?: readonly RepresentationView[];
+  readonly stateAction?: StateActionNumbers | undefined;
   readonly tokenHeat?: TokenHeat;
   /** Worst pairs at most. Default 12. */
   readonly pairs?: number;
@@ -58,6 +68,11 @@ export function couplingDocument(batch: MeasuredBatch): CouplingDocument {
     actionTokens: batch.actionTokens ?? null,
     layers: Object.entries(batch.layers).map(([name, layer]) => layerOf(name, layer, batch)),
     danger: dangerOf(logProbs, found.total, advantages),
+    dangerOptimiser: batch.optimiser ? dangerOf(logProbs, batch.optimiser.predicted, advantages) : null,
+    goodAnswers: batch.goodAnswers ?? null,
+    sharedTokens: batch.sharedTokens ?? null,
+    views: batch.views ?? [],
+    stateAction: batch.stateAction ?? null,
     agreements: batch.agreements ?? [],
     tokenHeat: batch.tokenHeat ?? null,
   };
@@ -67,7 +82,7 @@ function describedSample(
   sample: DistinctSample,
   j: number,
   { self, cross, total }: Influence,
-  { logProbs, realised }: MeasuredBatch,
+  { logProbs, realised, optimiser }: MeasuredBatch,
 ): CouplingSample {
   const { id, state, stateText, action, taskType, rows, advantage, weight } = sample;
   return {
@@ -77,11 +92,12 @@ function describedSample(
     cross: cross[j],
     total: total[j],
     realised: realised?.[j] ?? null,
+    optimiser: optimiser ? { predicted: optimiser.predicted[j], realised: optimiser.realised[j] } : null,
   };
 }
 
 function numbersOf(
-  { samples, gram, repeats }: MeasuredBatch,
+  { samples, gram, repeats, optimiser }: MeasuredBatch,
   { total, inversions }: Influence,
 ): Record<string, number | null> {
   const count = samples.length;
@@ -98,6 +114,8 @@ function numbersOf(
     samples.reduce((sum, _sample, i) => sum + Math.max(scale[i], 0) * gram[i * count + j], 0),
   );
   const squaredNorms = samples.map((_, j) => gram[j * count + j]);
+  const risen = (changes: ArrayLike<number>) =>
+    samples.filter((_, j) => advantages[j] < 0 && changes[j] > 0).length;
   return {
     rewarded: advantages.filter((advantage) => advantage > 0).length,
     punished: advantages.filter((advantage) => advantage < 0).length,
@@ -105,6 +123,10 @@ function numbersOf(
     inversions: inversions.length,
     "inversions by coupling": causes.coupling.length,
     "inversions by their own state": causes.ownState.length,
+    ...(optimiser && {
+      "inversions through the optimiser": risen(optimiser.predicted),
+      "inversions measured after its step": risen(optimiser.realised),
+    }),
     ...couplingMetrics({ totals: total, squaredNorms, advantages, weights, fromGood }),
     ...(repeats && {
       "repeat consistency": repeats.consistency,

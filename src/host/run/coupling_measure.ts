@@ -1,29 +1,22 @@
 /** Measures the coupling of an update's samples under one policy, and holds the prediction against real steps. */
 import type { DistinctSample } from "../../coupling/analysis/batch.js";
 import { classCosines } from "../../coupling/analysis/class_cosines.js";
-import { couplingDocument } from "../../coupling/analysis/document.js";
+import { couplingDocument, type MeasuredBatch } from "../../coupling/analysis/document.js";
 import { influence } from "../../coupling/analysis/influence.js";
 import { agreement, leaveOneOutPrediction } from "../../coupling/analysis/leave_one_out.js";
-import type { RepeatConsistency } from "../../coupling/analysis/repeat_consistency.js";
 import { directions } from "../../coupling/directions.js";
 import { perSampleGram } from "../../coupling/gram.js";
-import { backwardOf, pushesOf } from "../../coupling/ground_truth/passes.js";
-import {
-  leaveOneOutChanges,
-  optimiserStepChanges,
-  plainStepChanges,
-  rateFor,
-} from "../../coupling/ground_truth/real_steps.js";
-import { separateGradients } from "../../coupling/separate.js";
-import { AdamW } from "../../optim/adamw.js";
+import { backwardOf } from "../../coupling/ground_truth/passes.js";
+import { leaveOneOutChanges, plainStepChanges, rateFor } from "../../coupling/ground_truth/real_steps.js";
 import type {
   CosinesByState,
   CouplingAgreement,
   CouplingDocument,
   TokenHeat,
 } from "../../report/coupling_document.js";
-import { restoreOptimizer } from "../../rl/loop/policy_state.js";
 import { actionTokenMask } from "../../rl/play/action_tokens.js";
+import { throughOptimiser } from "./coupling_optimiser.js";
+import { stateViews } from "./coupling_states.js";
 import type { RunPolicy } from "./run_policy.js";
 
 /** Gram and log-probabilities of samples, from whatever computes them. */
@@ -39,10 +32,11 @@ export interface MeasureRequest {
   readonly samples: readonly DistinctSample[];
   readonly measured: MeasuredGram;
   readonly passport: CouplingDocument["passport"];
-  readonly repeats: RepeatConsistency;
+  /** What all rows of the update say, those without advantage too. */
+  readonly rows: Pick<MeasuredBatch, "repeats" | "sharedTokens" | "stateAction">;
   /** Bytes of GPU memory for a second Gram; undefined = no limit. */
   readonly budgetBytes: number | undefined;
-  /** Also leave samples out, and step through AdamW. */
+  /** Also leave samples out. */
   readonly verify: boolean;
 }
 
@@ -50,12 +44,10 @@ export interface MeasureRequest {
 const STEP_NATS = 0.01;
 /** Samples that are left out in turn. */
 const LEFT_OUT = 8;
-/** Samples whose product with AdamW's update is taken, a backward pass each. */
-const PUSHED = 32;
 
 /** @returns the analysis; the policy's weights are as before */
 export async function measureCoupling(request: MeasureRequest): Promise<CouplingDocument> {
-  const { policy, samples, measured, passport, repeats, verify } = request;
+  const { policy, samples, measured, passport, verify } = request;
   const { gram, layers, logProbs } = measured;
   const advantages = samples.map(({ advantage }) => advantage);
   const weights = samples.map(({ weight }) => weight);
@@ -68,17 +60,27 @@ export async function measureCoupling(request: MeasureRequest): Promise<Coupling
   };
   const changes = await plainStepChanges(step, rate);
   const predicted = total.map((value) => rate * value);
+  const optimiser = await throughOptimiser(policy, step, request.budgetBytes);
   const agreements: CouplingAgreement[] = [
     { what: "plain gradient step", ...agreement(predicted, changes) },
     ...(verify ? [await leaveOneOut(step, measured, samples, rate, changes)] : []),
-    ...(verify ? await throughAdamW(policy, step, total) : []),
+    {
+      what: "AdamW's step, products with its actual update",
+      ...agreement(optimiser.predicted, optimiser.realised),
+    },
+    {
+      what: "AdamW's step, raw K in place of the update (slope has no meaning)",
+      ...agreement(total, optimiser.realised),
+    },
   ];
   const shown = inversions.reduce<number>(
     (most, j) => (total[j] > total[most] ? j : most),
     inversions[0] ?? 0,
   );
   return couplingDocument({
-    ...{ name: policy.name, passport, samples, gram, layers, logProbs, agreements, repeats },
+    ...{ name: policy.name, passport, samples, gram, layers, logProbs, agreements, optimiser },
+    ...(await stateViews(policy, samples, { raw: total, optimiser: optimiser.predicted })),
+    ...request.rows,
     actionTokens: await actionCosines(request),
     realised: Array.from(changes, (value) => (rate > 0 ? value / rate : 0)),
     tokenHeat: await tokenHeatOf(policy, samples, step.coefficients, shown),
@@ -129,45 +131,6 @@ async function leaveOneOut(
     realised.push(...(await leaveOneOutChanges(step, rate, left, whole)));
   }
   return { what: `plain step without one of ${count} samples in turn`, ...agreement(predicted, realised) };
-}
-
-/** AdamW with the checkpoint's moments and the run's settings: its actual update, against products with it and raw K. */
-async function throughAdamW(
-  policy: RunPolicy,
-  step: Step,
-  total: Float64Array,
-): Promise<CouplingAgreement[]> {
-  const { model, config, checkpoint } = policy;
-  const { grpo } = config;
-  const optimizer = new AdamW({
-    parameters: model.parameters,
-    launcher: model.launcher,
-    lr: grpo.learning_rate,
-    betas: [grpo.adam_beta1, grpo.adam_beta2],
-    eps: grpo.adam_epsilon,
-    weightDecay: grpo.weight_decay,
-    maxGradNorm: grpo.max_grad_norm,
-  });
-  try {
-    // a stage begins with fresh moments
-    if (checkpoint.stage === "grpo") await restoreOptimizer(optimizer, checkpoint.optimizer);
-    const { changes, update } = await optimiserStepChanges(step, optimizer, grpo.learning_rate);
-    const some = step.samples.slice(0, PUSHED);
-    const pushes: number[] = [];
-    for (const sample of some) pushes.push(...pushesOf(await separateGradients(model, [sample]), update));
-    return [
-      {
-        what: "AdamW's step, products with its actual update",
-        ...agreement(pushes, changes.slice(0, some.length)),
-      },
-      {
-        what: "AdamW's step, raw K in place of the update (slope has no meaning)",
-        ...agreement(total, changes),
-      },
-    ];
-  } finally {
-    optimizer.release();
-  }
 }
 
 /** Tokens shown at most. */

@@ -1,5 +1,6 @@
 /** What an iteration of play and update says of itself. */
 import { mean } from "../../core/statistics.js";
+import { repeatConsistency } from "../../coupling/analysis/repeat_consistency.js";
 import type { Advantages } from "../advantages/estimate.js";
 import type { LabelCounts } from "../gcd/labels.js";
 import type { Episode } from "../play/episode.js";
@@ -18,6 +19,17 @@ export function labelMetrics({ good, bad, ties, conflicts }: LabelCounts): Recor
   };
 }
 
+/** Left out where no two episodes of a group met in a state. */
+function consistency(rows: readonly PlayedRow[]): Record<string, number> {
+  const { consistency: share } = repeatConsistency(
+    rows.map(({ group, episode, action, stateKey, prompt }) => ({
+      ...{ group, episode, action },
+      state: stateKey ?? prompt.join(),
+    })),
+  );
+  return share === null ? {} : { "coupling/repeat_consistency": share };
+}
+
 /** Metrics of one iteration, under TRL's names where they exist. */
 export function policyMetrics(
   { learningRate }: Pick<UpdateContext, "learningRate">,
@@ -34,6 +46,7 @@ export function policyMetrics(
   return {
     loss: average(({ policy }) => policy.loss),
     ...statistics,
+    ...consistency(rows),
     success: summary.success,
     "episodes/failed_rate": summary.failed_rate,
     "episodes/mean_length": summary.mean_length,
