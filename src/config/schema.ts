@@ -109,6 +109,11 @@ const RULES: readonly Rule[] = [
     holds: ({ grpo }) => grpo.max_steps === 0 || grpo.warmup_steps < grpo.max_steps,
   },
   {
+    path: ["grpo", "anchor_cosine"],
+    expected: "null beside grpo.anchor_similarity: one of both says which states are alike",
+    holds: ({ grpo }) => grpo.anchor_cosine === null || grpo.anchor_similarity === null,
+  },
+  {
     path: ["correction", "cold_start_share"],
     expected: "0, or imitation.detours or gcd.cold_start_share above 0, where the mistakes come from",
     holds: ({ correction, imitation, gcd }) =>

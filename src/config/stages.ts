@@ -149,6 +149,13 @@ const grpoRewards = {
       "least similarity of observations that count as one state in a group (gigpo, hgpo; verl-agent: similarity_thresh, 0.95); " +
         "null = equal keys only, see world.anchor",
     ),
+  anchor_cosine: fraction()
+    .nullable()
+    .default(null)
+    .describe(
+      "least cosine of the policy's hidden states before acting that count as one state in a group (gigpo, hgpo; after " +
+        "BiPACE); null = not used",
+    ),
 };
 
 /** Fields of advantages. */
@@ -254,6 +261,26 @@ const grpoLoss = {
         "each row's tokens, then over rows (TRL grpo, verl seq-mean-token-mean); sequence_sum = row sums divided by rows " +
         "times max_completion_length (TRL dr_grpo, verl seq-mean-token-sum-norm)",
     ),
+  token_weights: choice(["none", "gtpo", "nthr"])
+    .default("none")
+    .describe(
+      "factors of single tokens, rival remedies for samples that push each other: gtpo = conflict tokens are amplified in good " +
+        "answers and skipped in bad ones; nthr = tokens of bad answers that pull good ones down are spared; both among the " +
+        "answers of one state",
+    ),
+  conflict_positive: numberFrom(0)
+    .default(2)
+    .describe("factor of conflict tokens in answers of positive advantage (gtpo)"),
+  conflict_negative: numberFrom(0)
+    .default(0)
+    .describe("factor of conflict tokens in answers of negative advantage (gtpo)"),
+  nthr_beta: numberFrom(0)
+    .default(1)
+    .describe("share of the weakest good answer's own score above which a token is spared (nthr)"),
+  nthr_eta: numberFrom(0)
+    .nullable()
+    .default(0)
+    .describe("factor of spared tokens (nthr); null = 2 |0.5 - p|, p the share of good answers in the state"),
   skip_gradient_below: numberFrom(0)
     .default(0)
     .describe(

@@ -28,6 +28,17 @@ export interface PackedSamples {
   readonly scoredOffsets: Uint32Array;
 }
 
+/** An answer given after a prompt, as a sample. */
+export function sampleOf({
+  prompt,
+  answer,
+}: {
+  readonly prompt: readonly number[];
+  readonly answer: readonly number[];
+}): CouplingSample {
+  return { tokens: [...prompt, ...answer], responseStart: prompt.length };
+}
+
 /** The tokens of a sample that are read: the last one is only predicted. */
 export const readTokens = ({ tokens }: CouplingSample): number => tokens.length - 1;
 

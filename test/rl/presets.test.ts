@@ -202,7 +202,7 @@ describe("settings", () => {
     expect([alpha.tag_alpha, alpha.tag_weight]).toEqual([0.25, undefined]);
   });
 
-  test("similar observations share a key where steps are compared and it is asked for", () => {
+  test("similar observations, or hidden states, share a key where steps are compared and it is asked for", async () => {
     const texts = ["a shelf 1", "a shelf 2", "Nothing happens.", "a lamp 1"];
     const rows = texts.map((observation, step) => ({
       ...row,
@@ -210,16 +210,34 @@ describe("settings", () => {
       observation,
       anchorKey: step === 3 ? undefined : observation,
     }));
-    const keys = (grpo: object) => anchoredRows(rows, section(grpo)).map(({ anchorKey }) => anchorKey);
-    expect(keys({ algo: "gigpo", anchor_similarity: 0.8 })).toEqual([
+    // the first and the third point the same way
+    const hidden = [
+      [1, 0],
+      [0, 1],
+      [2, 0.1],
+    ];
+    const asked: number[] = [];
+    const statesOf = async (chosen: readonly { readonly step: number }[]) => {
+      asked.push(...chosen.map(({ step }) => step));
+      return hidden;
+    };
+    const keys = async (grpo: object) =>
+      (await anchoredRows(rows, section(grpo), statesOf)).map(({ anchorKey }) => anchorKey);
+    expect(await keys({ algo: "gigpo", anchor_similarity: 0.8 })).toEqual([
       "cluster 0",
       "cluster 0",
       undefined,
       undefined,
     ]);
     const own = rows.map(({ anchorKey }) => anchorKey);
-    expect(keys({ algo: "gigpo" })).toEqual(own);
-    expect(keys({ algo: "dapo", anchor_similarity: 0.8 })).toEqual(own);
+    expect(await keys({ algo: "gigpo" })).toEqual(own);
+    expect(await keys({ algo: "dapo", anchor_similarity: 0.8 })).toEqual(own);
+    expect(asked).toEqual([]);
+    const [first, second, third, fourth] = await keys({ algo: "hgpo", anchor_cosine: 0.9 });
+    expect(asked).toEqual([0, 1, 2]);
+    expect([third, fourth]).toEqual([first, undefined]);
+    expect(second).not.toBe(first);
+    expect(await keys({ algo: "grpo", anchor_cosine: 0.9 })).toEqual(own);
   });
 
   test("step rewards are in units of the success reward; overlong answers and KL cost reward", () => {

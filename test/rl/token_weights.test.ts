@@ -1,14 +1,13 @@
 /** Token-level remedies, selection of groups, overlong answers, KL in the reward. */
 import { describe, expect, test } from "vitest";
+import type { LastLayerSample } from "../../src/coupling/analysis/last_layer.js";
 import { answerKl, rewardsWithKl } from "../../src/rl/advantages/kl_reward.js";
 import { overlongPenalty, selectGroups } from "../../src/rl/advantages/selection.js";
 import {
   conflictTokenWeights,
-  logitError,
+  type NthrOptions,
   nthrEta,
-  nthrScore,
   nthrTokenWeights,
-  type TokenFeature,
 } from "../../src/rl/advantages/token_weights.js";
 
 describe("conflict tokens", () => {
@@ -35,41 +34,30 @@ describe("conflict tokens", () => {
 });
 
 describe("NTHR", () => {
-  const token = (id: number, probabilities: number[], hidden: number[]): TokenFeature => ({
+  /** One token after one hidden state. */
+  const answer = (id: number, hidden: number[]): LastLayerSample => ({
+    tokens: [id],
     hidden,
-    error: logitError(id, probabilities),
-  });
-
-  test("the score is the last layer's Gram: (h.h') ([y = y'] - p[y'] - p'[y] + p.p')", () => {
-    const [p, q] = [
-      [0.2, 0.5, 0.3],
-      [0.6, 0.1, 0.3],
-    ];
-    for (const [y, u] of [
-      [0, 0],
-      [0, 2],
-    ]) {
-      const one = token(y, p, [1, 2]);
-      const two = token(u, q, [3, -1]);
-      const gram = Number(y === u) - p[u] - q[y] + p.reduce((sum, value, id) => sum + value * q[id], 0);
-      expect(nthrScore(one, [[two]])).toBeCloseTo((3 - 2) * gram, 12);
-    }
+    distributions: [{ ids: [0, 1, 2], probabilities: [0.4, 0.4, 0.2] }],
   });
 
   test("tokens of punished answers that pull good answers down are spared", () => {
-    const p = [0.4, 0.4, 0.2];
-    const positives = [[token(0, p, [1, 0])], [token(0, p, [1, 0.5])]];
+    const positives = [answer(0, [1, 0]), answer(0, [1, 0.5])];
     // the same token in the same place; the same token elsewhere; another token
-    const negative = [token(0, p, [1.5, 0.2]), token(0, p, [0, -1]), token(1, p, [1, 0])];
-    const scores = negative.map((one) => nthrScore(one, positives));
-    const own = positives.map(([one]) => nthrScore(one, positives));
-    expect(scores[0]).toBeGreaterThan(Math.min(...own));
-    expect([...nthrTokenWeights(positives, [negative])[0]]).toEqual([0, 1, 1]);
-    expect([...nthrTokenWeights(positives, [negative], { eta: 0.25 })[0]]).toEqual([0.25, 1, 1]);
-    expect([...nthrTokenWeights(positives, [negative], { beta: 10 })[0]]).toEqual([1, 1, 1]);
-    expect([...nthrTokenWeights([], [negative])[0]]).toEqual([1, 1, 1]);
+    const negative: LastLayerSample = {
+      tokens: [0, 0, 1],
+      hidden: [1.5, 0.2, 0, -1, 1, 0],
+      distributions: Array.from({ length: 3 }, () => positives[0].distributions[0]),
+    };
+    const weights = (options: NthrOptions, good = positives) =>
+      nthrTokenWeights(good, [negative], options).map((values) => [...values]);
+    expect(weights({})).toEqual([[0, 1, 1]]);
+    expect(weights({ eta: 0.25 })).toEqual([[0.25, 1, 1]]);
+    expect(weights({ beta: 10 })).toEqual([[1, 1, 1]]);
+    expect(weights({}, [])).toEqual([[1, 1, 1]]);
+    // two of three are good: 2 |0.5 - 2/3|
+    expect(weights({ eta: null })[0][0]).toBeCloseTo(1 / 3, 12);
     expect([nthrEta(0.5), nthrEta(0.875), nthrEta(0)]).toEqual([0, 0.75, 1]);
-    expect(() => nthrScore(token(0, p, [1]), positives)).toThrow(/hidden states differ in length/);
   });
 });
 

@@ -2,7 +2,7 @@
 import type { Algorithm } from "../../config/presets.js";
 import type { TrainConfig } from "../../config/schema.js";
 import type { PlayedRow } from "../rows.js";
-import { similarityKeys } from "./anchors.js";
+import { hiddenStateKeys, similarityKeys } from "./anchors.js";
 import { answerKl, type KlEstimate, meanTokenKl, rewardsWithKl } from "./kl_reward.js";
 import type { AdvantageOptions, Estimator } from "./options.js";
 import { overlongPenalty } from "./selection.js";
@@ -49,16 +49,35 @@ export function advantageOptions(grpo: Settings): AdvantageOptions {
 
 /**
  * Rows with the keys that their steps are compared by: those of play, or, with `grpo.anchor_similarity`, of clusters of
- * similar observations. Rows without a key of play stay without one.
+ * similar observations, or, with `grpo.anchor_cosine`, of similar hidden states. Rows without a key of play stay without one.
+ * @param hiddenStates gives the policy's hidden state before each row's answer, where it is asked for
  */
-export function anchoredRows(
+export async function anchoredRows(
   rows: readonly PlayedRow[],
-  { algo, anchor_similarity }: Settings,
-): readonly PlayedRow[] {
-  if (anchor_similarity === null || (algo !== "gigpo" && algo !== "hgpo")) return rows;
+  { algo, anchor_similarity, anchor_cosine }: Settings,
+  hiddenStates: (rows: readonly PlayedRow[]) => Promise<readonly ArrayLike<number>[]>,
+): Promise<readonly PlayedRow[]> {
+  if (algo !== "gigpo" && algo !== "hgpo") return rows;
   const keyed = rows.filter(({ anchorKey }) => anchorKey !== undefined);
-  const keys = new Map(similarityKeys(keyed, anchor_similarity).map((key, index) => [keyed[index], key]));
-  return rows.map((row) => ({ ...row, anchorKey: keys.get(row) }));
+  const keys = await clusterKeys(keyed, anchor_similarity, anchor_cosine, hiddenStates);
+  if (!keys) return rows;
+  const keyOf = new Map(keyed.map((row, index) => [row, keys[index]]));
+  return rows.map((row) => ({ ...row, anchorKey: keyOf.get(row) }));
+}
+
+async function clusterKeys(
+  rows: readonly PlayedRow[],
+  similarity: number | null,
+  cosine: number | null,
+  hiddenStates: (rows: readonly PlayedRow[]) => Promise<readonly ArrayLike<number>[]>,
+): Promise<(string | undefined)[] | undefined> {
+  if (similarity !== null) return similarityKeys(rows, similarity);
+  if (cosine === null) return undefined;
+  const hidden = await hiddenStates(rows);
+  return hiddenStateKeys(
+    rows.map(({ group }, index) => ({ group, hidden: hidden[index] })),
+    cosine,
+  );
 }
 
 /**

@@ -4,6 +4,8 @@
  */
 import type { TrainConfig } from "../../config/schema.js";
 import type { Json, RunSink } from "../../core/run_record.js";
+import { decisionStates } from "../../coupling/last_layer_samples.js";
+import { sampleOf } from "../../coupling/samples.js";
 import type { Task } from "../../env/world.js";
 import type { Qwen2Model } from "../../model/qwen2.js";
 import { checkSameStart } from "../advantages/anchors.js";
@@ -19,6 +21,7 @@ import { tokenFactor } from "../objective/selection.js";
 import type { Episode } from "../play/episode.js";
 import { playRules, type RolloutWorker } from "../play/rollout.js";
 import type { PlayedRow } from "../rows.js";
+import { withTokenWeights } from "../update/token_weights.js";
 import { isMeasured, watchedMetrics, watchRows } from "./coupling_probe.js";
 import { itemsOfStep } from "./data_order.js";
 import { applyHooks, dropHarmful, influenceReport, type OnInfluence } from "./influence_hook.js";
@@ -91,9 +94,10 @@ async function iteration(work: Iteration): Promise<Record<string, number>> {
   const { episodes, kept, statistics } = await sampleGroups(work);
   const rolledOut = now();
   const { success_reward } = config.grpo;
-  const played = anchoredRows(
+  const played = await anchoredRows(
     kept.flatMap(({ rows }) => rows.map((row) => ({ ...row, outcome: row.outcome * success_reward }))),
     config.grpo,
+    (keyed) => decisionStates(work.model, keyed.map(sampleOf), config.grpo.tokens_per_micro_batch),
   );
   checkSameStart(played);
   const reference = await rewardReference(work, played);
@@ -101,7 +105,11 @@ async function iteration(work: Iteration): Promise<Record<string, number>> {
     advantageRows(played, config.grpo, reference),
     advantageOptions(config.grpo),
   );
-  const own = played.map((row, at) => judgedRow(config, row, advantages, at));
+  const own = await withTokenWeights(
+    work.model,
+    played.map((row, at) => judgedRow(config, row, advantages, at)),
+    config.grpo,
+  );
   const { rows, metrics: hooked } = await hookedRows(work, own);
   const labelled = gcd || correction ? await labelRows(work, rows) : undefined;
   const judged = labelled && (await gcd?.rows(rows, labelled.labels, index));
