@@ -1,11 +1,13 @@
 /** `uncouple coupling --run` on a small run of its own. */
-import { existsSync, readFileSync } from "node:fs";
+import { cpSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { beforeAll, expect, test, vi } from "vitest";
 import { runCli } from "../../src/cli/program.js";
 import { trainConfigSchema } from "../../src/config/schema.js";
 import { perSampleGram } from "../../src/coupling/gram.js";
 import { readRolloutRows, rolloutSteps } from "../../src/host/run/rollout_rows.js";
+import { configSum } from "../../src/host/run/run_info.js";
 import { oneMoreUpdate } from "../../src/host/run/update_rows.js";
 import type { CouplingDocument } from "../../src/report/coupling_document.js";
 import { temporaryFolder } from "../support/folders.js";
@@ -162,6 +164,85 @@ test("two policies read the same samples", async () => {
   expect(second.gram).toEqual(first.gram);
 });
 
+const corridor = fileURLToPath(new URL("../../examples/worlds/corridor.mjs", import.meta.url));
+
+test("runs that read text differently are refused before any work", async () => {
+  const made = await uncouple(
+    ...[
+      "train",
+      "--name",
+      "corridor",
+      "world.id=external",
+      `world.command=[node, ${corridor}]`,
+      "world.max_steps=2",
+    ],
+    ...["prompt.answer=tag", "imitation.episodes=0", "grpo.max_steps=1", "grpo.tasks_per_step=1"],
+    ...["grpo.num_generations=2", "grpo.max_completion_length=2", "eval.splits=[]", "eval.at_start=false"],
+  );
+  expect(made.code, made.err).toBe(0);
+  const out = join(root, "unread");
+  const { code, err } = await uncouple(
+    ...["coupling", "--run", run, "--compare", join(root, "corridor"), "--out", out],
+  );
+  expect(code).toBe(2);
+  expect(err).toMatch(
+    /\[--compare\] the runs read text differently: got a vocabulary of \d+ in .*corridor, expected one of \d+/,
+  );
+  expect(err).not.toContain("forecast");
+  expect(existsSync(out)).toBe(false);
+});
+
+test("runs that began from different policies are told apart: a warning, and 5 where it is to be verified", async () => {
+  // the same folder under other settings
+  const other = join(root, "other");
+  cpSync(run, other, { recursive: true });
+  const config = readFileSync(join(other, "config.yaml"), "utf8").replace(/^seed: 3$/m, "seed: 4");
+  writeFileSync(join(other, "config.yaml"), config);
+  const info = JSON.parse(readFileSync(join(other, "run.json"), "utf8"));
+  writeFileSync(join(other, "run.json"), JSON.stringify({ ...info, configSum: configSum(config) }));
+  const args = [
+    "coupling",
+    "--run",
+    run,
+    "--checkpoint",
+    "41",
+    "--compare",
+    other,
+    "--samples",
+    "3",
+    "--out",
+  ];
+  const told = await uncouple(...args, join(root, "told"));
+  expect(told.err).toMatch(
+    /did not begin from the same policy: got other values of seed in .*other, expected/,
+  );
+  expect(told.code).toBe(0);
+  const verified = await uncouple(...args, join(root, "verified"), "--verify");
+  expect(verified.code).toBe(5);
+  expect(existsSync(join(root, "verified", "coupling_compare.json"))).toBe(true);
+});
+
+test("rows without an advantage are nothing to measure, and a folder that is no run is told", async () => {
+  const dead = join(root, "dead");
+  cpSync(run, dead, { recursive: true });
+  const file = join(dead, "rollouts", "step_000042.jsonl");
+  const rows = readFileSync(file, "utf8")
+    .trim()
+    .split("\n")
+    .map((line) => ({ ...JSON.parse(line), advantage: 0 }));
+  writeFileSync(file, rows.map((row) => JSON.stringify(row)).join("\n"));
+  const nothing = await uncouple("coupling", "--run", dead, "--checkpoint", "41");
+  expect(nothing.code).toBe(1);
+  expect(nothing.err).toMatch(/nothing to measure: got 0 samples with an advantage/);
+  const absent = await uncouple("coupling", "--run", join(root, "nowhere"));
+  expect(absent.code).toBe(2);
+  expect(absent.err).toMatch(/nowhere/);
+  writeFileSync(join(dead, "run.json"), "{");
+  const broken = await uncouple("coupling", "--run", dead);
+  expect(broken.code).toBe(1);
+  expect(broken.err).toMatch(/run\.json/);
+});
+
 test("rows are read back as they were written, and malformed ones are named", async () => {
   expect(await rolloutSteps(run)).toEqual([41, 42]);
   const rows = await readRolloutRows(run, 41);
@@ -170,9 +251,14 @@ test("rows are read back as they were written, and malformed ones are named", as
 });
 
 test("one more update is one of the policy stage, wherever the checkpoint lies", () => {
-  const config = trainConfigSchema.parse({ imitation: { max_steps: 10 }, grpo: { max_steps: 5 } });
+  const config = trainConfigSchema.parse({
+    imitation: { max_steps: 10 },
+    grpo: { max_steps: 5, warmup_steps: 2 },
+  });
   const steps = [4, 10, 13, 15].map((step) => {
     const { imitation, grpo, log } = oneMoreUpdate(config, step);
+    // so few updates may be fewer than the warm-up
+    expect(grpo.warmup_steps).toBe(0);
     return [imitation.max_steps, grpo.max_steps, log.rollouts];
   });
   expect(steps).toEqual([

@@ -23,7 +23,7 @@ export const register: Register = (program, context) => {
     .option("--budget <size>", "GPU memory beside the model's, as 2GiB or 500MB", readBytes)
     .option(
       "--verify",
-      "check some samples by a backward pass each; exit with 5 when a layer is off. With --run also leave samples out",
+      "check some samples by a backward pass each; exit with 5 when a layer is off. With --run also leave samples out, and with --compare refuse runs that began from different policies",
     )
     .option("--diagnose", "compare some samples alone with the same in the batch")
     .addOption(precisionOption())

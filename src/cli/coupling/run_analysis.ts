@@ -1,8 +1,9 @@
 /** `uncouple coupling --run`: the samples of one update of a run, which of them push which, and a report of it. */
 import { join } from "node:path";
+import { isDeepStrictEqual } from "node:util";
 import { loadConfig } from "../../config/load.js";
 import type { TrainConfig } from "../../config/schema.js";
-import { ConfigError } from "../../core/errors.js";
+import { CheckError, ConfigError } from "../../core/errors.js";
 import type { RolloutRow } from "../../core/run_record.js";
 import { chooseSamples, type DistinctSample, distinctSamples } from "../../coupling/analysis/batch.js";
 import { repeatConsistency } from "../../coupling/analysis/repeat_consistency.js";
@@ -21,6 +22,7 @@ import type { CliContext } from "../kit/options.js";
 import { type GpuOptions, type GpuSession, withGpu } from "../kit/session.js";
 import { runLayer } from "../train/resume.js";
 import { checkedGram, throwFailed } from "./calculator.js";
+import { startDifferences } from "./same_start.js";
 
 export interface RunAnalysisOptions extends GpuOptions {
   readonly run: string;
@@ -48,16 +50,25 @@ interface Batch {
 
 /**
  * @throws ConfigError for a run without the checkpoint, or two runs that read text differently
- * @throws CheckError when verification fails, after the files are written
+ * @throws CheckError when verification fails, or verified runs began from different policies, after the files are written
  */
 export async function analyseRun(options: RunAnalysisOptions, context: CliContext): Promise<void> {
   await withGpu(options, context, async (session) => {
     const first = await openPolicyOf(options.run, options, session, context);
     const out = options.out ?? join(options.run, "coupling", stepName(first.checkpoint.step));
+    const start = options.compare
+      ? await checkCompared(options.compare, first, options, session, context)
+      : undefined;
     const batch = await batchOf(first, options, context);
     const main = await analysed(first, batch, options, session, context);
     const compared = options.compare
-      ? await comparison(options.compare, first, batch, options, session, context)
+      ? await analysed(
+          await openPolicyOf(options.compare, options, session, context),
+          batch,
+          options,
+          session,
+          context,
+        )
       : undefined;
     const files = await writeCouplingFiles(out, main.document, main.grams, compared?.document);
     const documents = compared ? [main.document, compared.document] : [main.document];
@@ -65,6 +76,7 @@ export async function analyseRun(options: RunAnalysisOptions, context: CliContex
     else for (const line of documents.flatMap(couplingSummaryLines)) context.terminal.print(line);
     context.terminal.info(`wrote ${files.join(", ")}`);
     for (const analysis of [main, compared]) analysis?.check();
+    if (options.verify) start?.check();
   });
 }
 
@@ -167,23 +179,38 @@ async function analysed(
   return { document, grams, check: () => throwFailed(failed, model) };
 }
 
-/** The second policy on the samples of the first. */
-async function comparison(
+/**
+ * Looks at the second run before any work: it must read text as the first does, and should have begun with the same policy.
+ * @throws ConfigError for another tokenizer or vocabulary
+ */
+async function checkCompared(
   run: string,
   first: RunPolicy,
-  batch: Batch,
   options: RunAnalysisOptions,
   session: GpuSession,
   context: CliContext,
-): Promise<Analysis> {
+): Promise<Pick<Analysis, "check">> {
   const second = await openPolicyOf(run, options, session, context);
-  if (JSON.stringify(second.tokenizer.files) !== JSON.stringify(first.tokenizer.files)) {
+  const { vocab_size: words } = second.model.config;
+  const { vocab_size: expected } = first.model.config;
+  const isSame = words === expected && isDeepStrictEqual(second.tokenizer.files, first.tokenizer.files);
+  releasePolicy(second);
+  if (!isSame) {
     throw new ConfigError(
-      `[--compare] the runs read text differently: got another tokenizer in ${run} than in ${first.run}, expected the same. ` +
-        "Compare runs that began from the same policy.",
+      `[--compare] the runs read text differently: got ${words === expected ? "another tokenizer" : `a vocabulary of ${words}`} in ` +
+        `${run}, expected ${words === expected ? "that" : `one of ${expected}`} of ${first.run}. Compare runs that began from the same policy.`,
     );
   }
-  return analysed(second, batch, options, session, context);
+  const differing = startDifferences(first, second);
+  const problem =
+    `[--compare] the runs did not begin from the same policy: got other values of ${differing.join(", ")} in ${run}, expected ` +
+    `those of ${first.run}. What the report shows side by side is then not due to their training alone; compare runs from one start.`;
+  if (differing.length > 0) context.terminal.warn(problem);
+  return {
+    check: () => {
+      if (differing.length > 0) throw new CheckError(problem);
+    },
+  };
 }
 
 async function passportOf(

@@ -71,7 +71,7 @@ const CHANGEABLE = [
 ];
 
 /** Names of the settings that differ, `a.b` deep down to fields. */
-function differences(before: unknown, after: unknown, prefix = ""): string[] {
+export function differences(before: unknown, after: unknown, prefix = ""): string[] {
   if (!isSection(before) || !isSection(after)) return isDeepStrictEqual(before, after) ? [] : [prefix];
   return Object.keys(after).flatMap((key) =>
     differences(before[key], after[key], prefix === "" ? key : `${prefix}.${key}`),

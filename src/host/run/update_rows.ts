@@ -60,7 +60,13 @@ export function oneMoreUpdate(config: TrainConfig, step: number): TrainConfig {
   return {
     ...config,
     imitation: { ...config.imitation, max_steps: imitated },
-    grpo: { ...config.grpo, max_steps: step - imitated + 1 },
+    grpo: {
+      ...config.grpo,
+      max_steps: step - imitated + 1,
+      // the step is undone, and so short a stage may be shorter than its warm-up
+      lr_scheduler_type: "constant",
+      warmup_steps: 0,
+    },
     eval: { ...config.eval, splits: [] },
     log: { ...config.log, rollouts: true },
   };
