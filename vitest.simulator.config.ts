@@ -2,6 +2,15 @@
 import { defineConfig } from "vitest/config";
 import tests from "./vitest.config.js";
 
+/** Milliseconds: some of these tests take a minute, and ten where other programs keep the machine busy. */
+const PATIENCE = 1_800_000;
+
 export default defineConfig({
-  test: { ...tests.test, include: ["test/simulator/*.simulator.ts"], maxWorkers: 1 },
+  test: {
+    ...tests.test,
+    include: ["test/simulator/*.simulator.ts"],
+    maxWorkers: 1,
+    testTimeout: PATIENCE,
+    hookTimeout: PATIENCE,
+  },
 });

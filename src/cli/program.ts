@@ -72,6 +72,8 @@ export async function createProgram(
     .version(own?.version ?? "unknown", "--version", "print the version")
     .helpOption("-h, --help", "print this help")
     .showHelpAfterError("(--help lists commands and options)")
+    // options after a command are its own: `bench worlds` has some of the names of `bench`
+    .enablePositionalOptions()
     .configureOutput({
       writeOut: (text) => void stdout.write(printable(text, "\n\t")),
       writeErr: (text) => void stderr.write(printable(text, "\n\t")),

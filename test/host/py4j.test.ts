@@ -95,6 +95,28 @@ describe("texts", () => {
     );
   });
 
+  test("a reply of any length, cut into pieces of 8 KB and ended anywhere, is whole or not there", () => {
+    const PIECE = 8192;
+    const text = fc.string({ unit: "grapheme", minLength: 1, maxLength: 40 });
+    fc.assert(
+      fc.property(text, fc.nat(2000), fc.double({ min: 0, max: 1, noNaN: true }), (part, count, share) => {
+        const sent = part.repeat(count);
+        const whole = Buffer.from(`!ys${encodeCall("t", "m", [sent]).split("\n")[3].slice(1)}\n`);
+        const pieces = (bytes: Buffer) =>
+          Array.from({ length: Math.ceil(bytes.length / PIECE) }, (_, index) =>
+            bytes.subarray(PIECE * index, PIECE * (index + 1)),
+          );
+        const read = (bytes: Buffer) => {
+          const reader = new LineReader("test");
+          return pieces(bytes).flatMap((piece) => reader.push(piece));
+        };
+        expect(read(whole).map(decodeReply)).toEqual([sent]);
+        // cut off before its end there is no reply at all: half a text is never taken for one
+        expect(read(whole.subarray(0, Math.floor(share * (whole.length - 1))))).toEqual([]);
+      }),
+    );
+  });
+
   test("no bytes do more than end in a WorldError or a JavaException", () => {
     const bytes = fc.uint8Array({ maxLength: 60 }).map((tail) => Buffer.from(tail));
     const start = fc.constantFrom("", "!y", "!x", "!z", "!ys", "!yi", "!yd", "!yro", "!xr");
@@ -216,6 +238,20 @@ describe("the process", () => {
     expect(readdirSync(folder)).toEqual(["object_type_ids.tsv"]);
     await simulator.close();
     expect([existsSync(folder), existsSync("object_type_ids.tsv")]).toEqual([false, false]);
+  });
+
+  test("may print as much as it likes, without an end of line too", async () => {
+    const simulator = await start({ kind: "flood", step: 2 });
+    for (const { action, observation } of smallScienceGame.steps.slice(0, 3)) {
+      expect(await simulator.step(action)).toBe(observation);
+    }
+  });
+
+  test("a program that prints without an end before its port is given up", async () => {
+    const java = node("for (;;) process.stdout.write('x'.repeat(1e5))");
+    await expect(JavaSimulator.start({ jar: "stub.jar", java, timeLimit: 20_000 })).rejects.toThrow(
+      /got "x{80}", expected its port/,
+    );
   });
 
   test("a silent program is given up", async () => {

@@ -117,6 +117,14 @@ function faultOf([verb, , method]) {
   return kind;
 }
 
+/** Far more than a pipe holds; whoever does not read it stops this process for good, since these writes wait. */
+function flood() {
+  for (let count = 0; count < 400; count++) {
+    process.stdout.write("Description: a room without an end\n".repeat(2000));
+    process.stderr.write(`${"warning ".repeat(1000)}\n`);
+  }
+}
+
 async function send(socket, text) {
   statistics.longest = Math.max(statistics.longest, text.length);
   for (let start = 0; start < text.length; start += PIECE) {
@@ -129,6 +137,7 @@ async function reply(socket, request) {
   const kind = faultOf(request);
   if (plan.delay) await sleep(plan.delay);
   if (kind === "hang") return;
+  if (kind === "flood") flood();
   if (kind === "exception") return send(socket, `!xs${escapeText("java.lang.Error: broken\n\tat stub")}\n`);
   if (kind === "exception object") return send(socket, `!xr${make("java.lang.Error: broken object")}\n`);
   if (kind === "garbage") return send(socket, "what?\n");

@@ -26,9 +26,10 @@ import { printReport, writeReport } from "./bench_output.js";
 import { benchPassport } from "./bench_passport.js";
 import { openBenchPeers } from "./bench_peers.js";
 import { saveReport } from "./bench_save.js";
+import { registerWorlds } from "./bench_worlds.js";
 
 export const register: Register = (program, context) => {
-  gpuCommand(program, "bench", "Check every kernel against its reference and measure it.")
+  const command = gpuCommand(program, "bench", "Check every kernel against its reference and measure it.")
     .argument(
       "[op]",
       "only ops whose name contains this, or one of several: matmul,attention; also kernels (all ops), training_step, rollout, first_step, scaling",
@@ -83,6 +84,8 @@ export const register: Register = (program, context) => {
     .action(async (op, options) => {
       await bench({ ...options, filter: op ?? options.filter }, context);
     });
+  command.enablePositionalOptions();
+  registerWorlds(command, context);
 };
 
 function collect(value: string, before: string[] | undefined): string[] {
