@@ -4,7 +4,7 @@
  * The plan: { games: [files], fault?: { kind, step, marker? }, delay? }. A fault comes at the given count of `step` calls; with
  * a marker file only in the first process that gets there.
  */
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync, writeSync } from "node:fs";
 import { createServer } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 
@@ -117,11 +117,24 @@ function faultOf([verb, , method]) {
   return kind;
 }
 
-/** Far more than a pipe holds; whoever does not read it stops this process for good, since these writes wait. */
+/** Far more than a pipe holds; whoever does not read it stops this process for good, as it stops Java. */
 function flood() {
   for (let count = 0; count < 400; count++) {
-    process.stdout.write("Description: a room without an end\n".repeat(2000));
-    process.stderr.write(`${"warning ".repeat(1000)}\n`);
+    writeWaiting(1, "Description: a room without an end\n".repeat(500));
+    writeWaiting(2, `${"warning ".repeat(1000)}\n`);
+  }
+}
+
+/** Node's own streams keep what does not fit. */
+function writeWaiting(file, text) {
+  let rest = Buffer.from(text);
+  while (rest.length > 0) {
+    try {
+      rest = rest.subarray(writeSync(file, rest));
+    } catch (error) {
+      if (error.code !== "EAGAIN") throw error;
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 2);
+    }
   }
 }
 
