@@ -73,6 +73,7 @@ const policyLossDraw: Readonly<Record<string, Draw>> = {
     }
     return starts;
   },
+  count: (random, { N }) => Array.from({ length: N }, () => 1 + random.integer(4)),
   loss_scale: () => [8],
 };
 
@@ -263,9 +264,9 @@ export const opCases: readonly OpCase[] = [
     draw: policyLossDraw,
     without: [
       ["sequence_start"],
-      ["reference_log_prob", "sequence_start"],
+      ["reference_log_prob", "sequence_start", "count"],
       ["stream", "sequence_start"],
-      ["reference_log_prob", "stream", "sequence_start", "loss_scale"],
+      ["reference_log_prob", "stream", "sequence_start", "loss_scale", "count"],
     ],
   }),
   row(kernels.policyLoss, {

@@ -1,10 +1,11 @@
 /**
  * Log-softmax over a vocabulary that is streamed in tiles of W columns; z is one tile of logits, [N, W].
- * Reductions: each lane adds its columns in ascending order, lanes in the order of row_reduce.ts, tiles in ascending order.
+ * Reductions: each lane adds its columns in ascending order, in blocks where it has the row to itself (`addColumns`), lanes in
+ * the order of row_reduce.ts, tiles in ascending order.
  */
 import { wgsl } from "wgsl-preprocessor/wgsl-preprocessor.js";
 import { rowReduce } from "../row_reduce.js";
-import { type RowLayout, rowEntry } from "../rows.js";
+import { addColumns, type RowLayout, rowEntry } from "../rows.js";
 
 /**
  * Adds one tile to each row's running (m, sum of e^(x-m), sum of e^(x-m) (x-m), x of the chosen token), x = z / temperature,
@@ -23,11 +24,14 @@ ${rowEntry(layout, "params.N")}
   let is_first = params.first == 0u;
   let top = select(max(before.x, largest), largest, is_first);
   var sums = vec2<f32>(0.0);
-  for (var c = lane; c < params.W; c += ${layout.lanes}u) {
-    let shifted = z[start + c] * params.inverse_temperature - top;
+${addColumns(
+  layout,
+  "vec2<f32>",
+  "params.W",
+  `    let shifted = z[start + c] * params.inverse_temperature - top;
     let e = exp(shifted);
-    sums += vec2<f32>(e, e * shifted);
-  }
+    let term = vec2<f32>(e, e * shifted);`,
+)}
   sums = row_sums(sums, lane);
   if (lane == 0u) {
     var chosen = 0.0;

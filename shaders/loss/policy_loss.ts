@@ -18,6 +18,7 @@ export interface StreamText {
 
 export interface PolicyLossText {
   readonly reference: boolean;
+  readonly count: boolean;
   readonly stream: boolean;
   readonly lossScale: boolean;
   readonly policy: StreamText;
@@ -133,7 +134,7 @@ ${clippedSurrogate}
 }
 
 export function tokens(text: PolicyLossText): string {
-  const { reference, stream, lossScale } = text;
+  const { reference, count, stream, lossScale } = text;
   return wgsl`
 ${expMinusLinear}
 const LIMIT = 20.0;
@@ -178,6 +179,7 @@ ${byStream(text, ({ klKind }) => klText(klKind))}
     store_d_entropy(t, -scale * entropy_coef * seed);
     // one lane a stream: constant indices keep the sums in registers
     let lanes = select(vec2<f32>(1.0, 0.0), vec2<f32>(0.0, 1.0), is_classification);
+    let members = lanes * ${count ? "count[t]" : "1.0"};
     let loss = scale * (surrogate + beta * kl - entropy_coef * entropy[t]);
     var is_low = false;
     var is_high = false;
@@ -186,17 +188,17 @@ ${byStream(text, ({ isCispo }) =>
     ? "    is_low = a != 0.0 && ratio < 1.0 - clip_low;\n    is_high = a != 0.0 && ratio > 1.0 + clip_high;"
     : "    is_low = a < 0.0 && ratio < 1.0 - clip_low;\n    is_high = a > 0.0 && ratio > 1.0 + clip_high;",
 )}
-    tokens += lanes;
+    tokens += members;
     losses += lanes * loss;
     policy_losses += lanes * (w * surrogate);
     kl_losses += lanes * (w * kl);
-    entropies += lanes * entropy[t];
-    reference_kls += lanes * kl;
-    low += lanes * f32(is_low);
-    high += lanes * f32(is_high);
-    dual += lanes * f32(is_dual);
-    ratios += lanes * ratio;
-    approximate_kls += lanes * exp_minus_linear(bounded);
+    entropies += members * entropy[t];
+    reference_kls += members * kl;
+    low += members * f32(is_low);
+    high += members * f32(is_high);
+    dual += members * f32(is_dual);
+    ratios += members * ratio;
+    approximate_kls += members * exp_minus_linear(bounded);
     ratio_max = max(ratio_max, lanes * ratio);
   }
 ${SUMS.map((name, column) => `  partial[start + ${column}u] = ${name}.x;\n  partial[start + ${SUMS.length + column}u] = ${name}.y;`).join("\n")}

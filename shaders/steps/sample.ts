@@ -1,12 +1,12 @@
 /**
  * Draws one token a row. GPU: one workgroup of 256 invocations a row, 6 KiB of shared memory; CPU adapters: one
  * invocation a row. The token does not depend on the layout but for rounding: cumulated mass runs in ascending id.
- * Reductions: lanes add ids lane, lane + lanes, ... in ascending order, lanes as in row_reduce.ts; the cumulated mass is added
- * over one contiguous range of ids a lane, and the ranges in ascending order.
+ * Reductions: lanes add ids lane, lane + lanes, ... in ascending order (sums of the distribution by `addColumns`), lanes as in
+ * row_reduce.ts; the cumulated mass is added over one contiguous range of ids a lane, and the ranges in ascending order.
  */
 import { wgsl } from "wgsl-preprocessor/wgsl-preprocessor.js";
 import { rowReduce } from "../row_reduce.js";
-import { type RowLayout, rowEntry } from "../rows.js";
+import { addColumns, type RowLayout, rowEntry } from "../rows.js";
 
 export function sampleLayout(isSoftware: boolean): RowLayout {
   return isSoftware ? { lanes: 1, rows: 8 } : { lanes: 256, rows: 1 };
@@ -94,11 +94,14 @@ ${rowEntry(layout, "params.B")}
   let is_greedy = params.temperature == 0.0;
   let inverse = select(1.0 / params.temperature, 1.0, is_greedy);
   var sums = vec2<f32>(0.0);
-  for (var v = lane; v < params.V; v += ${lanes}u) {
-    let shifted = (logits[start + v] - top) * inverse;
+${addColumns(
+  layout,
+  "vec2<f32>",
+  "params.V",
+  `    let shifted = (logits[start + c] - top) * inverse;
     let e = exp(shifted);
-    sums += vec2<f32>(e, e * shifted);
-  }
+    let term = vec2<f32>(e, e * shifted);`,
+)}
   sums = row_sums(sums, lane);
   var chosen = best;
   if (!is_greedy) {

@@ -285,8 +285,9 @@ const grpoLoss = {
     .default(0)
     .describe(
       "do not compute rows with |advantage| * sqrt(sum over tokens of (1 - p)^2) below this (p as sampled; equal rows added " +
-        "up first): sure actions hardly move the policy, but cost as much; 0 = compute all that move it at all. Has no " +
-        "effect with beta or entropy_coef",
+        "up first): sure actions hardly move the policy, but cost as much. Biased: of a sure action that mostly fails, the " +
+        "rare successes are kept, and where one action is nearly certain the gradient can change its sign; 0 = compute all " +
+        "that move the policy at all. Has no effect with beta or entropy_coef",
     ),
 };
 

@@ -13,6 +13,7 @@ const families = [
 interface Draws {
   readonly token: Uint32Array;
   readonly logProb: Float32Array;
+  readonly entropy: Float32Array;
 }
 
 /** Rows of logits with one stream each; the counter is the same for all. */
@@ -33,9 +34,14 @@ async function run(
     },
     params,
   );
-  const [tokens, logProbs] = await launcher.runtime.read([out.token.range, out.log_prob.range]);
+  const ranges = [out.token.range, out.log_prob.range, out.entropy.range];
+  const [tokens, logProbs, entropies] = await launcher.runtime.read(ranges);
   tape.release();
-  return { token: new Uint32Array(tokens), logProb: new Float32Array(logProbs) };
+  return {
+    token: new Uint32Array(tokens),
+    logProb: new Float32Array(logProbs),
+    entropy: new Float32Array(entropies),
+  };
 }
 
 const repeat = (row: ArrayLike<number>, times: number) => Array.from({ length: times }, () => row);
@@ -49,6 +55,17 @@ for (const [family, launcher] of families) {
   // a CPU adapter needs long for the barriers of the GPU family
   const draws = launcher.facts.isSoftware ? 4000 : 800;
   describe(`${family} family`, () => {
+    test("a vocabulary of 151,936 has the log-probability and entropy of float64", async () => {
+      const random = Random.of(3);
+      const logits = Float32Array.from({ length: 151_936 }, () => 2 * random.normal());
+      const { token, logProb, entropy } = await run(launcher, [logits], { temperature: 0.9, seed: 1 });
+      const shifted = Array.from(logits, (value) => value / 0.9);
+      const logSum = Math.log(shifted.reduce((sum, value) => sum + Math.exp(value), 0));
+      const mean = shifted.reduce((sum, value) => sum + Math.exp(value - logSum) * value, 0);
+      expect(Math.abs(logProb[0] - (shifted[token[0]] - logSum))).toBeLessThan(5e-6);
+      expect(Math.abs(entropy[0] - (logSum - mean))).toBeLessThan(2e-5);
+    });
+
     test("frequencies follow the distribution (chi-square, fixed seed)", async () => {
       const logits = [0, 1.5, -1, 0.5, 2, -0.5, 0.2, 1, -3, 0.7];
       for (const temperature of [1, 0.5]) {

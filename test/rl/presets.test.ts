@@ -241,13 +241,15 @@ describe("settings", () => {
   });
 
   test("step rewards are in units of the success reward; overlong answers and KL cost reward", () => {
-    const of = (grpo: object, reference?: number[][]) => advantageRows([row], section(grpo), reference)[0];
+    const scored = (...referenceLogProbs: number[]) => [{ logProbs: row.logProbs, referenceLogProbs }];
+    const of = (grpo: object, answers?: ReturnType<typeof scored>) =>
+      advantageRows([row], section(grpo), answers)[0];
     expect(of({ success_reward: 5 })).toMatchObject({ stepReward: 5, outcome: 10 });
     expect(of({ max_completion_length: 3, overlong_buffer: 2 }).penalty).toBe(0.5);
     expect(of({}).penalty).toBeUndefined();
     const kl = { beta: 0.5, kl_in: "reward", kl_estimator: "k1" };
-    expect(of(kl, [[-1.5, -2.5]])).toMatchObject({ outcome: 9.5, stepReward: 9.5 });
-    expect(rewardKl([row], section(kl), [[-1.5, -2.75]])).toEqual({ kl: 1.25 / 2 });
-    expect(of({ ...kl, kl_in: "loss" }, [[-1.5, -2.5]])).toMatchObject({ outcome: 10, stepReward: 10 });
+    expect(of(kl, scored(-1.5, -2.5))).toMatchObject({ outcome: 9.5, stepReward: 9.5 });
+    expect(rewardKl(scored(-1.5, -2.75), section(kl))).toEqual({ kl: 1.25 / 2 });
+    expect(of({ ...kl, kl_in: "loss" }, scored(-1.5, -2.5))).toMatchObject({ outcome: 10, stepReward: 10 });
   });
 });

@@ -87,14 +87,11 @@ describe("dynamic sampling", () => {
 
 describe("KL in the reward", () => {
   test("estimates add up over the tokens of an answer", () => {
-    const [logProbs, reference] = [
-      [-1, -2],
-      [-1.5, -1],
-    ];
-    expect(answerKl(logProbs, reference, "k1")).toBeCloseTo(0.5 - 1, 12);
-    expect(answerKl(logProbs, reference, "k2")).toBeCloseTo(0.125 + 0.5, 12);
-    expect(answerKl(logProbs, reference, "k3")).toBeCloseTo(Math.exp(-0.5) + 0.5 - 1 + Math.E - 1 - 1, 12);
-    expect(() => answerKl([0], [], "k1")).toThrow(/differ in length/);
+    const answer = { logProbs: [-1, -2], referenceLogProbs: [-1.5, -1] };
+    expect(answerKl(answer, "k1")).toBeCloseTo(0.5 - 1, 12);
+    expect(answerKl(answer, "k2")).toBeCloseTo(0.125 + 0.5, 12);
+    expect(answerKl(answer, "k3")).toBeCloseTo(Math.exp(-0.5) + 0.5 - 1 + Math.E - 1 - 1, 12);
+    expect(() => answerKl({ logProbs: [0], referenceLogProbs: [] }, "k1")).toThrow(/differ in length/);
   });
 
   test("a step loses its own KL, an episode that of all its steps", () => {

@@ -85,6 +85,7 @@ const tokensUnit: KernelUnit = {
       "reference_log_prob",
       "advantage",
       "weight",
+      "count",
       "stream",
       "loss_scale",
       "sequence_terms",
@@ -136,7 +137,8 @@ function forward({ run, scratch, views, scalars }: PlanContext): void {
  * With `ratio_level` sequence, r of the surrogate is that of the sequence, exp(mean over its counted tokens of log_prob -
  * old_log_prob), and every counted token has 1 / length of the gradient of all its surrogates; KL stays per token.
  * `weight` holds the token mask and the normaliser of the whole batch (src/core/aggregation.ts), so gradients of
- * micro-batches add up. Each stream, 0 (policy) and 1 (classification rows), has its own set of scalars.
+ * micro-batches add up. `count` [N] says how many equal tokens of different rows a token stands for (absent: 1); its weight
+ * is the sum of theirs, and the unweighted statistics count it as many times. Each stream, 0 (policy) and 1 (classification rows), has its own set of scalars.
  * `sequence_start` [N] is the place of the first token of each token's sequence; a sequence lies in one stream and in one
  * micro-batch. Needed for sequence ratios only.
  * Gradients (not statistics) are multiplied by `loss_scale`, see src/optim/loss_scale.ts.
@@ -156,6 +158,7 @@ export const policyLoss = defineOp({
     reference_log_prob: optional(f32("N")),
     advantage: f32("N"),
     weight: f32("N"),
+    count: optional(f32("N")),
     stream: optional(u32("N")),
     sequence_start: optional(u32("N")),
     loss_scale: optional(f32("1")),
@@ -178,6 +181,7 @@ function textOf({ constants, has }: ShaderInput): shader.PolicyLossText {
   });
   return {
     reference: has("reference_log_prob"),
+    count: has("count"),
     stream: has("stream"),
     lossScale: has("loss_scale"),
     policy: ofStream(""),

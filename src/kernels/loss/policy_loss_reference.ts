@@ -54,18 +54,19 @@ export function policyLossReference(inputs: ReferenceArrays, scalars: Scalars) {
     d_entropy[t] = -seed * weight * entropy_coef;
     const { ratio, value, isDual, isLow, isHigh } = policy;
     const tokenRatio = Math.exp(bounded(tokenLogRatio));
+    const members = inputs.count?.[t] ?? 1;
     const row = {
-      tokens: 1,
+      tokens: members,
       loss: scale * (value + beta * kl.value - entropy_coef * entropy),
       policy_loss: weight * value,
       kl_loss: weight * kl.value,
-      entropy,
-      reference_kl: kl.value,
-      clipped_low: Number(isLow),
-      clipped_high: Number(isHigh),
-      dual_clipped: Number(isDual),
-      ratio,
-      approximate_kl: tokenRatio - 1 - bounded(tokenLogRatio),
+      entropy: members * entropy,
+      reference_kl: members * kl.value,
+      clipped_low: members * Number(isLow),
+      clipped_high: members * Number(isHigh),
+      dual_clipped: members * Number(isDual),
+      ratio: members * ratio,
+      approximate_kl: members * (tokenRatio - 1 - bounded(tokenLogRatio)),
       ratio_max: ratio,
     };
     POLICY_STATISTICS.forEach((name, s) => {

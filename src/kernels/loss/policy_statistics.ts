@@ -1,7 +1,7 @@
 /** What the policy loss counts while it computes gradients, and how the counts of micro-batches join. */
 /** Columns of `stats`, one row a stream. Sums over the tokens of weight above 0, but for the last, which is a maximum. */
 export const POLICY_STATISTICS = [
-  /** number of tokens */
+  /** number of tokens, those that one stands for (`count`) among them, as in every sum without weights */
   "tokens",
   /** what the gradient is of: weight * (surrogate + beta KL - entropy_coef entropy), times the stream's coefficient */
   "loss",

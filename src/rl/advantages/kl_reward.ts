@@ -6,18 +6,19 @@ import type { Identity } from "./table.js";
 /** Estimates per token, with d = reference - policy log-probability: -d, d^2 / 2, exp(d) - d - 1. */
 export type KlEstimate = "k1" | "k2" | "k3";
 
+/** Log-probabilities of an answer's tokens, natural logarithms, both by the same pass of the trainer. */
+export interface ScoredAnswer {
+  /** Under the policy that sampled. */
+  readonly logProbs: ArrayLike<number>;
+  readonly referenceLogProbs: ArrayLike<number>;
+}
+
 /**
  * Sum over an answer's tokens of an estimate of KL(policy || reference).
- * @param logProbs under the policy that sampled, natural logarithms
- * @param referenceLogProbs of the same tokens
  * @throws ArgumentError when the two differ in length
  * @source Schulman 2020
  */
-export function answerKl(
-  logProbs: ArrayLike<number>,
-  referenceLogProbs: ArrayLike<number>,
-  estimate: KlEstimate,
-): number {
+export function answerKl({ logProbs, referenceLogProbs }: ScoredAnswer, estimate: KlEstimate): number {
   if (logProbs.length !== referenceLogProbs.length) {
     throw new ArgumentError(
       `[kl_reward] log-probabilities differ in length: got ${logProbs.length} and ${referenceLogProbs.length}, expected ` +
@@ -35,16 +36,9 @@ export function answerKl(
 }
 
 /** Mean of the estimate over all tokens of some answers; 0 of none. */
-export function meanTokenKl(
-  rows: readonly { readonly logProbs: ArrayLike<number> }[],
-  referenceLogProbs: readonly ArrayLike<number>[],
-  estimate: KlEstimate,
-): number {
-  const tokens = rows.reduce((sum, { logProbs }) => sum + logProbs.length, 0);
-  const kl = rows.reduce(
-    (sum, row, index) => sum + answerKl(row.logProbs, referenceLogProbs[index], estimate),
-    0,
-  );
+export function meanTokenKl(answers: readonly ScoredAnswer[], estimate: KlEstimate): number {
+  const tokens = answers.reduce((sum, { logProbs }) => sum + logProbs.length, 0);
+  const kl = answers.reduce((sum, answer) => sum + answerKl(answer, estimate), 0);
   return tokens === 0 ? 0 : kl / tokens;
 }
 

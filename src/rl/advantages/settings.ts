@@ -3,7 +3,7 @@ import type { Algorithm } from "../../config/presets.js";
 import type { TrainConfig } from "../../config/schema.js";
 import type { PlayedRow } from "../rows.js";
 import { hiddenStateKeys, similarityKeys } from "./anchors.js";
-import { answerKl, type KlEstimate, meanTokenKl, rewardsWithKl } from "./kl_reward.js";
+import { answerKl, type KlEstimate, meanTokenKl, rewardsWithKl, type ScoredAnswer } from "./kl_reward.js";
 import type { AdvantageOptions, Estimator } from "./options.js";
 import { overlongPenalty } from "./selection.js";
 import type { AdvantageRow } from "./table.js";
@@ -83,12 +83,12 @@ async function clusterKeys(
 /**
  * Rows with the reward columns that the settings ask for: step rewards in units of `success_reward`, the overlong penalty,
  * and the KL penalty where it is in the reward.
- * @param reference log-probabilities of each row's answer under the reference policy, where there is one
+ * @param scored each row's answer under the policy that sampled and the reference policy, where there is one
  */
 export function advantageRows(
   rows: readonly PlayedRow[],
   grpo: Settings,
-  reference: readonly ArrayLike<number>[] | undefined,
+  scored: readonly ScoredAnswer[] | undefined,
 ): AdvantageRow[] {
   const { success_reward, overlong_buffer, max_completion_length } = grpo;
   const scaled = rows.map((row): AdvantageRow & PlayedRow => ({
@@ -98,10 +98,10 @@ export function advantageRows(
       penalty: overlongPenalty(row.answer.length, max_completion_length, overlong_buffer),
     }),
   }));
-  if (!reference || grpo.kl_in === "loss") return scaled;
+  if (!scored || grpo.kl_in === "loss") return scaled;
   const estimate = rewardEstimate(grpo);
   const rewards = rewardsWithKl(
-    scaled.map((row, index) => ({ ...row, kl: answerKl(row.logProbs, reference[index], estimate) })),
+    scaled.map((row, index) => ({ ...row, kl: answerKl(scored[index], estimate) })),
     grpo.beta,
   );
   return scaled.map((row, index) => ({ ...row, ...rewards[index] }));
@@ -113,10 +113,6 @@ function rewardEstimate({ kl_estimator }: Settings): KlEstimate {
 }
 
 /** The metric `kl` where the loss has no KL term: mean per token, under the policy that sampled. */
-export function rewardKl(
-  rows: readonly PlayedRow[],
-  grpo: Settings,
-  reference: readonly ArrayLike<number>[],
-): { readonly kl: number } {
-  return { kl: meanTokenKl(rows, reference, rewardEstimate(grpo)) };
+export function rewardKl(scored: readonly ScoredAnswer[], grpo: Settings): { readonly kl: number } {
+  return { kl: meanTokenKl(scored, rewardEstimate(grpo)) };
 }

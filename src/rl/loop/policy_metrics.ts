@@ -67,6 +67,7 @@ export function policyMetrics(
     skipped: updates.filter(({ skipped }) => skipped).length,
     skipped_updates: updates.at(-1)?.skippedSteps ?? 0,
     loss_scale: updates.at(-1)?.lossScale ?? 1,
+    "updates/empty": updates.filter(({ computedRows }) => computedRows === 0).length,
     learning_rate: learningRate,
     num_tokens: rows.reduce((sum, { prompt, answer }) => sum + prompt.length + answer.length, 0),
     rows: rows.length,

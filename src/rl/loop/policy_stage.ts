@@ -10,6 +10,7 @@ import type { Task } from "../../env/world.js";
 import type { Qwen2Model } from "../../model/qwen2.js";
 import { checkSameStart } from "../advantages/anchors.js";
 import { type Advantages, estimateAdvantages } from "../advantages/estimate.js";
+import type { ScoredAnswer } from "../advantages/kl_reward.js";
 import { selectGroups } from "../advantages/selection.js";
 import { advantageOptions, advantageRows, anchoredRows, rewardKl } from "../advantages/settings.js";
 import { Correction } from "../correction/correction.js";
@@ -135,7 +136,7 @@ async function iteration(work: Iteration): Promise<Record<string, number>> {
       rollout: rolledOut - started,
       update: now() - rolledOut,
     }),
-    ...(reference && rewardKl(played, config.grpo, reference)),
+    ...(reference && rewardKl(reference, config.grpo)),
     ...statistics,
     ...hooked,
     ...coupling,
@@ -168,10 +169,21 @@ function counts(row: PlayedRow): boolean {
   return row.answer.some((_, t) => tokenFactor(row, t) > 0);
 }
 
-/** Log-probabilities of the answers under the reference policy, where the reward needs them. */
-async function rewardReference({ learner, config, reference }: Iteration, rows: readonly PlayedRow[]) {
+/**
+ * Log-probabilities of the answers under both policies, where the reward needs them: by the same passes, since those of
+ * sampling round otherwise, and a policy that is the reference has to pay exactly nothing.
+ */
+async function rewardReference(
+  { learner, config, reference }: Iteration,
+  rows: readonly PlayedRow[],
+): Promise<ScoredAnswer[] | undefined> {
   if (!reference || config.grpo.kl_in === "loss") return undefined;
-  return learner.score(rows, config.grpo.temperature, reference);
+  const { temperature } = config.grpo;
+  const [policy, fixed] = [
+    await learner.score(rows, temperature),
+    await learner.score(rows, temperature, reference),
+  ];
+  return policy.map((logProbs, row) => ({ logProbs, referenceLogProbs: fixed[row] }));
 }
 
 interface SampledGroups {

@@ -2,13 +2,16 @@
 import type { TrainConfig } from "../../config/schema.js";
 import { groupBy } from "../../core/group_by.js";
 import { mean } from "../../core/statistics.js";
+import type { Qwen2Model } from "../../model/qwen2.js";
 import {
   type FixedLogProbs,
   type PolicyLossOptions,
   policyObjective,
   policyStatistics,
   type StreamLoss,
+  selectPolicyRows,
 } from "../objective/policy.js";
+import type { SelectedRow } from "../objective/selection.js";
 import type { Row } from "../rows.js";
 import type { StepStatistics } from "../update/learner.js";
 import { itemsOfStep } from "./data_order.js";
@@ -38,35 +41,61 @@ export async function updatePolicy(
   played: readonly Row[],
   judged: readonly Row[],
 ): Promise<PolicyUpdate[]> {
-  const { learner, config, reference } = work;
-  const { num_iterations, mini_batch_size, temperature } = config.grpo;
+  const { num_iterations, mini_batch_size } = work.config.grpo;
   const size = mini_batch_size ?? played.length;
   const single = num_iterations === 1 && size >= played.length;
   const rows = [...played, ...judged];
-  // with one update the current policy is the behaviour policy, and its ratio is 1 by construction
-  const old = single ? undefined : await learner.score(rows, temperature);
-  const isNeeded = reference && config.grpo.kl_in === "loss";
-  const fromReference = isNeeded ? await learner.score(rows, temperature, reference) : undefined;
+  const passes = Array.from({ length: num_iterations }, (_, pass) =>
+    miniBatches(work, played, judged.length, pass),
+  );
+  const parts = passes.flat().map((part) => part.map((row) => rows[row]));
+  const fixed = await fixedLogProbs(work, parts, single);
   const updates: PolicyUpdate[] = [];
-  for (let pass = 0; pass < num_iterations; pass++) {
-    for (const part of single ? [[...rows.keys()]] : miniBatches(work, played, judged.length, pass)) {
-      const fixed: FixedLogProbs = {
-        old: old && part.map((row) => old[row]),
-        reference: fromReference && part.map((row) => fromReference[row]),
-      };
-      updates.push(
-        await oneUpdate(
-          work,
-          part.map((row) => rows[row]),
-          fixed,
-        ),
-      );
-    }
-  }
+  for (const [index, part] of parts.entries()) updates.push(await oneUpdate(work, part, fixed[index]));
   return updates;
 }
 
-/** Rows of each mini-batch of one pass: classification rows are spread evenly over those of play. */
+/**
+ * Behaviour and reference policy on the rows of each update, before the first one. An update's rows are scored in its own
+ * packing, see `FixedLogProbs`; updates of the same rows in the same order share their scores.
+ * @param single with one update the current policy is the behaviour policy, and its ratio is 1 by construction
+ */
+async function fixedLogProbs(
+  work: UpdateWork,
+  parts: readonly (readonly Row[])[],
+  single: boolean,
+): Promise<FixedLogProbs[]> {
+  const { learner, reference, config } = work;
+  const { temperature, kl_in } = config.grpo;
+  const options = lossOptions(work);
+  const known: { readonly part: readonly Row[]; readonly fixed: FixedLogProbs }[] = [];
+  for (const part of parts) {
+    const same = known.find(
+      (other) => other.part.length === part.length && part.every((row, at) => row === other.part[at]),
+    );
+    if (same) {
+      known.push({ part, fixed: same.fixed });
+      continue;
+    }
+    const selected = selectPolicyRows(part, options, single);
+    const computed = selected.map(({ index }) => part[index]);
+    const score = async (model: Qwen2Model) => {
+      const placed: Float32Array[] = [];
+      for (const [at, values] of (await learner.score(computed, temperature, model)).entries())
+        placed[selected[at].index] = values;
+      return placed;
+    };
+    const old = single ? undefined : await score(learner.model);
+    const isNeeded = reference && kl_in === "loss";
+    known.push({ part, fixed: { old, reference: isNeeded ? await score(reference) : undefined } });
+  }
+  return known.map(({ fixed }) => fixed);
+}
+
+/**
+ * Rows of each mini-batch of one pass: classification rows are spread evenly over those of play. One mini-batch of all rows
+ * is not shuffled: each pass has the same packing then.
+ */
 function miniBatches(
   { config, index }: UpdateWork,
   rows: readonly Row[],
@@ -74,12 +103,13 @@ function miniBatches(
   pass: number,
 ): number[][] {
   const played = rows.length;
+  const size = config.grpo.mini_batch_size ?? played;
+  if (size >= played) return [Array.from({ length: played + judged }, (_, row) => row)];
   const shuffled = (label: string, units: readonly number[][]) =>
     itemsOfStep(config.seed, `${label} ${index}`, units, units.length, pass).flat();
   const order = shuffled("rows", unitsOf(config, rows));
   const single = Array.from({ length: judged }, (_, row) => [played + row]);
   const beside = judged > 0 ? shuffled("judged rows", single) : [];
-  const size = config.grpo.mini_batch_size ?? played;
   const count = Math.ceil(played / size);
   return Array.from({ length: count }, (_, batch) => [
     ...order.slice(batch * size, (batch + 1) * size),
@@ -94,33 +124,40 @@ function unitsOf({ prompt }: TrainConfig, rows: readonly Row[]): number[][] {
   return [...groupBy(places, (place) => `${rows[place].group} ${rows[place].episode}`).values()];
 }
 
+function lossOptions({ config, classification }: UpdateWork): PolicyLossOptions {
+  return { temperature: config.grpo.temperature, policy: policyLoss(config), ...classification };
+}
+
 async function oneUpdate(
-  { learner, config, learningRate, classification, head }: UpdateWork,
+  work: UpdateWork,
   rows: readonly Row[],
   fixed: FixedLogProbs,
 ): Promise<PolicyUpdate> {
-  const policy = policyLoss(config);
-  const objective = policyObjective(rows, fixed, {
-    temperature: config.grpo.temperature,
-    policy,
-    ...classification,
-  });
+  const { learner, learningRate, head } = work;
+  const objective = policyObjective(rows, fixed, lossOptions(work));
   const isJudging = head !== undefined && rows.some(({ kind }) => kind === "classification");
   if (isJudging) head.clearGradient();
   const { stats, logProbs, ...rest } = await learner.update(objective, learningRate, { keepLogProbs: true });
   if (isJudging) head.step(learningRate);
-  const computed = objective.selected.map(({ index }) => rows[index]);
   return {
     ...policyStatistics(stats),
     ...rest,
-    computedRows: computed.length,
-    difference: difference(logProbs, computed),
+    computedRows: objective.selected.length,
+    difference: difference(logProbs, objective.selected, rows),
   };
 }
 
-function difference(trainer: readonly Float32Array[], rows: readonly Row[]): { mean: number; max: number } {
-  const gaps = rows.flatMap(({ kind, logProbs = [] }, row) =>
-    kind === "policy" ? logProbs.map((value, t) => Math.abs(trainer[row][t] - value)) : [],
+/** @param trainer log-probabilities of each computed row, which those of every row that it stands for are held against */
+function difference(
+  trainer: readonly Float32Array[],
+  selected: readonly SelectedRow[],
+  rows: readonly Row[],
+): { mean: number; max: number } {
+  const gaps = selected.flatMap(({ members }, at) =>
+    members.flatMap((member) => {
+      const { kind, logProbs = [] } = rows[member];
+      return kind === "policy" ? logProbs.map((value, t) => Math.abs(trainer[at][t] - value)) : [];
+    }),
   );
   return { mean: mean(gaps), max: gaps.reduce((most, gap) => Math.max(most, gap), 0) };
 }

@@ -233,6 +233,12 @@ class TrainingRun {
       "gpu/bytes_peak": deps.model.launcher.runtime.buffers.peakBytes,
     };
     await deps.sink.metrics(metrics);
+    const empty = numbers["updates/empty"] ?? 0;
+    if (empty > 0) {
+      deps.logger.info(
+        `update ${this.#step}: no row has a gradient, so no optimiser step was taken${empty > 1 ? ` (${empty} times)` : ""}`,
+      );
+    }
   }
 
   /** The stage that makes the update number `step` (0-based). */

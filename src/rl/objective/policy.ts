@@ -58,7 +58,11 @@ export interface PolicyLossOptions {
   readonly head?: { readonly classifier: ClassifierHead; readonly labelOf: (row: Row) => "good" | "bad" };
 }
 
-/** Log-probabilities per row that stay fixed during the updates of one rollout. */
+/**
+ * Log-probabilities that stay fixed during the updates of one rollout, each at the place of its row; needed for the rows that
+ * are computed. Scored in the packing of the update (`selectPolicyRows`, then `Learner.score`), so that a policy that has not
+ * moved has a difference of exactly 0: rounding of another packing would be a gradient, and AdamW would make full steps of it.
+ */
 export interface FixedLogProbs {
   /** Behaviour policy by the trainer's kernels; absent when there is one update: the current policy is the behaviour policy. */
   readonly old?: readonly Float32Array[];
@@ -75,6 +79,23 @@ export interface PolicyObjective extends Objective {
 const STREAMS = ["policy", "classification"] as const;
 
 /**
+ * The rows that an update computes, in their order.
+ * @param rows of the kinds policy and classification
+ * @param isLinear the update is the only one on its rollout: the importance ratio is 1 throughout
+ */
+export function selectPolicyRows(
+  rows: readonly Row[],
+  options: PolicyLossOptions,
+  isLinear: boolean,
+): SelectedRow[] {
+  return STREAMS.flatMap((kind) =>
+    kind === "classification" && options.head
+      ? unweightedRows(rows, kind)
+      : selectStream(rows, kind, options[kind], isLinear),
+  );
+}
+
+/**
  * Weights are computed for each stream by itself, so rows of one never rescale the gradient of the other. Rows that cannot
  * move a parameter (no advantage, and neither KL nor entropy terms) are not computed, but count in the normaliser; equal
  * rows are computed once, see `selectRows`.
@@ -85,11 +106,7 @@ export function policyObjective(
   fixed: FixedLogProbs,
   options: PolicyLossOptions,
 ): PolicyObjective {
-  const selected = STREAMS.flatMap((kind) =>
-    kind === "classification" && options.head
-      ? unweightedRows(rows, kind)
-      : selectStream(rows, kind, options[kind], fixed.old === undefined),
-  );
+  const selected = selectPolicyRows(rows, options, fixed.old === undefined);
   const asked = selected.filter(({ index }) => isVerdict(rows[index])).length;
   const learn = headLoss(rows, options, asked);
   const streams = [options.policy, ...(options.classification ? [options.classification] : [])];
@@ -114,6 +131,9 @@ export function policyObjective(
           reference_log_prob: reference && hasKl ? perToken(({ index }) => reference[index]) : undefined,
           advantage: perToken(({ advantages }) => advantages),
           weight: perToken(({ weights }) => weights),
+          count: part.some(({ members }) => members.length > 1)
+            ? perToken(({ counts }) => counts)
+            : undefined,
           stream: asked > 0 ? tape.input(streamOfTokens(part, rows)) : undefined,
           sequence_start: hasSequences ? tape.input(sequenceStarts(part)) : undefined,
           loss_scale: lossScale,
@@ -218,7 +238,11 @@ function selectStream(
     linear,
     skipBelow: options.skipBelow,
   });
-  return selected.map((row) => ({ ...row, index: places[row.index] }));
+  return selected.map((row) => ({
+    ...row,
+    index: places[row.index],
+    members: row.members.map((member) => places[member]),
+  }));
 }
 
 /** Rows that are computed for their hidden states; their tokens have no loss. */
@@ -227,7 +251,7 @@ function unweightedRows(rows: readonly Row[], kind: Row["kind"]): SelectedRow[] 
     .filter((index) => rows[index].kind === kind)
     .map((index) => {
       const zeros = rows[index].answer.map(() => 0);
-      return { index, advantages: zeros, weights: zeros };
+      return { index, advantages: zeros, weights: zeros, members: [index], counts: zeros };
     });
 }
 

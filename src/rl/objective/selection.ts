@@ -9,6 +9,10 @@ export interface SelectedRow {
   readonly advantages: readonly number[];
   /** Per answer token: loss weight, the sum over those rows. */
   readonly weights: readonly number[];
+  /** Places of the rows that it stands for, itself among them. */
+  readonly members: readonly number[];
+  /** Per answer token: how many of them count it, of which the statistics are means. */
+  readonly counts: readonly number[];
 }
 
 export interface SelectionOptions {
@@ -25,12 +29,15 @@ export interface SelectionOptions {
 
 /** Rows of equal prompt and answer. Per answer token: sums over them. */
 interface Joined {
-  readonly index: number;
+  readonly members: number[];
   /** Advantage times the row's own token weight. */
   readonly pushes: number[];
   /** Advantage times loss weight. */
   readonly weighted: number[];
+  /** The same without its sign. */
+  readonly magnitudes: number[];
   readonly weights: number[];
+  readonly counts: number[];
 }
 
 /** A row's own factor of a token: its weight where its mask counts it. */
@@ -52,31 +59,53 @@ export function selectRows(
 ): SelectedRow[] {
   const joined = new Map<string, Joined>();
   rows.forEach((row, index) => {
-    const own = Array.from(weights[index]);
-    if (!own.some((weight) => weight > 0)) return;
+    const own = weights[index];
+    if (!Array.from(own).some((weight) => weight > 0)) return;
     const { prompt, answer, advantage = 0 } = row;
     const key = `${linear ? 0 : Math.sign(advantage)} ${prompt.join()} ${answer.join()}`;
-    const known = joined.get(key);
-    const pushes = own.map((_, t) => advantage * tokenFactor(row, t));
-    const weighted = own.map((weight) => weight * advantage);
-    if (!known) {
-      joined.set(key, { index, pushes, weighted, weights: own });
-      return;
+    const sums = joined.get(key) ?? emptySums(answer.length);
+    joined.set(key, sums);
+    sums.members.push(index);
+    for (let t = 0; t < answer.length; t++) {
+      sums.pushes[t] += advantage * tokenFactor(row, t);
+      sums.weighted[t] += own[t] * advantage;
+      sums.magnitudes[t] += Math.abs(own[t] * advantage);
+      sums.weights[t] += own[t];
+      sums.counts[t] += Number(own[t] > 0);
     }
-    own.forEach((weight, t) => {
-      known.pushes[t] += pushes[t];
-      known.weighted[t] += weighted[t];
-      known.weights[t] += weight;
-    });
   });
   const selected: SelectedRow[] = [];
-  for (const { index, pushes, weighted, weights: sums } of joined.values()) {
-    const bound = gradientBound(pushes, rows[index].logProbs);
+  for (const { members, pushes, weighted, magnitudes, weights: sums, counts } of joined.values()) {
+    const [index] = members;
+    const advantages = weighted.map((sum, t) =>
+      isRounding(sum, magnitudes[t], members.length) ? 0 : sum / sums[t],
+    );
+    const bound = advantages.some((value) => value !== 0) ? gradientBound(pushes, rows[index].logProbs) : 0;
     if (!everyRowMatters && (bound === 0 || bound < skipBelow)) continue;
-    const advantages = weighted.map((sum, t) => (sums[t] > 0 ? sum / sums[t] : 0));
-    selected.push({ index, advantages, weights: sums });
+    selected.push({ index, advantages, weights: sums, members, counts });
   }
   return selected;
+}
+
+function emptySums(length: number): Joined {
+  const zeros = () => new Array<number>(length).fill(0);
+  return {
+    members: [],
+    pushes: zeros(),
+    weighted: zeros(),
+    magnitudes: zeros(),
+    weights: zeros(),
+    counts: zeros(),
+  };
+}
+
+/**
+ * Whether a sum of `count` numbers is 0 but for rounding: within the error that adding them in float64 can make. What is left
+ * of opposite advantages would otherwise be a gradient of some 1e-17, which AdamW makes full steps of.
+ * @param magnitude sum of the numbers without their signs
+ */
+function isRounding(sum: number, magnitude: number, count: number): boolean {
+  return Math.abs(sum) <= count * Number.EPSILON * magnitude;
 }
 
 /**

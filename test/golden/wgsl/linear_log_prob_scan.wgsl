@@ -64,7 +64,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   for (var c = lane; c < params.W; c += 128u) {
     let shifted = z[start + c] * params.inverse_temperature - top;
     let e = exp(shifted);
-    sums += vec2<f32>(e, e * shifted);
+    let term = vec2<f32>(e, e * shifted);
+    sums += term;
   }
   sums = row_sums(sums, lane);
   if (lane == 0u) {

@@ -30,11 +30,12 @@ struct Params {
 @group(0) @binding(4) var<storage, read> reference_log_prob: array<f32>;
 @group(0) @binding(5) var<storage, read> advantage: array<f32>;
 @group(0) @binding(6) var<storage, read> weight: array<f32>;
-@group(0) @binding(7) var<storage, read> stream: array<u32>;
-@group(0) @binding(8) var<storage, read> loss_scale: array<f32>;
-@group(0) @binding(9) var<storage, read_write> d_log_prob: array<f32>;
-@group(0) @binding(10) var<storage, read_write> d_entropy: array<f32>;
-@group(0) @binding(11) var<storage, read_write> partial: array<f32>;
+@group(0) @binding(7) var<storage, read> count: array<f32>;
+@group(0) @binding(8) var<storage, read> stream: array<u32>;
+@group(0) @binding(9) var<storage, read> loss_scale: array<f32>;
+@group(0) @binding(10) var<storage, read_write> d_log_prob: array<f32>;
+@group(0) @binding(11) var<storage, read_write> d_entropy: array<f32>;
+@group(0) @binding(12) var<storage, read_write> partial: array<f32>;
 fn store_d_log_prob(index: u32, value: f32) {
   var sum = value;
   if (params.accumulate_d_log_prob != 0u) { sum = d_log_prob[index] + value; }
@@ -123,22 +124,23 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     store_d_entropy(t, -scale * entropy_coef * seed);
     // one lane a stream: constant indices keep the sums in registers
     let lanes = select(vec2<f32>(1.0, 0.0), vec2<f32>(0.0, 1.0), is_classification);
+    let members = lanes * count[t];
     let loss = scale * (surrogate + beta * kl - entropy_coef * entropy[t]);
     var is_low = false;
     var is_high = false;
     is_low = a < 0.0 && ratio < 1.0 - clip_low;
     is_high = a > 0.0 && ratio > 1.0 + clip_high;
-    tokens += lanes;
+    tokens += members;
     losses += lanes * loss;
     policy_losses += lanes * (w * surrogate);
     kl_losses += lanes * (w * kl);
-    entropies += lanes * entropy[t];
-    reference_kls += lanes * kl;
-    low += lanes * f32(is_low);
-    high += lanes * f32(is_high);
-    dual += lanes * f32(is_dual);
-    ratios += lanes * ratio;
-    approximate_kls += lanes * exp_minus_linear(bounded);
+    entropies += members * entropy[t];
+    reference_kls += members * kl;
+    low += members * f32(is_low);
+    high += members * f32(is_high);
+    dual += members * f32(is_dual);
+    ratios += members * ratio;
+    approximate_kls += members * exp_minus_linear(bounded);
     ratio_max = max(ratio_max, lanes * ratio);
   }
   partial[start + 0u] = tokens.x;

@@ -139,10 +139,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   let is_greedy = params.temperature == 0.0;
   let inverse = select(1.0 / params.temperature, 1.0, is_greedy);
   var sums = vec2<f32>(0.0);
-  for (var v = lane; v < params.V; v += 256u) {
-    let shifted = (logits[start + v] - top) * inverse;
+  for (var c = lane; c < params.V; c += 256u) {
+    let shifted = (logits[start + c] - top) * inverse;
     let e = exp(shifted);
-    sums += vec2<f32>(e, e * shifted);
+    let term = vec2<f32>(e, e * shifted);
+    sums += term;
   }
   sums = row_sums(sums, lane);
   var chosen = best;
