@@ -1,27 +1,35 @@
 /** Per-sample gradients beside the plain forward and backward pass of the same batch: Gram, directions, and S separate passes. */
-import { Random } from "../src/core/random.js";
 import { directions } from "../src/coupling/directions.js";
 import { perSampleGram } from "../src/coupling/gram.js";
+import type { GramPath } from "../src/coupling/paths.js";
 import type { CouplingSample } from "../src/coupling/samples.js";
 import { addBatchGradient } from "../src/coupling/separate.js";
-import { verifyGram } from "../src/coupling/verify.js";
+import { relativeError, verifyGram } from "../src/coupling/verify.js";
 import type { Launcher } from "../src/kernels/engine/launch.js";
 import { presetConfig } from "../src/model/config.js";
 import type { Qwen2Model } from "../src/model/qwen2.js";
 import type { BenchRow } from "../src/report/bench_rows.js";
-import { type Effort, measure, type Work } from "./measure.js";
+import { type Effort, measure, type Timing, type Work } from "./measure.js";
 import { openModel } from "./model.js";
+import type { AnyPeer, CouplingProblem, Peer, PeerWork } from "./peers.js";
 import { type Precision, programDtype } from "./precision.js";
 import { trainingProblem, type Workload } from "./workloads.js";
 
 export interface CouplingBench {
   readonly launcher: Launcher;
   readonly adapter: string;
+  readonly peers: readonly AnyPeer[];
   readonly precision: Precision;
   readonly effort: Effort;
 }
 
-const ALLOWED = { f32: 1e-4, mixed: 3e-2 } as const;
+/** Something that is held against the plain pass, and the fields of its row. */
+export interface CouplingWork {
+  readonly row: Pick<BenchRow, "direction"> & Partial<BenchRow>;
+  run(): Promise<void>;
+}
+
+export const ALLOWED = { f32: 1e-4, mixed: 3e-2 } as const;
 
 /** Nano with 32 samples (B of the workload) of 128 tokens that are read, all but the first scored; a quick run has 8 of 16. */
 export function couplingWorkloads(quick: boolean): Workload[] {
@@ -32,42 +40,58 @@ export function couplingWorkloads(quick: boolean): Workload[] {
 /** `nano S32 T128`, as rows name it. */
 export const couplingLabel = ({ name, B, T }: Workload): string => `${name} S${B} T${T}`;
 
-function drawSamples({ config, B, T, name }: Workload): CouplingSample[] {
-  const random = Random.of(13, "coupling", name);
-  return Array.from({ length: B }, () => ({
-    tokens: Array.from({ length: T + 1 }, () => random.integer(config.vocab_size)),
+/** The sequences of a training problem: each answers all but its first token. */
+export function samplesOf({ B, T, tokens, targets }: Sequences): CouplingSample[] {
+  return Array.from({ length: B }, (_, b) => ({
+    tokens: [...tokens.subarray(b * T, (b + 1) * T), targets[(b + 1) * T - 1] as number],
     responseStart: 1,
   }));
 }
 
-/** What is timed: the plain pass, and by direction what is held against it. */
-function worksOf(model: Qwen2Model, samples: readonly CouplingSample[]): Record<string, () => Promise<void>> {
+type Sequences = Pick<CouplingProblem, "B" | "T" | "tokens" | "targets">;
+
+/** The plain pass, with the gradient of the batch. */
+export function plainWork(model: Qwen2Model, samples: readonly CouplingSample[]): () => Promise<void> {
+  const { parameters, launcher } = model;
+  return async () => {
+    parameters.clearGradients();
+    addBatchGradient(model, samples);
+    await launcher.runtime.finish();
+  };
+}
+
+/** What is timed beside the plain pass. */
+function worksOf(model: Qwen2Model, samples: readonly CouplingSample[]): CouplingWork[] {
   const { parameters, launcher } = model;
   const coefficients = samples.map(() => 1);
   const gradient = (stored: string) => parameters.get(stored).grad;
-  return {
-    plain: async () => {
-      parameters.clearGradients();
-      addBatchGradient(model, samples);
-      await launcher.runtime.finish();
-    },
-    gram: async () => {
-      parameters.clearGradients();
-      await perSampleGram(model, samples, { coefficients });
-    },
-    directions: async () => {
-      parameters.clearGradients();
-      await directions(model, samples, [gradient], { coefficients });
-    },
-    separate: async () => {
-      for (const sample of samples) {
+  return [
+    {
+      row: { direction: "gram" },
+      run: async () => {
         parameters.clearGradients();
-        addBatchGradient(model, [sample]);
-        await launcher.runtime.flush();
-      }
-      await launcher.runtime.finish();
+        await perSampleGram(model, samples, { coefficients });
+      },
     },
-  };
+    {
+      row: { direction: "directions" },
+      run: async () => {
+        parameters.clearGradients();
+        await directions(model, samples, [gradient], { coefficients });
+      },
+    },
+    {
+      row: { direction: "separate" },
+      run: async () => {
+        for (const sample of samples) {
+          parameters.clearGradients();
+          addBatchGradient(model, [sample]);
+          await launcher.runtime.flush();
+        }
+        await launcher.runtime.finish();
+      },
+    },
+  ];
 }
 
 /** Most bytes of GPU buffers in use during one call, all that was there before included. */
@@ -78,58 +102,123 @@ async function peakOf(model: Qwen2Model, run: () => Promise<void>): Promise<numb
   return buffers.peakBytes;
 }
 
-/** Rows of one workload: `ratio` and `peakRatio` are time and memory over those of the plain pass, interleaved with it. */
+/**
+ * Rows of one workload: `ratio` and `peakRatio` are time and memory over those of the plain pass, interleaved with it. Peers'
+ * ratios are over their own plain pass, in the same rounds; their memory is not known.
+ */
 export async function benchCoupling(bench: CouplingBench, workload: Workload): Promise<BenchRow[]> {
   const { launcher, adapter, precision, effort } = bench;
-  const model = openModel(launcher, workload, trainingProblem(workload), precision, true);
-  const samples = drawSamples(workload);
-  const head = {
-    op: "coupling",
-    shape: couplingLabel(workload),
-    implementation: "uncouple",
-    dtype: programDtype(launcher.facts, precision),
-    adapter,
-  };
+  const problem = trainingProblem(workload);
+  const model = openModel(launcher, workload, problem, precision, true);
+  const samples = samplesOf(problem);
+  const common = { op: "coupling", shape: couplingLabel(workload), adapter };
+  const head = { ...common, implementation: "uncouple", dtype: programDtype(launcher.facts, precision) };
+  const rivals: Rival[] = [];
   try {
-    const error = await mismatch(model, samples, ALLOWED[precision]);
+    const { gram, error } = await checkedGram(model, samples, ALLOWED[precision]);
     if (error) return [{ ...head, direction: "gram", error }];
-    const works = Object.entries(worksOf(model, samples));
-    const timings = await measure(
-      works.map(([, run]): Work => ({ run: (calls) => repeat(calls, run) })),
-      effort,
-    );
+    const rows: BenchRow[] = [];
+    for (const peer of bench.peers) {
+      const rival = await openRival(peer, problem, gram);
+      if (rival && "error" in rival)
+        rows.push({
+          ...common,
+          direction: "gram",
+          implementation: peer.name,
+          dtype: "f32",
+          error: rival.error,
+        });
+      else if (rival) rivals.push(rival);
+    }
+    const works = worksOf(model, samples);
+    const plain = plainWork(model, samples);
+    const own = [plain, ...works.map(({ run }) => run)];
+    const theirs = rivals.flatMap(({ plain, others }) => [plain, ...others.map(({ work }) => work)]);
+    const timings = await measure([...own.map((run) => ({ run: repeated(run) })), ...theirs], effort);
+    const timed = ratiosOf(timings.splice(0, own.length));
     const peaks: number[] = [];
-    for (const [, run] of works) peaks.push(await peakOf(model, run));
-    const [plain, ...others] = timings;
-    return others.map((timing, at) => ({
+    for (const run of own) peaks.push(await peakOf(model, run));
+    const ours = works.map(({ row }, at) => ({
       ...head,
-      direction: works[at + 1]?.[0] as "gram" | "directions" | "separate",
-      ...timing,
-      ratio: timing.medianMs / (plain?.medianMs ?? Number.NaN),
+      ...row,
+      ...timed[at],
       bytesPeak: peaks[at + 1],
-      peakRatio: (peaks[at + 1] ?? Number.NaN) / (peaks[0] ?? Number.NaN),
+      peakRatio: (peaks[at + 1] as number) / (peaks[0] as number),
     }));
+    for (const { peer, others } of rivals) {
+      const named = { ...common, implementation: peer.name, version: peer.version, dtype: "f32" };
+      const ratios = ratiosOf(timings.splice(0, others.length + 1));
+      others.forEach(({ direction }, at) => void rows.push({ ...named, direction, ...ratios[at] }));
+    }
+    return [...ours, ...rows];
   } finally {
+    for (const { release } of rivals) await release();
     model.release();
     model.parameters.release();
   }
 }
 
-async function repeat(calls: number, run: () => Promise<void>): Promise<void> {
-  for (let call = 0; call < calls; call++) await run();
+/** Timings of all but the first, and what share of the first they are. */
+export function ratiosOf([plain, ...others]: readonly Timing[]): (Timing & { readonly ratio: number })[] {
+  return others.map((timing) => ({ ...timing, ratio: timing.medianMs / (plain?.medianMs ?? Number.NaN) }));
 }
 
-/** Holds the Gram of the first and last samples against a backward pass each. */
-async function mismatch(
+export const repeated =
+  (run: () => Promise<void>): Work["run"] =>
+  async (calls) => {
+    for (let call = 0; call < calls; call++) await run();
+  };
+
+/** The Gram, held against a backward pass each of the first and the last sample. */
+export async function checkedGram(
   model: Qwen2Model,
   samples: readonly CouplingSample[],
   allowed: number,
-): Promise<string | undefined> {
-  const gram = await perSampleGram(model, samples);
-  const differences = await verifyGram(model, samples, gram, [0, samples.length - 1]);
+  path?: GramPath | "auto",
+): Promise<{ readonly gram: Float64Array; readonly error: string | undefined }> {
+  const result = await perSampleGram(model, samples, { path });
+  const differences = await verifyGram(model, samples, result, [0, samples.length - 1]);
   const wrong = differences.find(({ error }) => !(error <= allowed));
-  return (
+  const error =
     wrong &&
-    `wrong Gram of ${wrong.name}: got a relative error of ${wrong.error}, expected at most ${allowed}`
-  );
+    `wrong Gram of ${wrong.name}: got a relative error of ${wrong.error}, expected at most ${allowed}`;
+  return { gram: result.gram, error };
+}
+
+/** A peer that can do it: its plain pass, and what it is held against that with. */
+interface Rival {
+  readonly peer: Peer;
+  readonly plain: Work;
+  readonly others: readonly { readonly direction: "gram" | "separate"; readonly work: Work }[];
+  readonly release: () => Promise<void>;
+}
+
+/** @returns undefined for a peer without per-sample gradients */
+async function openRival(
+  peer: AnyPeer,
+  problem: Omit<CouplingProblem, "mode">,
+  expected: Float64Array,
+): Promise<Rival | { readonly error: string } | undefined> {
+  if ("error" in peer) return peer;
+  if (!peer.coupling) return undefined;
+  const open: PeerWork[] = [];
+  const release = async () => {
+    for (const work of open) await work.release();
+  };
+  try {
+    for (const mode of ["plain", "gram", "separate"] as const)
+      open.push(await peer.coupling({ ...problem, mode }));
+    const [plain, gram, separate] = open as [PeerWork, PeerWork, PeerWork];
+    const error = relativeError(await gram.result(), expected);
+    if (!(error <= 1e-3))
+      throw new Error(`another Gram: got a relative error of ${error}, expected at most 1e-3`);
+    const others = [
+      { direction: "gram" as const, work: gram },
+      { direction: "separate" as const, work: separate },
+    ];
+    return { peer, plain, others, release };
+  } catch (error) {
+    await release();
+    return { error: error instanceof Error ? error.message : String(error) };
+  }
 }

@@ -46,8 +46,12 @@ export interface Peer {
   matmul(product: ProductProblem): Promise<PeerWork>;
   attention(problem: AttentionProblem): Promise<PeerWork>;
   trainingStep(problem: TrainingProblem & { readonly precision: Precision }): Promise<PeerTraining>;
+  /** Of B sequences: the plain pass of all, the Gram of their gradients [B, B], or a backward pass each. */
+  coupling?(problem: CouplingProblem): Promise<PeerWork>;
   close(): Promise<void>;
 }
+
+export type CouplingProblem = TrainingProblem & { readonly mode: "plain" | "gram" | "separate" };
 
 export interface PeerWork extends Work {
   /** Row-major values of the result. */

@@ -5,6 +5,7 @@ import { allOps, type OpDefinition } from "../src/kernels/index.js";
 import { type BenchRow, withShares } from "../src/report/bench_rows.js";
 import { attentionRivals } from "./attention.js";
 import { benchCoupling, couplingLabel, couplingWorkloads } from "./coupling.js";
+import { benchCouplingCurve, curvePoints } from "./coupling_curves.js";
 import { benchFirstStep, type FirstStepBench } from "./first_step.js";
 import { benchProduct, productLabel, productsFor } from "./matmul.js";
 import type { Effort } from "./measure.js";
@@ -43,6 +44,7 @@ export const PROGRAMS: readonly string[] = [
   "peak",
   "training_step",
   "coupling",
+  "gram_curves",
   "rollout",
   "first_step",
   "scaling",
@@ -73,6 +75,7 @@ async function* measurements(suite: Suite): AsyncGenerator<readonly BenchRow[]> 
   }
   if (wantsOp("training_step")) yield* trainingSteps(suite);
   if (wantsOp("coupling")) yield* couplings(suite);
+  if (wantsOp("gram_curves")) yield* gramCurves(suite);
   if (wantsOp("rollout")) yield* rollouts(suite);
   if (wantsOp("first_step")) yield* firstSteps(suite);
   if (wantsOp("scaling")) yield* scaling(suite);
@@ -114,6 +117,15 @@ async function* couplings(suite: Suite): AsyncGenerator<readonly BenchRow[]> {
     if (!suite.wantsShape(label)) continue;
     suite.onProgress(`coupling ${label}`);
     yield await benchCoupling(suite, workload);
+  }
+}
+
+async function* gramCurves(suite: Suite): AsyncGenerator<readonly BenchRow[]> {
+  for (const workload of curvePoints(suite.quick)) {
+    const label = couplingLabel(workload);
+    if (!suite.wantsShape(label)) continue;
+    suite.onProgress(`gram curves ${label}`);
+    yield await benchCouplingCurve(suite, workload);
   }
 }
 

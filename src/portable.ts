@@ -74,6 +74,12 @@ export {
   nthr,
   type TokenDistribution,
 } from "./coupling/analysis/last_layer.js";
+export {
+  type GroupedSample,
+  type GroupScores,
+  type LastLayerScores,
+  lastLayerScores,
+} from "./coupling/analysis/last_layer_groups.js";
 export { type Agreement, agreement, leaveOneOutPrediction } from "./coupling/analysis/leave_one_out.js";
 export { couplingMetrics, type Probe, type PushedBatch, probeMetrics } from "./coupling/analysis/metrics.js";
 export {
@@ -121,6 +127,7 @@ export {
   type ResponseStates,
   responseStates,
 } from "./coupling/ground_truth/response_states.js";
+export type { ProjectionOptions } from "./coupling/projected_sink.js";
 export type { CouplingSample } from "./coupling/samples.js";
 export { separateGradients } from "./coupling/separate.js";
 export { diagnoseAlone, verifyGram } from "./coupling/verify.js";

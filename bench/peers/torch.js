@@ -40,6 +40,14 @@ export async function open({ variant }) {
     losses: async (steps) => (await child.ask({ command: "losses", id, steps })).losses,
     release: async () => void (await child.ask({ command: "release", id })),
   });
+  const openModel = async (command, { weights, tokens, targets, ...problem }) => {
+    const files = [];
+    for (const { name, shape, data } of weights) files.push({ name, shape, path: await upload(data) });
+    const request = { command, ...problem, weights: files };
+    request.tokens = await upload(tokens);
+    request.targets = await upload(targets);
+    return work((await child.ask(request)).id);
+  };
   return {
     name: `torch-${variant}-${hello.device}`,
     half: true,
@@ -52,14 +60,9 @@ export async function open({ variant }) {
       const inputs = { q: await upload(q), k: await upload(k), v: await upload(v) };
       return work((await child.ask({ command: "attention", ...sizes, ...inputs })).id);
     },
-    async trainingStep({ weights, tokens, targets, ...problem }) {
-      const files = [];
-      for (const { name, shape, data } of weights) files.push({ name, shape, path: await upload(data) });
-      const request = { command: "training_step", ...problem, weights: files };
-      request.tokens = await upload(tokens);
-      request.targets = await upload(targets);
-      return work((await child.ask(request)).id);
-    },
+    trainingStep: (problem) => openModel("training_step", problem),
+    // torch.compile does not go through functorch's transforms
+    ...(variant === "eager" && { coupling: (problem) => openModel("coupling", problem) }),
     async close() {
       child.end();
       await rm(folder, { recursive: true, force: true });

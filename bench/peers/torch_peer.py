@@ -210,6 +210,102 @@ class Training:
         return [self.step().item() for _ in range(steps)]
 
 
+class Coupling:
+    """Gradients of the log-probability of each of S sequences, and their Gram.
+
+    `plain`: one backward pass of the sum. `gram`: functorch's vmap of grad, all gradients in memory, and their products.
+    `separate`: a backward pass for each sequence, nothing kept.
+    """
+
+    def __init__(self, request):
+        self.config, self.mode = request["config"], request["mode"]
+        self.S, self.T = request["B"], request["T"]
+        self.weights = {
+            entry["name"]: read_floats(entry["path"], entry["shape"]).requires_grad_(True)
+            for entry in request["weights"]
+        }
+        self.tokens = read_ids(request["tokens"], (self.S, self.T))
+        self.targets = read_ids(request["targets"], (self.S, self.T))
+        cos, sin = rotary_tables(self.T, self.config["C"] // self.config["H"], self.config["theta"])
+        self.cos, self.sin = cos[0], sin[0]
+        self.mask = torch.full((self.T, self.T), -math.inf, device=DEVICE).triu(1)
+        if self.mode == "gram":
+            from functorch import grad, vmap
+
+            self.gradients = vmap(grad(self.log_prob), in_dims=(None, 0, 0))
+
+    def heads(self, x, heads, turns=True):
+        """[.. T, heads D] -> [.. heads, T, D], turned by position."""
+        x = x.reshape(*x.shape[:-1], heads, -1)  # unflatten and vmap do not go together in 1.13
+        if turns:
+            first, second = x.chunk(2, dim=-1)
+            low = first * self.cos - second * self.sin
+            high = second * self.cos + first * self.sin
+            x = torch.cat((low, high), dim=-1)
+        return x.transpose(-3, -2)
+
+    def log_prob(self, weights, tokens, targets):
+        """Of one sequence [T], or the sum over several [S, T]."""
+        H, Kv = self.config["H"], self.config["Kv"]
+
+        def norm(x, name):
+            return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + self.config["epsilon"]) * weights[name]
+
+        def linear(x, name):
+            return torch.nn.functional.linear(x, weights[f"{name}.weight"], weights.get(f"{name}.bias"))
+
+        def shared(x):
+            """[.. Kv, T, D] -> [.. H, T, D]; repeat_interleave and vmap do not go together in 1.13."""
+            wide = x.unsqueeze(-3).expand(*x.shape[:-2], H // Kv, *x.shape[-2:])
+            return wide.reshape(*x.shape[:-3], H, *x.shape[-2:])
+
+        embedding = weights["model.embed_tokens.weight"]
+        x = torch.nn.functional.embedding(tokens, embedding)
+        for layer in range(self.config["layers"]):
+            name = f"model.layers.{layer}."
+            normed = norm(x, name + "input_layernorm.weight")
+            q = self.heads(linear(normed, name + "self_attn.q_proj"), H)
+            k = shared(self.heads(linear(normed, name + "self_attn.k_proj"), Kv))
+            v = shared(self.heads(linear(normed, name + "self_attn.v_proj"), Kv, turns=False))
+            scores = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1]) + self.mask
+            mixed = (torch.softmax(scores, -1) @ v).transpose(-3, -2).flatten(-2)
+            x = x + linear(mixed, name + "self_attn.o_proj")
+            wide = norm(x, name + "post_attention_layernorm.weight")
+            gate = torch.nn.functional.silu(linear(wide, name + "mlp.gate_proj"))
+            x = x + linear(gate * linear(wide, name + "mlp.up_proj"), name + "mlp.down_proj")
+        logits = torch.nn.functional.linear(norm(x, "model.norm.weight"), embedding)
+        chosen = torch.log_softmax(logits, -1).gather(-1, targets.unsqueeze(-1))
+        return chosen.sum()
+
+    def backward(self, tokens, targets):
+        for weight in self.weights.values():
+            weight.grad = None
+        self.log_prob(self.weights, tokens, targets).backward()
+
+    def step(self):
+        if self.mode == "plain":
+            self.backward(self.tokens, self.targets)
+            return None
+        if self.mode == "separate":
+            for tokens, targets in zip(self.tokens, self.targets):
+                self.backward(tokens, targets)
+            return None
+        gram = torch.zeros(self.S, self.S, device=DEVICE)
+        frozen = {name: weight.detach() for name, weight in self.weights.items()}
+        for gradient in self.gradients(frozen, self.tokens, self.targets).values():
+            rows = gradient.flatten(1)
+            gram += rows @ rows.t()
+        return gram
+
+    def run(self, calls):
+        for _ in range(calls):
+            self.step()
+        wait()
+
+    def result(self):
+        return self.step()
+
+
 OPEN = {}
 
 
@@ -222,8 +318,9 @@ def answer(request):
             "blas": blas(),
             "threads": torch.get_num_threads(),
         }
-    if command in ("matmul", "attention", "training_step"):
-        make = {"matmul": matmul, "attention": attention, "training_step": Training}[command]
+    makers = {"matmul": matmul, "attention": attention, "training_step": Training, "coupling": Coupling}
+    if command in makers:
+        make = makers[command]
         key = str(len(OPEN))
         OPEN[key] = make(request)
         return {"id": key}

@@ -47,7 +47,7 @@ export async function directions(
   policy: Qwen2Model,
   samples: readonly CouplingSample[],
   vectors: readonly Direction[],
-  options: Omit<GramOptions, "path"> = {},
+  options: Omit<GramOptions, "path" | "projection"> = {},
 ): Promise<SampleDirections> {
   requireTrainable(policy);
   checkSamples(samples, policy.config);

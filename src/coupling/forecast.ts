@@ -11,7 +11,14 @@ import {
   storedShapes,
 } from "../model/parameters.js";
 import { defaultPieceBytes } from "./pass.js";
-import { type BatchSizes, blockTokens, type GramPath, pathFlops, planPaths } from "./paths.js";
+import {
+  type BatchSizes,
+  blockTokens,
+  type PlannedPath,
+  pathFlops,
+  planPaths,
+  projectedFlops,
+} from "./paths.js";
 import { type CouplingSample, readTokens } from "./samples.js";
 
 /** Sizes are upper bounds: pooled buffers are up to a quarter larger than what was asked for. */
@@ -25,7 +32,7 @@ export interface CouplingForecast {
   /** Bytes of per-sample gradients in memory at the same time, about. */
   readonly pieceBytes: number;
   /** How the Gram of each matrix is computed, by the name under which it is stored (`storedShapes`). Empty without a Gram. */
-  readonly paths: ReadonlyMap<string, GramPath>;
+  readonly paths: ReadonlyMap<string, PlannedPath>;
 }
 
 interface Wishes {
@@ -35,8 +42,10 @@ interface Wishes {
 
 /** A Gram is wanted: by which paths, and whether with the gradient of the batch. */
 export interface GramWishes {
-  readonly path: GramPath | "auto";
+  readonly path: PlannedPath | "auto";
   readonly hasGradient: boolean;
+  /** Of a projected one. */
+  readonly rank?: number | undefined;
 }
 
 /** The model's sizes and the adapter's facts. */
@@ -70,7 +79,9 @@ export function forecastPasses(
     const passes = passesOf(S, blocks, inPairs);
     for (let piece = pieceBytes; ; piece = Math.max(LEAST_PIECE, piece / 4)) {
       const paths = pathsOf(policy.config, chosen(passes[0] as number[]), gram);
-      const bytes = Math.max(...passes.map((numbers) => passBytes(policy, chosen(numbers), piece, paths)));
+      const bytes = Math.max(
+        ...passes.map((numbers) => passBytes(policy, chosen(numbers), piece, paths, gram?.rank)),
+      );
       least = Math.min(least, bytes);
       if (bytes <= budgetBytes) {
         const flops = passes.reduce(
@@ -104,7 +115,7 @@ function pathsOf(
   config: Qwen2Config,
   samples: readonly CouplingSample[],
   gram: GramWishes | undefined,
-): ReadonlyMap<string, GramPath> {
+): ReadonlyMap<string, PlannedPath> {
   return gram ? planPaths(config, sizesOf(samples), gram.hasGradient, gram.path) : new Map();
 }
 
@@ -119,7 +130,8 @@ function passBytes(
   policy: ForecastPolicy,
   samples: readonly CouplingSample[],
   pieceBytes: number,
-  paths: ReadonlyMap<string, GramPath>,
+  paths: ReadonlyMap<string, PlannedPath>,
+  rank = 0,
 ): number {
   const { config, activations } = policy;
   const { S, N, R } = sizesOf(samples);
@@ -151,10 +163,12 @@ function passBytes(
   const block = Math.min(N, most);
   // factors put in order, and products of the tokens of two blocks
   const tokens = storedShapes(config)
-    .filter(({ name }) => paths.get(name) === "token")
+    .filter(({ name }) => paths.has(name) && paths.get(name) !== "product")
     .map(({ name, shape }) => {
       const [O, I] = shape as [number, number];
       const width = I + 2 * (HEADS.includes(name) ? tile : O);
+      if (paths.get(name) === "projected")
+        return 4 * ((width + 5 * rank) * N + rank * (width + 2 * I) + 3 * S * rank ** 2);
       return 4 * rowsOf(name, { S, N, R }) * width + 4 * (4 * block ** 2 + 3 * S * block);
     })
     .reduce((a, b) => Math.max(a, b), 0);
@@ -169,7 +183,7 @@ const rowsOf = (name: string, { N, R }: BatchSizes): number => (HEADS.includes(n
 function passFlops(
   config: Qwen2Config,
   samples: readonly CouplingSample[],
-  paths: ReadonlyMap<string, GramPath>,
+  paths: ReadonlyMap<string, PlannedPath>,
   gram: GramWishes | undefined,
 ): number {
   const { S, N, R } = sizesOf(samples);
@@ -184,7 +198,8 @@ function passFlops(
     const path = paths.get(name) ?? "product";
     const sizes = { S, N: rowsOf(name, { S, N, R }), O, I, hasGradient: gram.hasGradient };
     // the product of tokens with tokens is that of the plain pass, sample by sample
-    return sum + pathFlops(sizes, path) - 2 * sizes.N * O * I;
+    const flops = path === "projected" ? projectedFlops(sizes, gram.rank ?? 0) : pathFlops(sizes, path);
+    return sum + flops - 2 * sizes.N * O * I;
   }, 0);
   return passes + pairs;
 }

@@ -2,9 +2,10 @@
 import { ArgumentError } from "../core/errors.js";
 import type { Qwen2Model } from "../model/qwen2.js";
 import { requireFiniteNorms } from "./finite.js";
-import { type CouplingForecast, forecastPasses } from "./forecast.js";
+import { type CouplingForecast, forecastPasses, type GramWishes } from "./forecast.js";
 import { requireTrainable, samplePass, trainableNames } from "./pass.js";
 import type { GramPath } from "./paths.js";
+import { checkProjection, ProjectedGramSink, type ProjectionOptions } from "./projected_sink.js";
 import { type CouplingSample, checkSamples } from "./samples.js";
 import { BatchGradientSink, GramSink } from "./sinks.js";
 import { Workspace } from "./workspace.js";
@@ -24,6 +25,11 @@ export interface GramOptions {
    * the operations that either takes, a function of sizes alone. The result differs by rounding.
    */
   readonly path?: GramPath | "auto" | undefined;
+  /**
+   * An approximate Gram, for models whose gradients are too large: of every matrix's gradients, projected on both sides to so
+   * many numbers. Right on average over seeds; a wrong entry is off by about 1 / rank of the norms. Not with coefficients.
+   */
+  readonly projection?: ProjectionOptions | undefined;
   /** Is told what it will take, before anything is allocated. */
   readonly onForecast?: ((forecast: CouplingForecast) => void) | undefined;
 }
@@ -63,45 +69,30 @@ export async function perSampleGram(
 ): Promise<SampleGram> {
   requireTrainable(policy);
   checkSamples(samples, policy.config);
-  const { coefficients } = options;
+  const { coefficients, projection } = options;
   if (coefficients && coefficients.length !== samples.length) {
     throw new ArgumentError(
       `[coupling] coefficients of wrong length: got ${coefficients.length}, expected ${samples.length}, one a sample. Correct them.`,
     );
   }
-  const { path = "auto" } = options;
-  const forecast = forecastPasses(policy, samples, options, {
-    path,
-    hasGradient: coefficients !== undefined,
-  });
+  const forecast = forecastPasses(policy, samples, options, wishesOf(options));
   options.onForecast?.(forecast);
-  const names = trainableNames(policy);
   const S = samples.length;
   const total = new Float64Array(S * S);
-  const layers = new Map(names.map((name) => [name, new Float64Array(S * S)]));
+  const layers = new Map(trainableNames(policy).map((name) => [name, new Float64Array(S * S)]));
   const logProbs = new Float64Array(S).fill(Number.NaN);
   const workspace = new Workspace(policy.launcher);
   try {
     for (const numbers of forecast.passes) {
       const part = numbers.map((s) => samples[s] as CouplingSample);
-      const { pieceBytes, paths } = forecast;
-      const gram = new GramSink(workspace, names, part.length, pieceBytes);
       // a sample of several passes counts in the gradient once
-      const own =
-        coefficients && numbers.map((s) => (Number.isNaN(logProbs[s]) ? (coefficients[s] as number) : 0));
-      const gradient = own && new BatchGradientSink(workspace, own);
-      const sinks = gradient ? [gram, gradient] : [gram];
-      try {
-        const sums = await samplePass(policy, part, { workspace, sinks, pieceBytes, paths }, numbers);
-        for (const [name, values] of await gram.read())
-          scatter(values, numbers, layers.get(name) as Float64Array, S);
-        numbers.forEach((s, at) => {
-          logProbs[s] = sums[at] as number;
-        });
-      } finally {
-        gram.release();
-        gradient?.release();
-      }
+      const own = numbers.map((s) => (Number.isNaN(logProbs[s]) ? (coefficients?.[s] as number) : 0));
+      const wishes = { projection, forecast, numbers, coefficients: coefficients && own };
+      const { sums, grams } = await gramPass(policy, part, workspace, wishes);
+      for (const [name, values] of grams) scatter(values, numbers, layers.get(name) as Float64Array, S);
+      numbers.forEach((s, at) => {
+        logProbs[s] = sums[at] as number;
+      });
     }
   } finally {
     workspace.release();
@@ -117,6 +108,46 @@ export async function perSampleGram(
     new Map([...layers].map(([name, gram]) => [name, squares(gram)])),
   );
   return { samples: S, gram: total, layers, logProbs, forecast };
+}
+
+interface PassWishes extends Pick<GramOptions, "coefficients" | "projection"> {
+  readonly forecast: CouplingForecast;
+  readonly numbers: readonly number[];
+}
+
+/** The Grams of the samples of one pass, by parameter, and their log-probabilities. */
+async function gramPass(
+  policy: Qwen2Model,
+  samples: readonly CouplingSample[],
+  workspace: Workspace,
+  { coefficients, projection, forecast: { pieceBytes, paths }, numbers }: PassWishes,
+): Promise<{ readonly sums: readonly number[]; readonly grams: ReadonlyMap<string, Float32Array> }> {
+  const gram = new GramSink(workspace, trainableNames(policy), samples.length, pieceBytes);
+  const gradient = coefficients && new BatchGradientSink(workspace, coefficients);
+  const tied = policy.config.tie_word_embeddings ? "model.embed_tokens.weight" : undefined;
+  const projected = projection && new ProjectedGramSink(workspace, gram, projection, tied);
+  const sinks = [projected ?? gram, ...(gradient ? [gradient] : [])];
+  try {
+    const sums = await samplePass(policy, samples, { workspace, sinks, pieceBytes, paths }, numbers);
+    return { sums, grams: await gram.read() };
+  } finally {
+    projected?.release();
+    gram.release();
+    gradient?.release();
+  }
+}
+
+/** @throws ArgumentError for options that exclude each other */
+function wishesOf({ coefficients, path = "auto", projection }: GramOptions): GramWishes {
+  const hasGradient = coefficients !== undefined;
+  if (!projection) return { path, hasGradient };
+  checkProjection(projection);
+  if (hasGradient || path !== "auto") {
+    throw new ArgumentError(
+      `[coupling] projection goes with neither coefficients nor a path: got ${hasGradient ? "coefficients" : `path ${path}`}, expected none. Ask for an exact Gram, or leave them out.`,
+    );
+  }
+  return { path: "projected", hasGradient, rank: projection.rank };
 }
 
 /** Puts the Gram of some samples where it belongs. */

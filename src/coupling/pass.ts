@@ -3,9 +3,10 @@ import { Tape } from "../autograd/tape.js";
 import { ArgumentError } from "../core/errors.js";
 import { parameterShapes, storedShapes } from "../model/parameters.js";
 import type { Qwen2Model } from "../model/qwen2.js";
-import type { GramPath } from "./paths.js";
-import { type PieceSink, SampleGradients } from "./sample_gradients.js";
+import type { PlannedPath } from "./paths.js";
+import { SampleGradients } from "./sample_gradients.js";
 import { type CouplingSample, packSamples } from "./samples.js";
+import type { PieceSink } from "./taken.js";
 import type { Workspace } from "./workspace.js";
 
 /** Bytes of one piece: near the size of a processor's cache, or of a large GPU's. */
@@ -45,7 +46,7 @@ export async function samplePass(
     readonly workspace: Workspace;
     readonly sinks: readonly PieceSink[];
     readonly pieceBytes: number;
-    readonly paths?: ReadonlyMap<string, GramPath>;
+    readonly paths?: ReadonlyMap<string, PlannedPath>;
   },
   numbers: readonly number[] = samples.map((_, s) => s),
 ): Promise<number[]> {

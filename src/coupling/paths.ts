@@ -8,6 +8,8 @@ import { storedShapes } from "../model/parameters.js";
  * tokens t of i and u of j of (a_t . a_u) (d_t . d_u), a what the matrix multiplied, d the gradient of the product.
  */
 export type GramPath = "product" | "token";
+/** As planned: `projected` is approximate, see `ProjectedGramSink`. */
+export type PlannedPath = GramPath | "projected";
 
 /** One matrix [O, I] under S samples of N rows together. */
 export interface PathShape {
@@ -26,6 +28,12 @@ export function pathFlops({ S, N, O, I, hasGradient }: PathShape, path: GramPath
   return N * N * (O + I) + (hasGradient ? 2 * N * O * I : 0);
 }
 
+/** Floating-point operations of gradients projected to `rank` on both sides. */
+export function projectedFlops({ S, N, O, I }: PathShape, rank: number): number {
+  const [R, C] = [Math.min(rank, O), Math.min(rank, I)];
+  return 2 * N * (O * R + (I > rank ? I * C : 0)) + 2 * N * R * C + 2 * S * S * R * C;
+}
+
 /** The path that takes fewer operations. */
 export function cheaperPath(shape: PathShape): GramPath {
   return pathFlops(shape, "token") < pathFlops(shape, "product") ? "token" : "product";
@@ -40,19 +48,19 @@ export interface BatchSizes {
 
 /**
  * The path of each matrix, by the name under which it is stored. Rows that a tied embedding looks up have their gradients in
- * memory either way, cross terms of head and lookup included; the path is that of its other rows.
+ * memory on either exact path, cross terms of head and lookup included; the path is that of its other rows.
  */
 export function planPaths(
   config: Qwen2Config,
   { S, N, R }: BatchSizes,
   hasGradient: boolean,
-  wish: GramPath | "auto" = "auto",
-): Map<string, GramPath> {
-  const paths = new Map<string, GramPath>();
+  wish: PlannedPath | "auto" = "auto",
+): Map<string, PlannedPath> {
+  const paths = new Map<string, PlannedPath>();
   for (const { name, shape } of storedShapes(config)) {
     const [O, I] = shape as [number, number | undefined];
     const isEmbedding = name === "model.embed_tokens.weight";
-    if (I === undefined || (isEmbedding && !config.tie_word_embeddings)) continue;
+    if (I === undefined || (isEmbedding && !config.tie_word_embeddings && wish !== "projected")) continue;
     const rows = isEmbedding || name === "lm_head.weight" ? R : N;
     paths.set(name, wish === "auto" ? cheaperPath({ S, N: rows, O, I, hasGradient }) : wish);
   }

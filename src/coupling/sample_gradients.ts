@@ -10,11 +10,9 @@ import {
   pickColumnsInto,
 } from "../kernels/coupling/sample_gradients.js";
 import { rowFactorsInto } from "../kernels/coupling/token_pairs.js";
-import type { ArrayView } from "../kernels/engine/op.js";
 import type {
   GainGradient,
   GradientObserver,
-  GradientTarget,
   LookupGradient,
   ObservedGradient,
   ProductGradient,
@@ -22,45 +20,11 @@ import type {
 import { embeddingSegments } from "../kernels/index.js";
 import { segmentProductInto } from "../kernels/matmul/matmul_segments.js";
 import { SCORED_ROWS, TOKEN_ROWS } from "../model/qwen2.js";
-import type { GramPath } from "./paths.js";
+import type { PlannedPath } from "./paths.js";
 import { biasPiece, cutPieces, lookupPieces, type Piece, vectorPiece } from "./pieces.js";
 import type { PackedSamples } from "./samples.js";
+import { type PieceSink, type TakenFactors, type TakenPiece, takeFactors, takeLookup } from "./taken.js";
 import type { Workspace } from "./workspace.js";
-
-/** Gradients of all samples with respect to some rows of a stored tensor, in memory for now. */
-export interface TakenPiece {
-  /** [S, elements of the piece], f32. */
-  readonly x: ArrayView;
-  readonly piece: Piece;
-  /** u32, the piece's `offsets`. */
-  readonly partOffset: ArrayView;
-  readonly stored: string;
-  /** The parameters' gradient, which begins at row `targetFirst` of the stored tensor. */
-  readonly target: GradientTarget | undefined;
-  readonly targetFirst: number;
-  /** Row of the stored tensor of each looked-up row, where the piece counts these. */
-  readonly rowOf?: ArrayView | undefined;
-}
-
-/** What the gradients of a matrix are made of, in place of the gradients themselves. */
-export interface TakenFactors {
-  /** a [N, I], factors of rows and columns included, and d [N, O], the columns of each name side by side. */
-  readonly input: ArrayView;
-  readonly gradient: ArrayView;
-  /** Names, in the order of their columns. */
-  readonly parts: readonly { readonly name: string; readonly columns: number }[];
-  /** Rows of each sample: [S + 1]. */
-  readonly offsets: Uint32Array;
-  /** The factors as the op has them, and where the gradient of the batch belongs. */
-  readonly factors: ProductGradient;
-  readonly target: GradientTarget | undefined;
-}
-
-/** Uses pieces while they are there, and factors where no pieces are made. */
-export interface PieceSink {
-  take(taken: TakenPiece): void;
-  takeFactors?(taken: TakenFactors): void;
-}
 
 export interface SampleGradientsOptions {
   readonly workspace: Workspace;
@@ -72,8 +36,11 @@ export interface SampleGradientsOptions {
   readonly sinks: readonly PieceSink[];
   /** Bytes of one piece, about. */
   readonly pieceBytes: number;
-  /** By name of the stored matrix; `product` where nothing is said. For `token` every sink must take factors. */
-  readonly paths?: ReadonlyMap<string, GramPath> | undefined;
+  /**
+   * By name of the stored matrix; `product` where nothing is said. For the others every sink must take factors, for `projected`
+   * lookups, too.
+   */
+  readonly paths?: ReadonlyMap<string, PlannedPath> | undefined;
 }
 
 const EMBEDDING = "model.embed_tokens.weight";
@@ -159,7 +126,7 @@ export class SampleGradients implements GradientObserver {
   }
 
   #product(observed: ObservedGradient, factors: ProductGradient): void {
-    if (this.#used && observed.parameter === EMBEDDING) {
+    if (this.#used && observed.parameter === EMBEDDING && this.#pathOf(EMBEDDING) !== "projected") {
       this.#tiedHead(observed, factors);
       return;
     }
@@ -167,8 +134,8 @@ export class SampleGradients implements GradientObserver {
     const { first = 0, I, O, scale } = factors;
     const weight = observed.parameter && this.#stored(observed.parameter);
     const bias = observed.bias && this.#stored(observed.bias);
-    if (!weight || this.#isByToken(weight.name)) {
-      this.#byToken(observed, factors);
+    if (!weight || this.#pathOf(weight.name) !== "product") {
+      this.#byFactors(observed, factors);
       return;
     }
     const offsets = this.#offsets(observed.rows);
@@ -190,18 +157,18 @@ export class SampleGradients implements GradientObserver {
     }
   }
 
-  #isByToken(stored: string): boolean {
-    return this.#options.paths?.get(stored) === "token";
+  #pathOf(stored: string): PlannedPath {
+    return this.#options.paths?.get(stored) ?? "product";
   }
 
   /** Hands the sinks the factors of a matrix in place of its gradients; the bias beside it is a piece as ever. */
-  #byToken(observed: ObservedGradient, factors: ProductGradient): void {
+  #byFactors(observed: ObservedGradient, factors: ProductGradient): void {
     const { workspace, sinks } = this.#options;
     const { first = 0, N, O, I, scale, gradient: given } = factors;
     const weight = observed.parameter && this.#stored(observed.parameter);
     const bias = observed.bias && this.#stored(observed.bias);
-    const all = { first, rows: O, C: I };
-    const [piece] = cutPieces((weight || bias) as StoredShape, all, Number.POSITIVE_INFINITY) as [Piece];
+    const cut = { first, rows: O, C: I };
+    const [piece] = cutPieces((weight || bias) as StoredShape, cut, Number.POSITIVE_INFINITY) as [Piece];
     const { interleave, regions } = piece;
     let [input, gradient] = [factors.input, given];
     if (scale && weight) {
@@ -214,8 +181,20 @@ export class SampleGradients implements GradientObserver {
     }
     const offsets = this.#rowOffsets(observed.rows);
     if (weight) {
-      const parts = regions.map(({ name, R }) => ({ name, columns: R }));
-      const taken = { input, gradient, parts, offsets, factors, target: observed.target };
+      const all = weight.shape[0] as number;
+      const rowsOf = (name: string) => weight.parts?.find((part) => part.name === name)?.shape[0] ?? all;
+      const taken: TakenFactors = {
+        input,
+        gradient,
+        parts: regions.map(({ name, R }) => ({ name, columns: R, rows: rowsOf(name) })),
+        stored: weight.name,
+        first,
+        isWhole: O === all,
+        isLast: first + O === all,
+        offsets,
+        factors,
+        target: observed.target,
+      };
       for (const sink of sinks) workspace.within(() => takeFactors(sink, taken));
     }
     if (bias) {
@@ -244,7 +223,7 @@ export class SampleGradients implements GradientObserver {
     const { gradient: z, input: hidden, first = 0, O, I, N } = factors;
     const offsets = this.#offsets(rows);
     const V = this.#stored(EMBEDDING).shape[0] as number;
-    const isByToken = this.#isByToken(EMBEDDING);
+    const isByToken = this.#pathOf(EMBEDDING) === "token";
     if (!isByToken && O === V && 4 * this.#S * V * I <= KEPT_PIECES * pieceBytes) {
       const whole = Tensor.empty(runtime, [this.#S, V, I], "f32", "coupling.head");
       this.#kept = { whole };
@@ -263,7 +242,7 @@ export class SampleGradients implements GradientObserver {
     const masked = Tensor.empty(runtime, [N, O], "f32", "coupling.masked");
     maskColumnsInto(workspace, { z, used: this.#used as Tensor, masked }, first);
     if (isByToken) {
-      this.#byToken(observed, { ...factors, gradient: masked });
+      this.#byFactors(observed, { ...factors, gradient: masked });
       masked.release();
       return;
     }
@@ -282,6 +261,13 @@ export class SampleGradients implements GradientObserver {
     const { workspace } = this.#options;
     const { name, shape } = this.#stored(parameter);
     const { C, U } = factors;
+    if (this.#pathOf(name) === "projected") {
+      const { packed, tokenOffsets: offsets } = this.#options.samples;
+      const token = workspace.table(packed.tokens);
+      const taken = { stored: name, rows: shape[0] as number, gradient: factors.gradient, token, offsets };
+      for (const sink of this.#options.sinks) workspace.within(() => takeLookup(sink, taken));
+      return;
+    }
     const { whole, picked, hidden } = this.#kept;
     const pairStart = this.#pairStart;
     if (whole) {
@@ -327,15 +313,6 @@ function biasNames(weight: StoredShape, bias: StoredShape): (name: string) => st
   const byRow = new Map(bias.parts.map(({ name, first }) => [first, name]));
   const names = new Map(weight.parts.map(({ name, first }) => [name, byRow.get(first) as string]));
   return (name) => names.get(name) as string;
-}
-
-/** @throws ArgumentError for a sink that needs the gradients themselves */
-function takeFactors(sink: PieceSink, taken: TakenFactors): void {
-  if (!sink.takeFactors)
-    throw new ArgumentError(
-      "[coupling] gradients are needed here: got the token path, expected product. Plan no paths for this sink.",
-    );
-  sink.takeFactors(taken);
 }
 
 /** Looked-up ids, and where the places of each pair of id and sample begin among all places sorted by id: [U S + 1]. */

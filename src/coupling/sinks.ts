@@ -12,7 +12,7 @@ import { matmulInto } from "../kernels/matmul/matmul_into.js";
 import { segmentDotsInto } from "../kernels/matmul/matmul_segments.js";
 import { blockTokens, tokenBlocks } from "./paths.js";
 import type { Region } from "./pieces.js";
-import type { PieceSink, TakenFactors, TakenPiece } from "./sample_gradients.js";
+import type { PieceSink, TakenFactors, TakenPiece } from "./taken.js";
 import type { Workspace } from "./workspace.js";
 
 /** Zeros, to which every piece adds. */

@@ -9,7 +9,7 @@ const DIRECTIONS = ["forward", "backward", "step", "decode", "gram", "directions
 
 const number = z.number();
 export const benchRowSchema = z.looseObject({
-  /** An op, `training_step`, `coupling`, `rollout`, `first_step`, `scaling`, or `peak`: what the adapter reaches at best. */
+  /** An op, `training_step`, `coupling`, `gram_curves`, `rollout`, `first_step`, `scaling`, or `peak`: what the adapter reaches at best. */
   op: z.string(),
   direction: z.enum(DIRECTIONS),
   shape: z.string(),
@@ -48,9 +48,15 @@ export const benchRowSchema = z.looseObject({
   bytesLive: number.optional(),
   bytesPeak: number.optional(),
   tokensPerSecond: number.optional(),
-  /** Of op `coupling`: time, and most bytes at once, over those of the plain forward and backward pass of the batch. */
+  /**
+   * Of ops `coupling` and `gram_curves`: time, and most bytes at once, over those of the same implementation's plain forward and
+   * backward pass of the batch.
+   */
   ratio: number.optional(),
   peakRatio: number.optional(),
+  /** Of op `gram_curves`: matrices whose Gram is made of products of tokens, and how many there are. */
+  tokenMatrices: number.optional(),
+  matrices: number.optional(),
   /** Of op `scaling`: what is measured, the size that is varied, and its value in this row. */
   subject: z.string().optional(),
   axis: z.string().optional(),

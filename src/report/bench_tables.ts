@@ -1,4 +1,5 @@
 /** Tables of a benchmark for a text: one for each adapter and preset, ours with its figures and how much slower peers are. */
+import { groupBy } from "../core/group_by.js";
 import { type BenchReport, byAdapter, type Passport } from "./bench_report.js";
 import type { BenchRow } from "./bench_rows.js";
 import { FIGURE_COLUMNS, figure, markdownTable, NAME_COLUMNS } from "./bench_text.js";
@@ -20,7 +21,7 @@ const opIs =
   (...names: string[]) =>
   ({ op }: BenchRow) =>
     names.includes(op);
-const WHOLE = ["training_step", "rollout", "first_step", "scaling", "peak"];
+const WHOLE = ["training_step", "coupling", "gram_curves", "rollout", "first_step", "scaling", "peak"];
 const KERNEL_FIGURES = ["median ms", "GPU ms", "GFLOP/s", "GB/s", "dispatches"];
 
 const SELECTIONS: Readonly<Record<string, Selection>> = {
@@ -69,6 +70,8 @@ export const TABLES: Readonly<Record<string, (report: BenchReport) => string>> =
         perRunKind(report, selection.wants, (rows) => comparisonTable(rows, selection)),
     ]),
   ),
+  coupling: (report) => perRunKind(report, opIs("coupling"), couplingTable),
+  gram_curves: (report) => perRunKind(report, opIs("gram_curves"), gramCurvesTable),
   slopes: (report) => perRunKind(report, opIs("scaling"), slopeTable),
   passports: passportTable,
 };
@@ -142,6 +145,45 @@ function ratio({ medianMs }: BenchRow, peer: BenchRow | undefined): string {
   if (peer?.medianMs !== undefined && medianMs)
     return `${Number((peer.medianMs / medianMs).toPrecision(2))}x`;
   return peer?.error === undefined ? "" : "fails";
+}
+
+const COUPLING: Readonly<Record<string, string>> = {
+  gram: "Gram and gradient of the batch",
+  directions: "products with the batch's gradient, norms, and that gradient",
+  separate: "a backward pass for each sample",
+};
+
+/** Every implementation over its own plain pass. */
+function couplingTable(rows: readonly BenchRow[]): string {
+  const figures = FIGURE_COLUMNS.filter(({ title }) =>
+    ["median ms", "over plain", "peak over plain"].includes(title),
+  );
+  const body = rows.map((row) => {
+    const { shape, implementation, version, direction, error } = row;
+    const who = version ? `${implementation} (${version})` : implementation;
+    const what = direction === "gram" && implementation !== OWN ? "Gram" : (COUPLING[direction] ?? direction);
+    const cells = figures.map(({ text }) => text(row));
+    if (error !== undefined) cells[0] = error;
+    return [shape, what, who, ...cells];
+  });
+  return markdownTable(["shape", "what", "implementation", ...figures.map(({ title }) => title)], body, 3);
+}
+
+/** A line for each point: the Gram over the plain pass by either path and by the rule, the faster path in bold. */
+function gramCurvesTable(rows: readonly BenchRow[]): string {
+  const points = groupBy(rows, ({ shape }) => shape.slice(0, shape.lastIndexOf(" ")));
+  const body = [...points].map(([point, own]) => {
+    const of = (path: string) => own.find(({ shape }) => shape === `${point} ${path}`);
+    const [product, token, auto] = ["product", "token", "auto"].map(of);
+    const least = Math.min(...[product, token].map((row) => row?.ratio ?? Number.POSITIVE_INFINITY));
+    const text = (row: BenchRow | undefined) => {
+      const value = row?.error ?? figure(row?.ratio);
+      return row?.ratio === least ? `**${value}**` : value;
+    };
+    const choice = auto?.matrices === undefined ? "" : `${auto.tokenMatrices} of ${auto.matrices}`;
+    return [point, text(product), text(token), figure(auto?.ratio) || (auto?.error ?? ""), choice];
+  });
+  return markdownTable(["point", "product", "token", "rule", "matrices by token"], body, 1);
 }
 
 function slopeTable(rows: readonly BenchRow[]): string {

@@ -47,6 +47,8 @@ export const FIGURE_COLUMNS: readonly Column[] = [
   { title: "attention MiB", text: ({ attentionBytes }) => mebibytes(attentionBytes) },
   { title: "log-prob MiB", text: ({ logProbBytes }) => mebibytes(logProbBytes) },
   { title: "working MiB", text: ({ workingBytes }) => mebibytes(workingBytes) },
+  { title: "over plain", text: ({ ratio }) => figure(ratio) },
+  { title: "peak over plain", text: ({ peakRatio }) => figure(peakRatio) },
   { title: "cold ms", text: ({ coldMs }) => figure(coldMs) },
   { title: "phases, ms", text: phaseTimes },
   { title: "pipelines", text: ({ pipelines }) => figure(pipelines) },

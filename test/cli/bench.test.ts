@@ -151,3 +151,44 @@ test("files that are no benchmark are named", async () => {
   const wrong = await bench("--from", write("wrong.json", { rows: [{ op: 1 }] }));
   expect(wrong).toMatchObject({ code: 1, stderr: expect.stringContaining("rows.0.op") });
 });
+
+test("coupling is measured over the plain pass, and its paths over sizes", async () => {
+  const saved = file("coupling.json");
+  const { code, stdout } = await bench(
+    "coupling,gram_curves",
+    "--quick",
+    "--repeats",
+    "3",
+    "--json",
+    "--save",
+    saved,
+  );
+  expect(code).toBe(0);
+  const rows: BenchRow[] = JSON.parse(stdout);
+  const coupling = rows.filter(({ op }) => op === "coupling");
+  expect(coupling.map(({ direction }) => direction)).toEqual(["gram", "directions", "separate"]);
+  for (const row of coupling) {
+    expect(row).toMatchObject({ implementation: "uncouple", shape: "tiny S8 T16" });
+    expect(row.error).toBeUndefined();
+    expect(row.ratio).toBeGreaterThan(0);
+    expect(row.peakRatio).toBeGreaterThan(0);
+  }
+  // a pass of one sample holds less than one of all
+  expect(coupling[2].peakRatio).toBeLessThan(coupling[0].peakRatio as number);
+  const curves = rows.filter(({ op }) => op === "gram_curves");
+  expect(curves.map(({ shape }) => shape)).toEqual(
+    ["width64 S4 T4", "width64 S4 T16"].flatMap((point) =>
+      ["product", "token", "auto"].map((path) => `${point} ${path}`),
+    ),
+  );
+  for (const row of curves) expect(row.ratio).toBeGreaterThan(0);
+  const chosen = (shape: string) => curves.find((row) => row.shape === shape);
+  expect(chosen("width64 S4 T4 auto")).toMatchObject({ tokenMatrices: 9, matrices: 9 });
+  expect(chosen("width64 S4 T16 product")).toMatchObject({ tokenMatrices: 0, matrices: 9 });
+  const text = file("coupling.md");
+  writeFileSync(text, "<!-- bench coupling -->\n<!-- end -->\n<!-- bench gram_curves -->\n<!-- end -->\n");
+  expect((await bench("--from", saved, "--into", text)).code).toBe(0);
+  const filled = readFileSync(text, "utf8");
+  expect(filled).toMatch(/tiny S8 T16 \| a backward pass for each sample \| uncouple \| [\d.]+ \| [\d.]+ \|/);
+  expect(filled).toMatch(/width64 S4 T4 \| \S+ \| \S+ \| [\d.]+ \| 9 of 9/);
+});

@@ -58,6 +58,49 @@ test("without --json: one line a sample; weights count", async () => {
   expect(norms[1] / norms[0]).toBeCloseTo(3, 3);
 });
 
+test("paths and approximations: the same within their errors, which verification tells", async () => {
+  for (const path of ["product", "token"]) {
+    const { code, stdout } = await run(golden.samples, "--json", "--verify", "--path", path);
+    expect(code).toBe(0);
+    expect(relativeError(JSON.parse(stdout).gram.flat(), golden.gram.flat())).toBeLessThan(1e-5);
+  }
+  const coarse = await run(golden.samples, "--json", "--verify", "--approximate", "2");
+  expect(coarse.code).toBe(0);
+  const error = relativeError(JSON.parse(coarse.stdout).gram.flat(), golden.gram.flat());
+  expect(error).toBeGreaterThan(1e-3);
+  expect(coarse.stderr).toContain(`${error.toExponential(1)}  total`);
+  const wrong = await run(golden.samples, "--approximate", "2", "--path", "token");
+  expect(wrong).toMatchObject({ code: 2, stderr: expect.stringContaining("--path") });
+});
+
+test("--last-layer: scores of groups without a backward pass", async () => {
+  const [first, second, third] = golden.samples;
+  const samples = [
+    { ...first, advantage: 1, group: "one" },
+    { ...second, advantage: -1, group: "one" },
+    { ...third, advantage: -0.5, group: "one" },
+  ];
+  const { code, stdout } = await run(samples, "--last-layer", "--json");
+  expect(code).toBe(0);
+  const { gram, groups } = JSON.parse(stdout);
+  expect(gram).toHaveLength(3);
+  expect(groups).toMatchObject([{ group: "one", positives: [0], negatives: [1, 2] }]);
+  expect(groups[0].tokens[0].scores).toHaveLength(second.tokens.length - second.responseStart);
+  // the scores of a negative's tokens add up to its entry of the Gram, of the only positive
+  const sum = groups[0].tokens[0].scores.reduce((total: number, one: number) => total + one, 0);
+  expect(sum).toBeCloseTo(gram[0][1], 4);
+  const text = await run(samples, "--last-layer", "3");
+  expect(text.stdout).toMatch(
+    /group one: 1 positive, 2 negative, GWHES \S+, NTHR threshold \S+\n {2}sample 1: /,
+  );
+  const refused = await run(samples, "--last-layer", "--verify");
+  expect(refused).toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining("--verify cannot go with --last-layer"),
+  });
+  expect((await run(samples, "--last-layer", "0")).code).toBe(2);
+});
+
 test("bad files and samples are refused by name", async () => {
   const good = { tokens: [1, 2, 3], responseStart: 1 };
   expect(await run({})).toMatchObject({ code: 2, stderr: expect.stringContaining("malformed at the top") });

@@ -280,3 +280,30 @@ test.each([
   expect(code).toBe(expected);
   expect(err).toMatch(message);
 });
+
+test("--last-layer: scores of the update's states, from the run's policy without gradients", async () => {
+  const folder = join(root, "scores");
+  const { code, out, err } = await uncouple(
+    ...["coupling", "--run", run, "--checkpoint", "41", "--samples", "12", "--last-layer", "8"],
+    ...["--out", folder, "--json"],
+  );
+  expect(err).not.toContain("forecast");
+  expect(code).toBe(0);
+  const { gram, groups } = JSON.parse(out);
+  const file = JSON.parse(readFileSync(join(folder, "coupling_last_layer.json"), "utf8"));
+  expect(file).toMatchObject({ gram, groups });
+  expect(gram).toHaveLength(file.samples.length);
+  expect(file.samples[0]).toHaveProperty("action");
+  for (const { group, positives, negatives } of groups)
+    for (const number of [...positives, ...negatives]) expect(file.samples[number].state).toBe(group);
+});
+
+test("an approximation says so in its passport", async () => {
+  const folder = join(root, "approximate");
+  const { code } = await uncouple(
+    ...["coupling", "--run", run, "--checkpoint", "41", "--samples", "6", "--approximate", "8"],
+    ...["--out", folder],
+  );
+  expect(code).toBe(0);
+  expect(read(folder).passport.precision).toBe("f32, gradients projected to rank 8");
+});

@@ -18,7 +18,7 @@ import { Launcher } from "../../src/kernels/index.js";
 import { presetConfig } from "../../src/model/config.js";
 import { parameterShapes } from "../../src/model/parameters.js";
 import type { Qwen2Model } from "../../src/model/qwen2.js";
-import { couplingPolicy, drawSamples } from "../support/coupling_policy.js";
+import { couplingPolicy, drawSamples, drawWide } from "../support/coupling_policy.js";
 import { GOLDEN_MODELS, readGolden } from "../support/golden.js";
 import { testRuntime } from "../support/runtime.js";
 
@@ -64,6 +64,15 @@ describe("against one backward pass for each sample", () => {
   test("widths that are no multiple of four", async () => {
     const odd = { hidden_size: 30, num_attention_heads: 3, num_key_value_heads: 1, intermediate_size: 37 };
     expect(await worstLayer(couplingPolicy(launcher, odd), drawSamples(6))).toBeLessThan(1e-5);
+  });
+
+  test.each([true, false])("a head in tiles, tied: %s", async (tie_word_embeddings) => {
+    const { change, samples } = drawWide();
+    const model = couplingPolicy(launcher, { ...change, tie_word_embeddings });
+    const gram = await perSampleGram(model, samples, { path: "token" });
+    for (const { name, error } of await verifyGram(model, samples, gram, [0, 5]))
+      expect(error, name).toBeLessThan(1e-4);
+    model.parameters.release();
   });
 
   test("kernels for GPUs", async () => {

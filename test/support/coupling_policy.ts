@@ -3,6 +3,7 @@ import { FlatParameters } from "../../src/autograd/flat_parameters.js";
 import { Random } from "../../src/core/random.js";
 import type { CouplingSample } from "../../src/coupling/samples.js";
 import type { Launcher } from "../../src/kernels/index.js";
+import { vocabularyTile } from "../../src/kernels/loss/linear_log_prob.js";
 import { presetConfig, type Qwen2Config } from "../../src/model/config.js";
 import { elementCount, parameterShapes, storedShapes } from "../../src/model/parameters.js";
 import { Qwen2Model } from "../../src/model/qwen2.js";
@@ -25,6 +26,18 @@ export function couplingPolicy(
     parameters.load(name, values);
   }
   return new Qwen2Model(owner, config, parameters);
+}
+
+/** A vocabulary whose logits come in two tiles for some 200 scored tokens, and samples that have them. */
+export function drawWide(): { readonly change: Partial<Qwen2Config>; readonly samples: CouplingSample[] } {
+  const vocab_size = 24_000;
+  const random = new Random(5);
+  const samples = Array.from({ length: 8 }, () => ({
+    tokens: Array.from({ length: 27 }, () => random.integer(vocab_size)),
+    responseStart: 1,
+  }));
+  if (vocabularyTile(8 * 26, vocab_size) >= vocab_size) throw new Error("the vocabulary is one tile");
+  return { change: { vocab_size, hidden_size: 16, intermediate_size: 16 }, samples };
 }
 
 /** Samples of different lengths; every third with weights. */

@@ -32,7 +32,7 @@ export const register: Register = (program, context) => {
   const command = gpuCommand(program, "bench", "Check every kernel against its reference and measure it.")
     .argument(
       "[op]",
-      "only ops whose name contains this, or one of several: matmul,attention; also kernels (all ops), training_step, rollout, first_step, scaling",
+      "only ops whose name contains this, or one of several: matmul,attention; also kernels (all ops), training_step, coupling, gram_curves, rollout, first_step, scaling",
     )
     .option("--filter <text>", "the same as [op]")
     .addOption(

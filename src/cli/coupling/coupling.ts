@@ -1,10 +1,11 @@
 /** `uncouple coupling`: which samples push which. */
-import { InvalidArgumentError } from "@commander-js/extra-typings";
+import { InvalidArgumentError, Option } from "@commander-js/extra-typings";
 import { ConfigError } from "../../core/errors.js";
 import { gpuCommand, type Register } from "../kit/options.js";
 import { noTuneOption } from "../kit/tuning.js";
 import { precisionOption } from "../train/train_options.js";
 import { calculate } from "./calculator.js";
+import { scoreFile, scoreRun } from "./last_layer.js";
 import { analyseRun } from "./run_analysis.js";
 
 export const register: Register = (program, context) => {
@@ -21,6 +22,23 @@ export const register: Register = (program, context) => {
     .option("--out <folder>", "where files go; default: coupling/ in the run folder")
     .option("--seed <number>", "chooses the samples of a run", wholeNumber)
     .option("--budget <size>", "GPU memory beside the model's, as 2GiB or 500MB", readBytes)
+    .addOption(
+      new Option("--path <path>", "how the Gram is computed, see docs/coupling.md")
+        .choices(["auto", "product", "token"] as const)
+        .conflicts("approximate"),
+    )
+    .option(
+      "--approximate <rank>",
+      "project gradients to so many numbers a side, for large models; --verify then tells the error",
+      wholeNumber,
+    )
+    .addOption(
+      new Option(
+        "--last-layer [count]",
+        "no backward pass: scores of groups (NTHR, GWHES) from hidden states and the likeliest so many tokens (all); " +
+          'samples of a file then have an "advantage", and may have a "group"',
+      ).argParser(positive),
+    )
     .option(
       "--verify",
       "check some samples by a backward pass each; exit with 5 when a layer is off. With --run also leave samples out, and with --compare refuse runs that began from different policies",
@@ -33,10 +51,10 @@ export const register: Register = (program, context) => {
       const { model, run, samples } = options;
       if (run !== undefined && model === undefined) {
         refuse(options, ["precision"], "--run");
-        return analyseRun(
-          { ...options, run, samples: sampleCount(samples), seed: options.seed ?? 0 },
-          context,
-        );
+        const wishes = { ...options, run, samples: sampleCount(samples), seed: options.seed ?? 0 };
+        if (options.lastLayer === undefined) return analyseRun(wishes, context);
+        refuse(options, [...OF_GRADIENTS, "compare"], "--last-layer");
+        return scoreRun({ ...wishes, lastLayer: options.lastLayer }, context);
       }
       if (model === undefined || run !== undefined || samples === undefined) {
         throw new ConfigError(
@@ -44,9 +62,13 @@ export const register: Register = (program, context) => {
         );
       }
       refuse(options, ["checkpoint", "compare", "out", "seed"], "--model");
-      return calculate({ ...options, model, samples }, context);
+      if (options.lastLayer === undefined) return calculate({ ...options, model, samples }, context);
+      refuse(options, OF_GRADIENTS, "--last-layer");
+      return scoreFile({ ...options, model, samples, lastLayer: options.lastLayer }, context);
     });
 };
+
+const OF_GRADIENTS = ["budget", "path", "approximate", "verify", "diagnose"];
 
 /** @throws ConfigError for options that belong to the other use */
 function refuse(options: Readonly<Record<string, unknown>>, names: readonly string[], use: string): void {
@@ -63,6 +85,12 @@ function sampleCount(text = "64"): number {
   throw new ConfigError(
     `[coupling] --samples is wrong: got "${text}", expected with --run a whole number of at least 1. Correct it.`,
   );
+}
+
+function positive(text: string): number {
+  const value = wholeNumber(text);
+  if (value > 0) return value;
+  throw new InvalidArgumentError("Expected a whole number of at least 1.");
 }
 
 function wholeNumber(text: string): number {

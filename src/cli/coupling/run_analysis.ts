@@ -9,6 +9,7 @@ import { chooseSamples, type DistinctSample, distinctSamples } from "../../coupl
 import { repeatConsistency } from "../../coupling/analysis/repeat_consistency.js";
 import { cancellationResidual } from "../../coupling/analysis/shared_tokens.js";
 import { stateActionInformation } from "../../coupling/analysis/state_action.js";
+import type { GramOptions } from "../../coupling/gram.js";
 import { findOwnPackage } from "../../host/files/packages.js";
 import { stepName } from "../../host/run/checkpoints.js";
 import { type FullGrams, writeCouplingFiles } from "../../host/run/coupling_files.js";
@@ -38,6 +39,9 @@ export interface RunAnalysisOptions extends GpuOptions {
   readonly budget?: number;
   readonly verify?: true;
   readonly diagnose?: true;
+  readonly path?: GramOptions["path"];
+  /** Rank of projections. */
+  readonly approximate?: number;
   readonly json?: true;
 }
 
@@ -80,7 +84,7 @@ export async function analyseRun(options: RunAnalysisOptions, context: CliContex
   });
 }
 
-async function openPolicyOf(
+export async function openPolicyOf(
   run: string,
   { checkpoint }: RunAnalysisOptions,
   { runtime }: GpuSession,
@@ -106,7 +110,7 @@ const OWN = {
   UNCOUPLE_PRECISION: undefined,
 };
 
-async function batchOf(
+export async function batchOf(
   policy: RunPolicy,
   { samples: most, seed }: RunAnalysisOptions,
   { terminal }: CliContext,
@@ -216,7 +220,7 @@ async function checkCompared(
 async function passportOf(
   { run, checkpoint, model, config }: RunPolicy,
   { source }: Batch,
-  { samples, seed }: RunAnalysisOptions,
+  { samples, seed, approximate }: RunAnalysisOptions,
   { choice }: GpuSession,
 ): Promise<CouplingDocument["passport"]> {
   return {
@@ -225,7 +229,7 @@ async function passportOf(
     stage: checkpoint.stage,
     samples: `${source}, at most ${samples}, seed ${seed}`,
     parameters: model.parameters.count,
-    precision: config.model.precision,
+    precision: `${config.model.precision}${approximate ? `, gradients projected to rank ${approximate}` : ""}`,
     adapter: choice.driver || choice.device,
     backend: choice.backend,
     version: (await findOwnPackage())?.version ?? null,
