@@ -9,7 +9,7 @@ import type { Launcher } from "../src/kernels/engine/launch.js";
 import { presetConfig } from "../src/model/config.js";
 import type { Qwen2Model } from "../src/model/qwen2.js";
 import type { BenchRow } from "../src/report/bench_rows.js";
-import { type Effort, measure, type Timing, type Work } from "./measure.js";
+import { type Effort, measureRounds, type Rounds, ratioOf, type Timing, type Work } from "./measure.js";
 import { openModel } from "./model.js";
 import type { AnyPeer, CouplingProblem, Peer, PeerWork } from "./peers.js";
 import { type Precision, programDtype } from "./precision.js";
@@ -134,7 +134,7 @@ export async function benchCoupling(bench: CouplingBench, workload: Workload): P
     const plain = plainWork(model, samples);
     const own = [plain, ...works.map(({ run }) => run)];
     const theirs = rivals.flatMap(({ plain, others }) => [plain, ...others.map(({ work }) => work)]);
-    const timings = await measure([...own.map((run) => ({ run: repeated(run) })), ...theirs], effort);
+    const timings = await measureRounds([...own.map((run) => ({ run: repeated(run) })), ...theirs], effort);
     const timed = ratiosOf(timings.splice(0, own.length));
     const peaks: number[] = [];
     for (const run of own) peaks.push(await peakOf(model, run));
@@ -159,8 +159,8 @@ export async function benchCoupling(bench: CouplingBench, workload: Workload): P
 }
 
 /** Timings of all but the first, and what share of the first they are. */
-export function ratiosOf([plain, ...others]: readonly Timing[]): (Timing & { readonly ratio: number })[] {
-  return others.map((timing) => ({ ...timing, ratio: timing.medianMs / (plain?.medianMs ?? Number.NaN) }));
+export function ratiosOf([plain, ...others]: readonly Rounds[]): (Timing & { readonly ratio: number })[] {
+  return others.map((one) => ({ ...one.timing, ratio: ratioOf(one, plain as Rounds) }));
 }
 
 export const repeated =

@@ -16,7 +16,7 @@ import {
   repeated,
   samplesOf,
 } from "./coupling.js";
-import { measure, wallTime } from "./measure.js";
+import { measureRounds, wallTime } from "./measure.js";
 import { openModel } from "./model.js";
 import { programDtype } from "./precision.js";
 import { trainingProblem, type Workload } from "./workloads.js";
@@ -85,7 +85,7 @@ export async function benchCouplingCurve(bench: CouplingBench, workload: Workloa
       else fast.push(path);
     }
     const works = [plain, ...fast.map(gram)].map((run) => ({ run: repeated(run) }));
-    const timed = ratiosOf(await measure(works, effort));
+    const timed = ratiosOf(await measureRounds(works, effort));
     return [
       ...fast.map((path, at) => ({ ...head(path), ...timed[at], ...chosen(model, samples, path) })),
       ...rows,

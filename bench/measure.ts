@@ -33,6 +33,17 @@ const PROFILED_LAUNCHES = 2000;
 
 /** Times of one call, in the order of the works. Each work runs twice before, compilation included. */
 export async function measure(works: readonly Work[], effort: Effort): Promise<Timing[]> {
+  return (await measureRounds(works, effort)).map(({ timing }) => timing);
+}
+
+/** A timing, and what it is made of: milliseconds of one call in each round, slow works taking part in the first ones alone. */
+export interface Rounds {
+  readonly timing: Timing;
+  readonly samples: readonly number[];
+}
+
+/** As `measure`, with the samples of every round. */
+export async function measureRounds(works: readonly Work[], effort: Effort): Promise<Rounds[]> {
   const plans: { readonly calls: number; readonly repeats: number }[] = [];
   for (const work of works) {
     await work.run(1);
@@ -49,12 +60,21 @@ export async function measure(works: readonly Work[], effort: Effort): Promise<T
       if (round < repeats) samples[index].push((await wallTime(() => work.run(calls))) / calls);
     }
   }
-  const timings: Timing[] = [];
+  const rounds: Rounds[] = [];
   for (const [index, work] of works.entries()) {
-    const gpu = await work.gpuTimes?.(Math.min(plans[index].calls * plans[index].repeats, GPU_SAMPLES));
-    timings.push({ ...spread(samples[index]), calls: plans[index].calls, ...(gpu && gpuSpread(gpu)) });
+    const { calls, repeats } = plans[index];
+    const gpu = await work.gpuTimes?.(Math.min(calls * repeats, GPU_SAMPLES));
+    const timing = { ...spread(samples[index]), calls, ...(gpu && gpuSpread(gpu)) };
+    rounds.push({ timing, samples: samples[index] });
   }
-  return timings;
+  return rounds;
+}
+
+/** Times over those of another work in the same rounds, so that slow moments of the machine hit both: the median. */
+export function ratioOf({ samples }: Rounds, base: Rounds): number {
+  const count = Math.min(samples.length, base.samples.length);
+  const ratios = Array.from({ length: count }, (_, round) => samples[round] / base.samples[round]);
+  return quantile(ratios, 0.5);
 }
 
 /** Median and the tenth and ninetieth percentile. */

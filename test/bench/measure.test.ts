@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { measure, wallTime } from "../../bench/measure.js";
+import { measure, ratioOf, spread, wallTime } from "../../bench/measure.js";
 
 test("a sample runs its work once and lasts as long as it", async () => {
   let runs = 0;
@@ -26,4 +26,11 @@ test("works are timed one at a time, two runs ahead of their samples", async () 
   const timings = await measure([work(0), work(1)], effort);
   expect(calls).toEqual([6, 6]);
   expect(timings.map(({ repeats }) => repeats)).toEqual([4, 4]);
+});
+
+test("a ratio is the median over rounds in which both took part", () => {
+  const timing = { ...spread([1]), calls: 1 };
+  // the second round was slow for both
+  const base = { timing, samples: [1, 10, 1, 1] };
+  expect(ratioOf({ timing, samples: [2, 20, 3] }, base)).toBe(2);
 });
