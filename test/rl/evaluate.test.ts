@@ -68,6 +68,24 @@ test("greedy plays a task once, sampled as often as it is told, at its own tempe
   expect(new Set(first.map(({ request }) => request.stream)).size).toBe(9);
 });
 
+test("instructions are read in one of two plays of each task and mode, and the results say in which", async () => {
+  const block = "right right left";
+  const { results, asked } = await evaluate({
+    instructions: ({ taskType }) => (taskType === "odd" ? block : undefined),
+  });
+  expect(results.map(({ mode, instructions }) => [mode, instructions])).toEqual([
+    ["greedy", "without"],
+    ["greedy", "with"],
+    ["sampled", "without"],
+    ["sampled", "with"],
+  ]);
+  const told = asked.filter(({ request }) => tokenizer.decode([...request.prompt]).includes(block));
+  const temperatures = new Set(told.map(({ options }) => options.temperature));
+  expect([...temperatures]).toEqual([0, 0.7]);
+  // without them a play is what it was
+  expect(results[0]).toEqual({ ...whole.results[0], instructions: "without" });
+});
+
 test("what is there is not played again", async () => {
   const { results } = await evaluate({ done: [{ split: "train", mode: "greedy" }] });
   expect(results).toEqual([whole.results[1]]);

@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import { ALGORITHMS, PRESETS, presetFields } from "../../src/config/presets.js";
 import { trainConfigSchema } from "../../src/config/schema.js";
 import { estimateAdvantages } from "../../src/rl/advantages/estimate.js";
-import { ESTIMATORS } from "../../src/rl/advantages/options.js";
+import { ESTIMATORS, resolveOptions } from "../../src/rl/advantages/options.js";
 import { advantageOptions, advantageRows, anchoredRows, rewardKl } from "../../src/rl/advantages/settings.js";
 import type { PlayedRow } from "../../src/rl/rows.js";
 
@@ -198,6 +198,9 @@ describe("settings", () => {
       Object.fromEntries(Object.keys(options).map((name) => [name, Reflect.get(settings, name)])),
     );
     expect([mask_truncated, tag_reward]).toEqual([true, "rules"]);
+    // no option is left to the estimator's own default
+    const all = Object.keys(resolveOptions({ algo: "hgpo" }, true)).filter((name) => name !== "tag_alpha");
+    expect(Object.keys(advantageOptions(settings)).sort()).toEqual(all.sort());
     const alpha = advantageOptions(section({ algo: "rlvmr", tag_alpha: 0.25 }));
     expect([alpha.tag_alpha, alpha.tag_weight]).toEqual([0.25, undefined]);
   });
