@@ -80,9 +80,9 @@ export function dangerCharts({ danger, dangerOptimiser, samples }: CouplingDocum
 function dangerChart({ points, toy }: DangerZone, samples: CouplingDocument["samples"]): string {
   if (points.length === 0) return element("p", {}, "No punished action with a probability between 0 and 1.");
   const [left, right, top, bottom] = [70, 540, 16, 260];
-  const most = Math.max(...points.map(({ drift }) => Math.abs(drift)), Number.MIN_VALUE) * 1.1;
+  const [low, high] = driftRange(points.map(({ drift }) => drift));
   const x = (q: number) => left + q * (right - left);
-  const y = (drift: number) => (top + bottom) / 2 - (drift / most) * ((bottom - top) / 2);
+  const y = (drift: number) => bottom - ((drift - low) / (high - low)) * (bottom - top);
   const rising = points.filter(({ drift }) => drift > 0).length;
   const alternative =
     `Danger zone: ${points.length} punished actions by probability and predicted change of their logit, ${rising} of them ` +
@@ -90,7 +90,7 @@ function dangerChart({ points, toy }: DangerZone, samples: CouplingDocument["sam
   return figure(WIDTH, 310, alternative, [
     ...zones(toy, x, top, bottom),
     element("line", { class: "axis", x1: left, x2: right, y1: y(0), y2: y(0) }),
-    ...(toy ? [toyCurve(toy, most, x, y)] : []),
+    ...(toy ? [toyCurve(toy, [low, high], x, y)] : []),
     ...points.map(({ index, q, drift }) =>
       element(
         "circle",
@@ -105,7 +105,7 @@ function dangerChart({ points, toy }: DangerZone, samples: CouplingDocument["sam
     ...[0, 0.25, 0.5, 0.75, 1].map((q) =>
       label(x(q), bottom + 16, String(q), { anchor: "middle", size: 11 }),
     ),
-    ...[most, 0, -most].map((drift) =>
+    ...[high, 0, low].map((drift) =>
       label(left - 6, y(drift) + 4, signedText(Number(drift.toPrecision(2))), { anchor: "end", size: 11 }),
     ),
     label(
@@ -143,15 +143,22 @@ function zones(toy: Toy, x: (q: number) => number, top: number, bottom: number):
   ];
 }
 
+/** From the lowest to the highest, 0 among them, with some room on both sides. */
+function driftRange(drifts: readonly number[]): readonly [number, number] {
+  const [low, high] = [Math.min(0, ...drifts), Math.max(0, ...drifts)];
+  const room = Math.max(0.12 * (high - low), Number.MIN_VALUE);
+  return [low - room, high + room];
+}
+
 function toyCurve(
   { risk, drive }: NonNullable<Toy>,
-  most: number,
+  [low, high]: readonly [number, number],
   x: (q: number) => number,
   y: (drift: number) => number,
 ): string {
   const points = Array.from({ length: 81 }, (_, i) => i / 80).flatMap((q) => {
     const drift = -risk * q * (1 - q) + drive;
-    return Math.abs(drift) <= most ? [`${x(q).toFixed(1)},${y(drift).toFixed(1)}`] : [];
+    return drift >= low && drift <= high ? [`${x(q).toFixed(1)},${y(drift).toFixed(1)}`] : [];
   });
   return element("polyline", { class: "curve", points: points.join(" ") });
 }

@@ -1,5 +1,5 @@
 /** Parts of the coupling report about hidden states and about rewarded answers that are held down. */
-import type { CouplingDocument, RepresentationView } from "./coupling_document.js";
+import type { CouplingDocument, PullingToken, RepresentationView } from "./coupling_document.js";
 import { figure, numberText, sampleText, shortText, signedText, table } from "./coupling_text.js";
 import { element, escaped, label } from "./svg.js";
 
@@ -135,17 +135,27 @@ export function goodAnswersPart({ goodAnswers, sharedTokens, samples }: Coupling
           `${group.pullingTokens} of ${group.punishedTokens}`,
         ]),
     ) +
-    table(
-      "Tokens of punished answers that pull rewarded ones down most (NTHR)",
-      ["token", "of", "score", "threshold"],
-      tokens.map(({ text, sample, score, threshold }) => [
-        text,
-        shortText(samples[sample].action, 40),
-        score,
-        threshold,
-      ]),
-    ) +
+    tokensTable(tokens, samples) +
     shared
+  );
+}
+
+function tokensTable(tokens: readonly PullingToken[], samples: CouplingDocument["samples"]): string {
+  if (tokens.length === 0)
+    return element(
+      "p",
+      {},
+      "No token of a punished answer pulls the rewarded ones of its state down (NTHR).",
+    );
+  return table(
+    "Tokens of punished answers that pull rewarded ones down most (NTHR)",
+    ["token", "of", "score", "threshold"],
+    tokens.map(({ text, sample, score, threshold }) => [
+      text,
+      shortText(samples[sample].action, 40),
+      score,
+      threshold,
+    ]),
   );
 }
 

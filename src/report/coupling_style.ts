@@ -65,7 +65,7 @@ td.number { text-align: right; font-variant-numeric: tabular-nums; }
 .pairs { padding-left: 24px; } .pairs li { margin-bottom: 14px; }
 dl { display: grid; grid-template-columns: 92px minmax(0, 1fr); gap: 2px 10px; margin: 0; padding: 10px; background: var(--panel); }
 dt { color: var(--quiet); } dd { margin: 0; overflow-wrap: anywhere; }
-dd.state { max-height: 8.5em; overflow: auto; color: var(--quiet); font-size: 13px; }
+dd.state { display: flex; flex-direction: column-reverse; max-height: 9em; overflow: auto; color: var(--quiet); font-size: 13px; }
 .tokens { line-height: 2.6; } .token { display: inline-block; padding: 0 5px; margin-right: 3px; border: 1px solid var(--line); white-space: pre-wrap; line-height: 1.3; }
 .token small { display: block; font-size: 10px; }
 ${heatColours()}

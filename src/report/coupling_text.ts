@@ -116,7 +116,9 @@ export function pairArticles({ samples, pairs }: CouplingDocument): string {
 }
 
 function term(name: string, text: string, kind?: string): string[] {
-  return [element("dt", {}, escaped(name)), element("dd", { class: kind }, ...lines(text))];
+  // the text of a state is turned to its end, where the newest observation stands: see the style of dd.state
+  const content = kind === undefined ? lines(text) : [element("div", {}, ...lines(text))];
+  return [element("dt", {}, escaped(name)), element("dd", { class: kind }, ...content)];
 }
 
 /** Line breaks stay. */

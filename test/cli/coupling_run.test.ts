@@ -267,6 +267,8 @@ test("one more update is one of the policy stage, wherever the checkpoint lies",
     [10, 4, true],
     [10, 6, true],
   ]);
+  const alone = trainConfigSchema.parse({ imitation: { episodes: 0 }, grpo: { max_steps: 60 } });
+  expect(oneMoreUpdate(alone, 40).grpo.max_steps).toBe(41);
 });
 
 test.each([

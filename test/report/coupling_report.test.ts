@@ -1,6 +1,6 @@
 /** The coupling report as a file: whole, self-contained, escaped, readable without eyes and without a pointer. */
 import { expect, test } from "vitest";
-import type { CouplingDocument } from "../../src/report/coupling_document.js";
+import type { CouplingDocument, GoodAnswers } from "../../src/report/coupling_document.js";
 import { heatClass, heatStep } from "../../src/report/coupling_heat_map.js";
 import { couplingReportHtml } from "../../src/report/coupling_report.js";
 import { couplingSummaryLines } from "../../src/report/coupling_summary.js";
@@ -189,6 +189,10 @@ test("hidden states, held-down answers and the optimiser's danger zone are drawn
     "40, 12, 6",
   ])
     expect(page, text).toContain(text);
+  const quiet = couplingReportHtml([
+    { ...full, goodAnswers: { ...full.goodAnswers, tokens: [] } as GoodAnswers },
+  ]);
+  expect(quiet).toContain("No token of a punished answer pulls");
   const rewarded = document.samples.filter(({ advantage }) => advantage > 0).length;
   expect(page.match(/class="mark good"/g)).toHaveLength(2 * rewarded);
   expect(page.match(/class="mark bad"/g)).toHaveLength(2 * (12 - rewarded));

@@ -56,7 +56,8 @@ async function playedRows(policy: RunPolicy, logger: Logger): Promise<RolloutRow
 
 /** Settings under which training from `step` makes exactly one update, of the policy stage, and no evaluation. */
 export function oneMoreUpdate(config: TrainConfig, step: number): TrainConfig {
-  const imitated = Math.min(config.imitation.max_steps, step);
+  // without demonstrations there is no such stage, whatever its number of updates
+  const imitated = config.imitation.episodes > 0 ? Math.min(config.imitation.max_steps, step) : 0;
   return {
     ...config,
     imitation: { ...config.imitation, max_steps: imitated },
