@@ -71,10 +71,9 @@ export async function open({ variant }) {
 }
 
 /** Torch, and on a CPU what computes its products, by how many threads. */
-function versionOf({ version, device, blas, threads }) {
-  return device === "cpu"
-    ? `${version}, ${blas}, ${threads} ${threads === 1 ? "thread" : "threads"}`
-    : version;
+function versionOf({ version, device, blas, threads, fusedAttention }) {
+  const named = fusedAttention ? version : `${version} without fused attention`;
+  return device === "cpu" ? `${named}, ${blas}, ${threads} ${threads === 1 ? "thread" : "threads"}` : named;
 }
 
 /** Debian's torch falls back to a BLAS that is several times slower than what anybody uses: no rival. */

@@ -106,13 +106,21 @@ def matmul(request):
     return Pure(product, (a, b))
 
 
+FUSED_ATTENTION = hasattr(torch.nn.functional, "scaled_dot_product_attention")
+
+
 def attend(q, k, v):
     """q [B T H D], k and v [B T Kv D] -> [B, T, H D]; each key head serves H / Kv query heads in order."""
     groups = q.shape[2] // k.shape[2]
     q = q.transpose(1, 2)
     k = k.transpose(1, 2).repeat_interleave(groups, dim=1)
     v = v.transpose(1, 2).repeat_interleave(groups, dim=1)
-    mixed = torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+    if FUSED_ATTENTION:
+        mixed = torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+    else:  # torch before 2.0
+        scores = q @ k.transpose(2, 3) / math.sqrt(q.shape[3])
+        later = torch.ones(scores.shape[2:], dtype=torch.bool, device=q.device).triu(1)
+        mixed = scores.masked_fill(later, -math.inf).softmax(-1) @ v
     return mixed.transpose(1, 2).flatten(2)
 
 
@@ -317,6 +325,7 @@ def answer(request):
             "device": DEVICE.type,
             "blas": blas(),
             "threads": torch.get_num_threads(),
+            "fusedAttention": FUSED_ATTENTION,
         }
     makers = {"matmul": matmul, "attention": attention, "training_step": Training, "coupling": Coupling}
     if command in makers:

@@ -37,6 +37,12 @@ test("worked group of four: with standard deviation, with that of the batch, wit
   expect([...batch.outcome.subarray(4)]).toEqual([0, 0, 0, 0]);
 });
 
+test("each group is divided by its own spread, however far those of others lie apart", () => {
+  const { outcome } = estimate([...group([1, 0, 0, 1]), ...group([10, 0], 1)], options);
+  expect(outcome[0]).toBeCloseTo(0.5 / (Math.sqrt(1 / 3) + 1e-4), 12);
+  expect(outcome[4]).toBeCloseTo(5 / (Math.sqrt(50) + 1e-4), 12);
+});
+
 test("worked K = 4 with rewards 1, 1, 1, 0", () => {
   const { outcome } = estimate(group([1, 1, 1, 0]), options);
   for (const [index, value] of [0.5, 0.5, 0.5, -1.5].entries()) expect(outcome[index]).toBeCloseTo(value, 3);
