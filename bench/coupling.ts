@@ -24,7 +24,7 @@ export interface CouplingBench {
 }
 
 /** Something that is held against the plain pass, and the fields of its row. */
-export interface CouplingWork {
+interface CouplingWork {
   readonly row: Pick<BenchRow, "direction"> & Partial<BenchRow>;
   run(): Promise<void>;
 }

@@ -46,7 +46,7 @@ export function curvePoints(quick: boolean): Workload[] {
 }
 
 /** `width64 S32 T16 token` */
-export const curveLabel = (workload: Workload, path: GramPath | "auto"): string =>
+const curveLabel = (workload: Workload, path: GramPath | "auto"): string =>
   `${couplingLabel(workload)} ${path}`;
 
 /** Rows of one point: the Gram with the gradient of the batch, over the plain pass, interleaved. */

@@ -17,7 +17,7 @@ import { batchOf, openPolicyOf, type RunAnalysisOptions } from "./run_analysis.j
 import { type FileSample, readSamples } from "./sample_file.js";
 
 /** All probabilities of a vocabulary, or the largest so many. */
-export type LastLayerChoice = { readonly lastLayer: true | number };
+type LastLayerChoice = { readonly lastLayer: true | number };
 
 /** Scores of given samples under a given model, printed. */
 export async function scoreFile(
