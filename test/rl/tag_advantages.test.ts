@@ -143,3 +143,54 @@ test("without actions the column stepReward holds the rewards of tags", () => {
     /action is wrong at .*: got undefined, expected a text for algo rlvmr/,
   );
 });
+
+test("rewards of steps stand in for rules where they are asked for: those of compared tags, monitor never", () => {
+  const rows = episode(0, 10, [
+    ["planning", "a", { stepReward: 0.5 }],
+    ["explore", "b", { stepReward: 0.25 }],
+    ["monitor", "c", { stepReward: 1 }],
+    ["none", "d", { stepReward: 1 }],
+    [null, "e", { stepReward: 1 }],
+    ["explore", "f", { stepReward: 1, valid: false }],
+  ]);
+  expect(rewards(rows, { ...rlvmr, tag_reward: "step_reward" })).toEqual([0.5, 0.25, 0, 0, 0, 0]);
+});
+
+test("the cap counts paid steps alone", () => {
+  const rows = episode(0, 0, [
+    ["explore", "a"],
+    ["explore", "a"],
+    ["explore", "b"],
+    ["explore", "c"],
+  ]);
+  expect(rewards(rows, { ...rlvmr, max_paid_tags: 2 })).toEqual([1, 0, 1, 0]);
+});
+
+test("each of the three tags is compared with its own", () => {
+  const kinds = ["planning", "explore", "reflection"];
+  const rows = [1, 0].flatMap((stepReward, number) =>
+    episode(
+      number,
+      0,
+      kinds.map((tag): Step => [tag, tag, { stepReward }]),
+    ),
+  );
+  const { tag } = estimateAdvantages(rows, { ...rlvmr, tag_reward: "step_reward" }).parts;
+  for (const [index, sign] of [1, 1, 1, -1, -1, -1].entries())
+    expect(tag[index]).toBeCloseTo(sign * Math.SQRT1_2, 4);
+});
+
+test("alpha weighs the penalty in the reward as it weighs the outcome", () => {
+  const rows = [0, 1].flatMap((number) =>
+    episode(number, 10 * number, [
+      ["planning", "a", { valid: number === 1 }],
+      ["explore", "b"],
+    ]),
+  );
+  const given = { ...rlvmr, penalty_in: "reward", invalid_action_penalty: 0.5 } as const;
+  const whole = estimateAdvantages(rows, given).parts;
+  const weighed = estimateAdvantages(rows, { ...given, tag_alpha: 0.25 }).parts;
+  expect(whole.penalty.some((value) => Math.abs(value) > 0.01)).toBe(true);
+  for (const part of ["outcome", "penalty"] as const)
+    expect([...weighed[part]]).toEqual([...whole[part]].map((value) => 0.25 * value));
+});
