@@ -178,6 +178,68 @@ test("deep nesting and explosive formulas are refused", () => {
   expect(errorOf(smallGameText({ pddl_domain: wide }))).toBeInstanceOf(DataError);
 });
 
+/** The small grammar whose first text refers to the first of some rules. @param text of rule `r<level>` */
+function withRules(levels: number, text: (level: number) => string): string {
+  const rules = Array.from(
+    { length: levels },
+    (_, level) => `"r${level}": [{"rhs": ${JSON.stringify(text(level))}}]`,
+  );
+  return smallGrammar
+    .replace("Evening.", () => "Evening. #r0#")
+    .replace('"""{', () => `"""{${rules.join(", ")}, "r${levels}": [{"rhs": "."}], `);
+}
+
+const endless: [string, string, RegExp][] = [
+  [
+    "rules that double",
+    withRules(40, (i) => `#r${i + 1}##r${i + 1}#`),
+    /rule "r\d+" of "intro" has no end: got over 100000 parts/,
+  ],
+  ["a way of a thousand rules", withRules(1000, (i) => `#r${i + 1}#`), /too often: got over 100 in a row/],
+  [
+    "ways with other variables",
+    withRules(30, (i) => `{#r${i + 1}# | lamp(a${i}:object)}{#r${i + 1}# | lamp(b${i}:object)}`),
+    /too often: got over 100000 ways|no end/,
+  ],
+];
+test.each(endless)("a grammar without an end is refused at once: %s", (_, grammar, message) => {
+  const started = performance.now();
+  const error = errorOf(smallGameText({ grammar }));
+  expect(error).toBeInstanceOf(DataError);
+  expect(error.message).toMatch(/^\[the_file grammar/);
+  expect(error.message).toMatch(message);
+  expect(performance.now() - started).toBeLessThan(3000);
+});
+
+test.each([
+  [
+    "facts",
+    "(:init",
+    `(:init ${"(lamp Lamp_bar_1) ".repeat(300_000)}`,
+    /line \d+ column \d+\] text is too long: got over 200000 words/,
+  ],
+  [
+    "objects",
+    "(:objects",
+    `(:objects ${Array.from({ length: 30_000 }, (_, i) => `thing_${i} - object`).join(" ")}`,
+    /line \d+ column \d+\] too many objects: got over 5000/,
+  ],
+] as const)("too many %s are refused at once, with their line", (_, from, to, message) => {
+  const started = performance.now();
+  const error = errorOf(smallGameText({ pddl_problem: smallProblem.replace(from, () => to) }));
+  expect(error).toBeInstanceOf(DataError);
+  expect(error.message).toMatch(message);
+  expect(performance.now() - started).toBeLessThan(3000);
+});
+
+test("JSON nested a million times is refused", () => {
+  const nested = `${"[".repeat(1e6)}${"]".repeat(1e6)}`;
+  expect(errorOf(nested)).toBeInstanceOf(DataError);
+  expect(
+    errorOf(smallGameText({ grammar: smallGrammar.replace('[{"rhs": "; "}]', () => nested) })),
+  ).toBeInstanceOf(DataError);
+});
+
 test("the parsers can be used alone", () => {
   const domain = parseDomain(smallDomain, "d");
   expect(parseProblem(smallProblem, domain, "p").objects.get("box_bar_1")).toBe("receptacle");

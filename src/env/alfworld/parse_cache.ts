@@ -58,7 +58,7 @@ export class ParseCache {
 export function withTask(grammar: Grammar, sentence: string, file: string): Grammar {
   const text = parseTemplate(sentence, `${file} rule "${TASK_RULE}"`);
   const rules = new Map(grammar.rules).set(TASK_RULE, [{ condition: undefined, text, source: sentence }]);
-  return { rules, actions: grammar.actions };
+  return { ...grammar, rules };
 }
 
 /** The text that a JSON string means; undefined when it is no valid JSON. */

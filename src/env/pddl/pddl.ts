@@ -103,6 +103,9 @@ export function parseDomain(text: string, file: string): Domain {
   return { name, types, constants, predicates, actions };
 }
 
+/** Most objects of a problem, constants included; games of ALFWorld have some 400. */
+const MAX_OBJECTS = 5000;
+
 /**
  * Parses a problem of `domain`.
  * @param text PDDL text
@@ -134,9 +137,15 @@ export function parseProblem(text: string, domain: Domain, file: string): Proble
           );
         }
         objects.set(id, type);
+        if (objects.size > MAX_OBJECTS) {
+          throw source.error(
+            at,
+            `too many objects: got over ${MAX_OBJECTS}, expected fewer. Use a smaller game.`,
+          );
+        }
       }
     } else if (keyword === ":init") {
-      atoms.push(...rest);
+      for (const atom of rest) atoms.push(atom);
     } else if (keyword === ":goal") {
       if (rest.length !== 1)
         throw source.error(section.at, `got ${rest.length} goals, expected 1. Correct the text.`);

@@ -20,6 +20,9 @@ export type Node = SymbolNode | ListNode;
 /** Lists nested deeper than this are refused, so that walking them by recursion is safe. */
 const MAX_DEPTH = 200;
 
+/** Words and parentheses of a text; games of ALFWorld have some 6,000. */
+const MAX_WORDS = 200_000;
+
 /** A text with a name, for messages that point into it. */
 export class SourceText {
   /**
@@ -54,17 +57,25 @@ export function nodeName(node: Node): string {
 /**
  * Parses exactly one list. Words end at white space, a parenthesis, `;` or the next `?` only: a comma stays part of its
  * word, which games rely on. `;` opens a comment that runs to the end of its line.
- * @throws DataError with line and column on unbalanced parentheses, text outside the list, or nesting deeper than 200
+ * @throws DataError with line and column on unbalanced parentheses, text outside the list, nesting deeper than 200, or more
+ *   than 200,000 words
  */
 export function readList(source: SourceText): ListNode {
   const { text } = source;
   const open: { items: Node[]; at: number }[] = [];
   let root: ListNode | undefined;
+  let words = 0;
   const token = /[()]|;[^\n]*|\?[^\s();?]*|[^\s();?]+/g;
   for (let match = token.exec(text); match !== null; match = token.exec(text)) {
     const word = match[0];
     const at = match.index;
     if (word.startsWith(";")) continue;
+    if (++words > MAX_WORDS) {
+      throw source.error(
+        at,
+        `text is too long: got over ${MAX_WORDS} words and parentheses, expected fewer. Use a smaller game.`,
+      );
+    }
     if (root !== undefined) {
       throw source.error(
         at,

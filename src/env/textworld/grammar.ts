@@ -19,6 +19,8 @@ export interface ActionTexts {
 }
 
 export interface Grammar {
+  /** How messages name it. */
+  readonly file: string;
   readonly rules: ReadonlyMap<string, readonly RuleAlternative[]>;
   /** By lower-case action name. */
   readonly actions: ReadonlyMap<string, ActionTexts>;
@@ -59,7 +61,7 @@ class GrammarReader {
       else if (word.text === "action") this.#action();
       else throw this.#unexpected(word, "`grammar` or `action`");
     }
-    return { rules: this.#rules, actions: this.#actions };
+    return { file: this.#source.file, rules: this.#rules, actions: this.#actions };
   }
 
   /** `:: """JSON""" ;` after the word `grammar`. */

@@ -3,9 +3,10 @@ import { DataError } from "../../core/errors.js";
 import type { EntityNames } from "../alfworld/naming.js";
 import type { ObjectTable } from "../pddl/atom_table.js";
 import type { Action, Domain } from "../pddl/pddl.js";
+import { checkExpansion, fullTextError, MAX_PARTS, ruleOf } from "./expansion.js";
 import type { ActionTexts, Grammar, RuleAlternative } from "./grammar.js";
 import type { Bound, FactView, Query, QueryEngine } from "./query.js";
-import type { Content, Expression, Piece, Template } from "./text_template.js";
+import type { Content, Expression, Template } from "./text_template.js";
 
 /** The rule of a game's first text. */
 const INTRO_RULE = "intro";
@@ -21,6 +22,9 @@ export class Narrator {
   readonly #queries: QueryEngine;
   readonly #objects: ObjectTable;
   readonly #names: readonly string[];
+  readonly #fluentRules = new Map<string, boolean>();
+  /** Parts that the text which is being written may still have. */
+  #left = MAX_PARTS;
 
   constructor(grammar: Grammar, queries: QueryEngine, objects: ObjectTable, names: EntityNames) {
     this.#grammar = grammar;
@@ -31,16 +35,19 @@ export class Narrator {
 
   /** The game's first text. */
   intro(view: FactView): string {
+    this.#left = MAX_PARTS;
     return this.#rule(INTRO_RULE, view, []);
   }
 
   /** An action's command. @param args object numbers in the order of its parameters */
   command(action: Action, args: readonly number[], view: FactView): string {
+    this.#left = MAX_PARTS;
     return this.#write(this.#textsOf(action).template, view, bind(action, args));
   }
 
   /** What the game says after an action; `view` is the state after it. */
   feedback(action: Action, args: readonly number[], view: FactView): string {
+    this.#left = MAX_PARTS;
     return this.#write(this.#textsOf(action).feedback, view, bind(action, args));
   }
 
@@ -60,12 +67,21 @@ export class Narrator {
       if (piece.kind !== "rule" && piece.query !== undefined && this.#queries.isFluent(piece.query))
         return true;
       const rule = ruleOf(piece);
-      if (rule === undefined) return false;
-      return this.#alternatives(rule).some(
+      return rule !== undefined && this.#isFluentRule(rule);
+    });
+  }
+
+  /** Asked once a rule: a rule that is reached in many ways would be looked through as many times. */
+  #isFluentRule(rule: string): boolean {
+    let isFluent = this.#fluentRules.get(rule);
+    if (isFluent === undefined) {
+      isFluent = this.#alternatives(rule).some(
         ({ condition, text }) =>
           (condition !== undefined && this.#queries.isFluent(condition)) || this.#mentionsFluents(text),
       );
-    });
+      this.#fluentRules.set(rule, isFluent);
+    }
+    return isFluent;
   }
 
   #alternatives(rule: string): readonly RuleAlternative[] {
@@ -83,6 +99,9 @@ export class Narrator {
 
   #write(template: Template, view: FactView, bound: readonly Bound[]): string {
     let result = "";
+    this.#left -= template.length;
+    // lists can hold lists: how long they get depends on the state
+    if (this.#left < 0) throw fullTextError(this.#grammar.file);
     for (const piece of template) {
       if (piece.kind === "text") result += piece.text;
       else if (piece.kind === "rule") result += this.#rule(piece.rule, view, bound);
@@ -139,18 +158,15 @@ function bind(action: Action, args: readonly number[]): Bound[] {
   }));
 }
 
-function ruleOf(piece: Piece): string | undefined {
-  if (piece.kind === "rule") return piece.rule;
-  return piece.kind !== "text" && piece.content.kind === "rule" ? piece.content.rule : undefined;
-}
-
 /**
  * Makes sure that no text a game can reach fails while playing.
- * @throws DataError when an action has no texts, a rule is missing or refers to itself, or a text uses an unbound variable
+ * @throws DataError when an action has no texts, a rule is missing or refers to itself, a text uses an unbound variable, or
+ *   rules refer to each other so often that their text has no end in practice
  */
 export function checkGrammar(grammar: Grammar, domain: Domain, file: string): void {
   const checker = new GrammarChecker(grammar, file);
   checker.rule(INTRO_RULE, [], []);
+  checkExpansion(grammar, INTRO_RULE, grammar.rules.get(INTRO_RULE)?.map(({ text }) => text) ?? []);
   for (const action of domain.actions.values()) {
     const texts = grammar.actions.get(action.name);
     if (texts === undefined) {
@@ -162,13 +178,19 @@ domain with its own grammar.`,
     const scope = action.parameters.map(({ name }) => name.slice(1));
     checker.template(texts.template, scope, []);
     checker.template(texts.feedback, scope, []);
+    checkExpansion(grammar, action.name, [texts.template, texts.feedback]);
   }
 }
+
+/** Ways through the rules that are looked at, and how long a way may be. */
+const MOST_WAYS = 100_000;
+const LONGEST_WAY = 100;
 
 class GrammarChecker {
   readonly #grammar: Grammar;
   readonly #file: string;
   readonly #seen = new Set<string>();
+  #ways = 0;
 
   constructor(grammar: Grammar, file: string) {
     this.#grammar = grammar;
@@ -186,6 +208,12 @@ class GrammarChecker {
     if (path.includes(rule)) {
       throw new DataError(
         `[${this.#file}] rule "${rule}" refers to itself${within}: expected no circle. Break it.`,
+      );
+    }
+    if (path.length > LONGEST_WAY || ++this.#ways > MOST_WAYS) {
+      throw new DataError(
+        `[${this.#file}] rules refer to each other too often: got over ${path.length > LONGEST_WAY ? LONGEST_WAY : MOST_WAYS} ` +
+          `${path.length > LONGEST_WAY ? "in a row" : "ways through them"}, at rule "${rule}", expected fewer. Simplify the grammar.`,
       );
     }
     const key = `${rule}\n${[...new Set(scope)].sort().join(" ")}`;
