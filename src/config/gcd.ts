@@ -35,6 +35,12 @@ export const gcdSection = section({
   across_states: flag()
     .default(true)
     .describe("pair actions of different states where those of one state do not suffice"),
+  hard_pairs: integerFrom(0)
+    .default(0)
+    .describe(
+      "labelled actions of an update whose gradients are compared, so that pairs that push each other most come first; one pass " +
+        "over them more; 0 = none",
+    ),
   max_pairs: integerFrom(1).default(32).describe("pairs of a good and a bad action in an update, at most"),
   max_per_state: integerFrom(2).default(2).describe("questions about one state in an update, at most"),
   max_per_task: integerFrom(1).default(8).describe("pairs about one task in an update, at most"),

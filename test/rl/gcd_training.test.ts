@@ -155,7 +155,7 @@ const everything: ConfigInput = {
     num_iterations: 2,
     mini_batch_size: 9,
   },
-  gcd: { enabled: true, label_source: "rule", cold_start_share: 0.3, loss: "mixed" },
+  gcd: { enabled: true, label_source: "rule", cold_start_share: 0.3, loss: "mixed", hard_pairs: 6 },
   correction: { enabled: true, every: 2, min_visits: 1, threshold: 0.05 },
   eval: { episodes: 2, modes: ["greedy"], splits: ["in_domain"] },
   checkpoint: { save_steps: 1 },

@@ -5,6 +5,7 @@ import type { Qwen2Model } from "../../model/qwen2.js";
 import type { PolicyLossOptions, StreamLoss } from "../objective/policy.js";
 import type { RolloutWorker } from "../play/rollout.js";
 import type { PlayedRow, Row } from "../rows.js";
+import { gradientSimilarity } from "./hard_pairs.js";
 import { Judge } from "./judge.js";
 import type { LabelledAction } from "./labels.js";
 import { classificationStream, type StreamResult } from "./stream.js";
@@ -63,7 +64,15 @@ export class Gcd {
     const { config, model, worker } = this.deps;
     const { judge, head } = this;
     const deps = { config, judge, model, head, sampler: worker.sampler, endToken: worker.endToken };
-    return classificationStream(deps, { rows: played, labels, index, isTrained: this.weight > 0 });
+    const { hard_pairs: most } = config.gcd;
+    const similarity = most > 0 ? await gradientSimilarity(model, labels, most) : undefined;
+    return classificationStream(deps, {
+      rows: played,
+      labels,
+      index,
+      isTrained: this.weight > 0,
+      similarity,
+    });
   }
 
   /** The loss of the classification stream in the next update, beside that of the policy. */

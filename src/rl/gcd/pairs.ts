@@ -24,7 +24,7 @@ export interface PairOptions {
   readonly most: number;
   /** Pairs of different states where those of one state do not suffice. */
   readonly acrossStates: boolean;
-  /** Cosine of the gradients of two actions where coupling was measured: pairs of high ones come first. */
+  /** How alike two actions are to the policy, where that was measured: pairs that are most alike come first. */
   readonly similarity?: (good: LabelledAction, bad: LabelledAction) => number | undefined;
 }
 
