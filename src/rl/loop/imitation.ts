@@ -210,13 +210,13 @@ class ExpertEpisode {
       context.answered(answer);
       if (isDetour) return [];
       const row: Row = { ...this.#place(step), prompt: prompt.tokens, answer, action, tag };
-      return questioned === undefined
-        ? [row]
-        : [row, ...this.#questionRows(step, prompt, action, questioned)];
+      if (questioned === undefined) return [row];
+      return [row, ...this.#questionRows(row, prompt, action, questioned)];
     });
   }
 
-  #questionRows(step: number, prompt: Prompt, expert: string, other: string): Row[] {
+  /** A verdict is one token; it weighs as much as the whole answer beside it, or the judge would learn next to nothing. */
+  #questionRows({ step, answer: said }: Row, prompt: Prompt, expert: string, other: string): Row[] {
     const { questions } = this.options;
     if (!questions) return [];
     const { judge } = questions;
@@ -227,7 +227,7 @@ class ExpertEpisode {
     return pairs.map(([action, verdict]) => {
       const question = judge.ask({ text: prompt }, action);
       const answer = [judge.verdictTokens[verdict]];
-      return { ...this.#place(step), prompt: question.tokens, answer, action };
+      return { ...this.#place(step), prompt: question.tokens, answer, weight: [said.length], action };
     });
   }
 

@@ -3,22 +3,23 @@ import { crossEntropy } from "../../kernels/index.js";
 import type { Row } from "../rows.js";
 import type { Objective } from "./objective.js";
 
-type TokenRow = Pick<Row, "prompt" | "answer">;
+type TokenRow = Pick<Row, "prompt" | "answer" | "weight">;
 
 /**
- * Cross entropy per answer token of the rows: the sum over answer tokens, plus `promptLossWeight` times the sum over prompt
- * tokens, divided by the number of answer tokens.
+ * Weighted mean of the cross entropy over answer tokens of the rows, weights of their own or 1, plus `promptLossWeight` times
+ * the sum over prompt tokens divided by the sum of the answers' weights.
  */
 export function imitationObjective(rows: readonly TokenRow[], promptLossWeight = 0): Objective {
-  const answerWeight = 1 / answerTokens(rows);
+  const answerWeight = 1 / rows.reduce((sum, row) => sum + weightsOf(row).reduce((a, b) => a + b, 0), 0);
   const predicted = promptLossWeight > 0 ? rows.map(wholeRow) : rows;
   return {
     rows: predicted,
     temperature: 1,
     loss(tape, { log_prob }, first, end, lossScale) {
       const weights = predicted.slice(first, end).flatMap(({ answer }, index) => {
-        const fromPrompt = answer.length - rows[first + index].answer.length;
-        return answer.map((_, t) => (t < fromPrompt ? promptLossWeight : 1) * answerWeight);
+        const own = weightsOf(rows[first + index]);
+        const fromPrompt = answer.length - own.length;
+        return answer.map((_, t) => (t < fromPrompt ? promptLossWeight : own[t - fromPrompt]) * answerWeight);
       });
       const { d_log_prob, stats } = tape.apply(crossEntropy, {
         log_prob,
@@ -28,6 +29,10 @@ export function imitationObjective(rows: readonly TokenRow[], promptLossWeight =
       return { seeds: [[log_prob, d_log_prob]], stats };
     },
   };
+}
+
+function weightsOf({ answer, weight }: TokenRow): readonly number[] {
+  return weight ?? answer.map(() => 1);
 }
 
 /** The loss, from the `stats` of every micro-batch. */
