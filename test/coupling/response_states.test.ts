@@ -4,7 +4,7 @@ import { FlatParameters } from "../../src/autograd/flat_parameters.js";
 import { Random } from "../../src/core/random.js";
 import { lastLayerGram } from "../../src/coupling/analysis/last_layer.js";
 import { perSampleGram } from "../../src/coupling/gram.js";
-import { responseStates } from "../../src/coupling/ground_truth/response_states.js";
+import { decisionStates, responseStates } from "../../src/coupling/ground_truth/response_states.js";
 import { Launcher } from "../../src/kernels/index.js";
 import { presetConfig } from "../../src/model/config.js";
 import { storedShapes } from "../../src/model/parameters.js";
@@ -63,4 +63,28 @@ test("the likeliest tokens alone", async () => {
   const ids = Array.from(some.distributions[0].ids);
   expect(ids).toEqual(ids.slice().sort((a, b) => a - b));
   expect(ids.map((id) => all[id])).toEqual(Array.from(some.distributions[0].probabilities));
+});
+
+test("a temperature divides the logits; the state before acting predicts the first token", async () => {
+  const [whole, warm] = [
+    await responseStates(model, samples),
+    await responseStates(model, samples, { temperature: 2 }),
+  ];
+  const p = Array.from(whole[0].distributions[0].probabilities, Math.sqrt);
+  const sum = p.reduce((total, value) => total + value, 0);
+  Array.from(warm[0].distributions[0].probabilities).forEach((value, id) => {
+    expect(value).toBeCloseTo(p[id] / sum, 10);
+  });
+  const C = config.hidden_size;
+  for (const tokensPerPass of [4096, 1]) {
+    const states = await decisionStates(model, samples, tokensPerPass);
+    expect(states.length).toBe(samples.length);
+    states.forEach((state, s) => {
+      Array.from(state).forEach((value, c) => {
+        expect(value).toBeCloseTo(whole[s].hidden[c], 4);
+      });
+      expect(state.length).toBe(C);
+    });
+  }
+  expect([await decisionStates(model, []), await responseStates(model, [])]).toEqual([[], []]);
 });

@@ -3,11 +3,18 @@ import { expect, test, vi } from "vitest";
 import { groupBy } from "../../src/core/group_by.js";
 import { Random } from "../../src/core/random.js";
 import { householdWorld } from "../../src/env/household/world.js";
+import { Launcher } from "../../src/kernels/index.js";
 import { Tokenizer } from "../../src/model/tokenizer.js";
 import { buildWordTokenizer } from "../../src/model/word_tokenizer.js";
+import { AdamW } from "../../src/optim/adamw.js";
 import { KnownMistakes } from "../../src/rl/correction/cold_start.js";
+import type { Judge } from "../../src/rl/gcd/judge.js";
 import { type ExpertOptions, expertRows } from "../../src/rl/loop/imitation.js";
+import { imitationLoss, imitationObjective } from "../../src/rl/objective/imitation.js";
 import { PromptBuilder } from "../../src/rl/play/prompt.js";
+import { Learner } from "../../src/rl/update/learner.js";
+import { testRuntime } from "../support/runtime.js";
+import { tinyModel } from "../support/tiny_model.js";
 
 /** Actions played on a few tasks, and those of them that are to be imitated. */
 async function playExperts(options: Partial<ExpertOptions>) {
@@ -94,4 +101,42 @@ test("instructions against what the expert does are left out", () => {
     expect(mistakes.block("clean", done, Random.of(seed))).toBe("avoid : open drawer after : You see a mug");
     expect(mistakes.block("heat", [], Random.of(seed))).toBeUndefined();
   }
+});
+
+test("a verdict weighs as much as the answer beside it", async () => {
+  const judge = (tokens: readonly number[]): Judge =>
+    ({
+      ask: () => ({ tokens: [7] }),
+      verdictTokens: { good: tokens[0], bad: tokens[1] },
+    }) as unknown as Judge;
+  const { rows } = await playExperts({ questions: { share: 0.5, judge: judge([1, 2]) } });
+  const questions = rows.filter(({ prompt }) => prompt.length === 1);
+  expect(questions.length).toBeGreaterThan(4);
+  // as many good ones as bad ones
+  expect(questions.filter(({ answer }) => answer[0] === 1).length).toBe(questions.length / 2);
+  for (const { episode, step, weight } of questions) {
+    const said = rows.find((row) => row.episode === episode && row.step === step && row.prompt.length > 1);
+    expect(weight).toEqual([said?.answer.length]);
+  }
+  expect(rows.filter(({ prompt }) => prompt.length > 1).every(({ weight }) => weight === undefined)).toBe(
+    true,
+  );
+});
+
+test("a weight of 2 is the same as being there twice", async () => {
+  const launcher = new Launcher(await testRuntime());
+  const row = (prompt: number[], answer: number[], weight?: number[]) => ({ prompt, answer, weight });
+  const results = [];
+  for (const rows of [
+    [row([1, 2], [3, 4], [2, 2]), row([5], [6])],
+    [row([1, 2], [3, 4]), row([1, 2], [3, 4]), row([5], [6])],
+  ]) {
+    const model = tinyModel(launcher);
+    const optimizer = new AdamW({ parameters: model.parameters, launcher, lr: 0 });
+    const { stats, gradNorm } = await new Learner(model, optimizer, 4096).update(imitationObjective(rows), 0);
+    results.push([imitationLoss(stats), gradNorm]);
+    for (const one of [optimizer, model, model.parameters]) one.release();
+  }
+  expect(results[0][0]).toBeCloseTo(results[1][0], 5);
+  expect(results[0][1]).toBeCloseTo(results[1][1], 5);
 });

@@ -1,7 +1,7 @@
 /** Rival remedies by token, from the policy's own last layer to the update. */
 import { expect, test } from "vitest";
 import { trainConfigSchema } from "../../src/config/schema.js";
-import { lastLayerSamples } from "../../src/coupling/last_layer_samples.js";
+import { responseStates } from "../../src/coupling/ground_truth/response_states.js";
 import { sampleOf } from "../../src/coupling/samples.js";
 import { Launcher } from "../../src/kernels/index.js";
 import { nthrTokenWeights } from "../../src/rl/advantages/token_weights.js";
@@ -57,7 +57,7 @@ test("NTHR: by the policy's own hidden states, state by state", async () => {
   const model = tinyModel(launcher);
   const settings = grpo({ token_weights: "nthr", nthr_eta: 0.25, nthr_beta: 0.1, temperature: 0.7 });
   const weighed = weightsOf(await withTokenWeights(model, rows, settings));
-  const seen = await lastLayerSamples(model, rows.map(sampleOf), { temperature: 0.7 });
+  const seen = await responseStates(model, rows.map(sampleOf), { temperature: 0.7 });
   const [first, second] = nthrTokenWeights([seen[0]], [seen[1], seen[2]], { beta: 0.1, eta: 0.25 });
   expect(weighed).toEqual([[1, 1], [first[0], 0.5 * first[1], first[2]], [...second], [1], [1], [1]]);
   // the case tells something: some tokens are spared, others are not

@@ -6,7 +6,7 @@ import { gatherRows, linear } from "../../kernels/index.js";
 import { packSequences } from "../../model/packing.js";
 import type { Qwen2Model } from "../../model/qwen2.js";
 import type { LastLayerSample, TokenDistribution } from "../analysis/last_layer.js";
-import { type CouplingSample, checkSamples } from "../samples.js";
+import { type CouplingSample, checkSamples, packSamples } from "../samples.js";
 
 /** A sample of T answered tokens as the last layer sees it. */
 export interface ResponseStates extends LastLayerSample {
@@ -19,13 +19,15 @@ export interface ResponseOptions {
   readonly tokensPerPass?: number;
   /** Likeliest tokens kept of each distribution; the whole vocabulary where it is not larger. Default 512. */
   readonly likeliest?: number;
+  /** Divides the logits. Default 1. */
+  readonly temperature?: number;
 }
 
 /** Bytes of logits that are read back at once. */
 const LOGIT_BYTES = 64 * 2 ** 20;
 
 /**
- * Final hidden states [T, C] and softmax at temperature 1, of every sample's response. No gradient is computed: it works with
+ * Final hidden states [T, C] and softmax, of every sample's response. No gradient is computed: it works with
  * frozen policies, in memory of a forward pass.
  * @param samples weights of tokens do not count here
  * @throws ArgumentError as `perSampleGram` for samples that do not fit; for one whose probabilities are not finite; for
@@ -35,8 +37,9 @@ const LOGIT_BYTES = 64 * 2 ** 20;
 export async function responseStates(
   model: Qwen2Model,
   samples: readonly CouplingSample[],
-  { tokensPerPass = 2048, likeliest = 512 }: ResponseOptions = {},
+  { tokensPerPass = 2048, likeliest = 512, temperature = 1 }: ResponseOptions = {},
 ): Promise<ResponseStates[]> {
+  if (samples.length === 0) return [];
   checkSamples(samples, model.config);
   if (!(likeliest >= 1)) {
     throw new ArgumentError(
@@ -44,11 +47,8 @@ export async function responseStates(
     );
   }
   const found: ResponseStates[] = [];
-  for (let first = 0; first < samples.length; ) {
-    let [end, tokens] = [first, 0];
-    while (end < samples.length && (end === first || tokens + samples[end].tokens.length <= tokensPerPass))
-      tokens += samples[end++].tokens.length;
-    const read = await statesOf(model, samples.slice(first, end), likeliest);
+  for (const { first, part } of passesOf(samples, tokensPerPass)) {
+    const read = await statesOf(model, part, likeliest, temperature);
     read.forEach(({ distributions }, s) => {
       if (distributions.every(({ probabilities }) => Number.isFinite(probabilities[0]))) return;
       throw new ArgumentError(
@@ -56,15 +56,58 @@ export async function responseStates(
       );
     });
     found.push(...read);
-    first = end;
   }
   return found;
+}
+
+/**
+ * The hidden state that predicts the first token of each response: what the policy makes of the state before it acts.
+ * @returns [C] a sample
+ * @throws ArgumentError as `perSampleGram` for samples that do not fit
+ */
+export async function decisionStates(
+  model: Qwen2Model,
+  samples: readonly CouplingSample[],
+  tokensPerPass = 2048,
+): Promise<Float32Array[]> {
+  if (samples.length === 0) return [];
+  checkSamples(samples, model.config);
+  const { hidden_size: C } = model.config;
+  const found: Float32Array[] = [];
+  for (const { part } of passesOf(samples, tokensPerPass)) {
+    const { packed, index, scoredOffsets } = packSamples(part);
+    const first = scoredOffsets.slice(0, -1).map((offset) => index[offset]);
+    const tape = new Tape(model.launcher, { record: false, activations: model.activations });
+    const x = model.hidden(tape, model.batch(tape, packed));
+    const rows = tape.apply(gatherRows, { x, index: tape.input(first) }).y;
+    const states = (await rows.read()) as Float32Array;
+    tape.release();
+    for (let s = 0; s < part.length; s++) found.push(states.slice(s * C, (s + 1) * C));
+  }
+  return found;
+}
+
+/** Consecutive samples of at most so many tokens together, or single ones of more. */
+function passesOf(
+  samples: readonly CouplingSample[],
+  tokensPerPass: number,
+): { readonly first: number; readonly part: readonly CouplingSample[] }[] {
+  const passes: { first: number; part: readonly CouplingSample[] }[] = [];
+  for (let first = 0; first < samples.length; ) {
+    let [end, tokens] = [first, 0];
+    while (end < samples.length && (end === first || tokens + samples[end].tokens.length <= tokensPerPass))
+      tokens += samples[end++].tokens.length;
+    passes.push({ first, part: samples.slice(first, end) });
+    first = end;
+  }
+  return passes;
 }
 
 async function statesOf(
   model: Qwen2Model,
   samples: readonly CouplingSample[],
   likeliest: number,
+  temperature: number,
 ): Promise<ResponseStates[]> {
   const { hidden_size: C, max_position_embeddings: limit } = model.config;
   const packed = packSequences(samples.map(({ tokens }) => tokens.slice(0, limit)));
@@ -80,7 +123,7 @@ async function statesOf(
   const rows = tape.apply(gatherRows, { x, index: tape.input(Uint32Array.from(places.flat())) }).y;
   const hidden = Float32Array.from((await rows.read()) as ArrayLike<number>);
   const predicting = places.flatMap((own, s) => own.map((_, t) => t < places[s].length - 1));
-  const all = await distributionsOf(model, rows, predicting, likeliest);
+  const all = await distributionsOf(model, rows, predicting, likeliest, temperature);
   tape.release();
   let at = 0;
   return samples.map(({ tokens, responseStart }, s) => {
@@ -104,6 +147,7 @@ async function distributionsOf(
   rows: Tensor,
   predicting: readonly boolean[],
   likeliest: number,
+  temperature: number,
 ): Promise<TokenDistribution[]> {
   const most = Math.max(1, Math.floor(LOGIT_BYTES / (4 * V)));
   const found = predicting.map(() => NOTHING);
@@ -116,19 +160,19 @@ async function distributionsOf(
     const logits = (await tape.apply(linear, { x, weight }).y.read()) as Float32Array;
     tape.release();
     some.forEach((row, r) => {
-      found[row] = distribution(logits.subarray(r * V, (r + 1) * V), likeliest);
+      found[row] = distribution(logits.subarray(r * V, (r + 1) * V), likeliest, temperature);
     });
   }
   return found;
 }
 
 /** Softmax in float64, the likeliest tokens kept, ids rising. */
-function distribution(logits: Float32Array, likeliest: number): TokenDistribution {
+function distribution(logits: Float32Array, likeliest: number, temperature: number): TokenDistribution {
   const most = logits.reduce((a, b) => Math.max(a, b));
   let sum = 0;
-  for (const logit of logits) sum += Math.exp(logit - most);
+  for (const logit of logits) sum += Math.exp((logit - most) / temperature);
   const ids = likeliest >= logits.length ? Array.from(logits.keys()) : idsOfLargest(logits, likeliest);
-  return { ids, probabilities: ids.map((id) => Math.exp(logits[id] - most) / sum) };
+  return { ids, probabilities: ids.map((id) => Math.exp((logits[id] - most) / temperature) / sum) };
 }
 
 /** Rising; of equal logits the lower ids are taken. */

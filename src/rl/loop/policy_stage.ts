@@ -4,7 +4,7 @@
  */
 import type { TrainConfig } from "../../config/schema.js";
 import type { Json, RunSink } from "../../core/run_record.js";
-import { decisionStates } from "../../coupling/last_layer_samples.js";
+import { decisionStates } from "../../coupling/ground_truth/response_states.js";
 import { sampleOf } from "../../coupling/samples.js";
 import type { Task } from "../../env/world.js";
 import type { Qwen2Model } from "../../model/qwen2.js";

@@ -1,7 +1,7 @@
 /** Rows with the factors of single tokens that a rival remedy gives them. */
 import type { TrainConfig } from "../../config/schema.js";
 import { groupBy } from "../../core/group_by.js";
-import { lastLayerSamples } from "../../coupling/last_layer_samples.js";
+import { responseStates } from "../../coupling/ground_truth/response_states.js";
 import { sampleOf } from "../../coupling/samples.js";
 import type { Qwen2Model } from "../../model/qwen2.js";
 import { conflictTokenWeights, nthrTokenWeights } from "../advantages/token_weights.js";
@@ -19,7 +19,7 @@ type Settings = Pick<
 >;
 
 /** Likeliest tokens that stand for a distribution: what is left out of it is small in a policy that acts. */
-const NTHR_TOP_K = 256;
+const NTHR_LIKELIEST = 256;
 
 /**
  * Rows with factors of their tokens by `grpo.token_weights`: none, GTPO's of conflict tokens, or NTHR's of tokens that pull good
@@ -53,7 +53,7 @@ function stateOf({ group, anchorKey, text }: PlayedRow): string {
 async function nthrWeights(
   model: Qwen2Model,
   rows: readonly PlayedRow[],
-  { nthr_beta: beta, nthr_eta: eta, temperature, tokens_per_micro_batch: tokensPerBatch }: Settings,
+  { nthr_beta: beta, nthr_eta: eta, temperature, tokens_per_micro_batch: tokensPerPass }: Settings,
 ): Promise<Float64Array[]> {
   const weights: Float64Array[] = rows.map(({ answer }) => new Float64Array(answer.length).fill(1));
   const signed = (members: readonly number[], sign: number) =>
@@ -62,10 +62,10 @@ async function nthrWeights(
     .map((members) => ({ positives: signed(members, 1), negatives: signed(members, -1) }))
     .filter(({ positives, negatives }) => positives.length > 0 && negatives.length > 0);
   const needed = states.flatMap(({ positives, negatives }) => [...positives, ...negatives]);
-  const samples = await lastLayerSamples(
+  const samples = await responseStates(
     model,
     needed.map((index) => sampleOf(rows[index])),
-    { temperature, topK: Math.min(NTHR_TOP_K, model.config.vocab_size), tokensPerBatch },
+    { temperature, likeliest: NTHR_LIKELIEST, tokensPerPass },
   );
   const seen = new Map(needed.map((index, at) => [index, samples[at]]));
   const samplesOf = (members: readonly number[]) => members.flatMap((index) => seen.get(index) ?? []);
