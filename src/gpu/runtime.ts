@@ -167,8 +167,16 @@ export class Runtime {
     await this.#settle(this.device.queue.onSubmittedWorkDone());
   }
 
-  /** Bytes of several ranges, in one readback, after everything appended so far. */
+  /**
+   * Bytes of several ranges, in one readback, after everything appended so far.
+   * @throws DeviceError when the runtime was disposed, or the device has failed
+   */
   async read(ranges: readonly BufferRange[]): Promise<ArrayBuffer[]> {
+    if (this.#disposed) {
+      throw new DeviceError(
+        "[device] read after the end: got a runtime that was disposed, expected a living one. Read before dispose().",
+      );
+    }
     return this.#readback.read(
       ranges,
       () => this.flush(),
