@@ -195,6 +195,13 @@ const endless: [string, string, RegExp][] = [
     withRules(40, (i) => `#r${i + 1}##r${i + 1}#`),
     /rule "r\d+" of "intro" has no end: got over 100000 parts/,
   ],
+  [
+    "in an action",
+    withRules(40, (i) => `#r${i + 1}##r${i + 1}#`)
+      .replace("Evening. #r0#", "Evening.")
+      .replace('"Washed."', '"#r0#"'),
+    /rule "r\d+" of "wash" has no end/,
+  ],
   ["a way of a thousand rules", withRules(1000, (i) => `#r${i + 1}#`), /too often: got over 100 in a row/],
   [
     "ways with other variables",
@@ -208,6 +215,20 @@ test.each(endless)("a grammar without an end is refused at once: %s", (_, gramma
   expect(error).toBeInstanceOf(DataError);
   expect(error.message).toMatch(/^\[the_file grammar/);
   expect(error.message).toMatch(message);
+  expect(performance.now() - started).toBeLessThan(3000);
+});
+
+test("lists in lists end when they are written", () => {
+  const grammar = withRules(12, (i) => `[{#r${i + 1}# | lies(o${i}:object, h:location)}]`);
+  const things = Array.from({ length: 12 }, (_, i) => `thing_${i}`);
+  const problem = smallProblem
+    .replace("(:objects", `(:objects ${things.join(" ")} - object`)
+    .replace("(:init", `(:init ${things.map((thing) => `(lies ${thing} Hall_bar_0)`).join(" ")}`);
+  const game = AlfworldGame.parse(smallGameText({ grammar, pddl_problem: problem }), { file: "the_file" });
+  const started = performance.now();
+  expect(() => game.start().intro()).toThrow(
+    /^\[the_file grammar\] a text has no end: got over 100000 parts/,
+  );
   expect(performance.now() - started).toBeLessThan(3000);
 });
 
