@@ -1,0 +1,12 @@
+/** What a run may be trusted with, tested at length: `npm run test:reliability`. */
+import { defineConfig } from "vitest/config";
+import tests from "./vitest.config.js";
+
+export default defineConfig({
+  test: {
+    ...tests.test,
+    include: ["test/reliability/*.reliability.ts"],
+    maxWorkers: 1,
+    testTimeout: 1_800_000,
+  },
+});
