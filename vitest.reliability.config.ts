@@ -7,6 +7,7 @@ export default defineConfig({
     ...tests.test,
     include: ["test/reliability/*.reliability.ts"],
     maxWorkers: 1,
+    execArgv: ["--expose-gc"],
     testTimeout: 1_800_000,
   },
 });

@@ -149,7 +149,8 @@ test("config.json: 50,000 files", () => {
     text,
     (input) => parseQwen2Config(parseJson(input, "the_file"), "the_file"),
     (config) => {
-      expect(parseQwen2Config(configJson(config), "the_file")).toEqual(config);
+      // written configurations name their architecture; what was read stays as it is
+      expect(parseQwen2Config(configJson(config), "the_file")).toMatchObject(config);
       expect(config.num_attention_heads % config.num_key_value_heads).toBe(0);
     },
   );
