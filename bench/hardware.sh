@@ -109,7 +109,7 @@ rl_iterations() {
   [ -n "${TRIAL:-}" ] && steps=2
   rm -rf "$out/runs/rl_iterations"
   part rl_iterations "$1" node bin/uncouple.js train -c configs/quickstart.yaml --preset fast --name rl_iterations \
-    --out "$out/runs" imitation.max_steps=20 "grpo.max_steps=$steps" "eval.modes=[greedy]" eval.episodes=8 \
+    --out "$out/runs" imitation.max_steps=20 "grpo.max_steps=$steps" grpo.warmup_steps=0 "eval.modes=[greedy]" eval.episodes=8 \
     eval.at_start=false
 }
 
