@@ -149,8 +149,9 @@ test("config.json: 50,000 files", () => {
     text,
     (input) => parseQwen2Config(parseJson(input, "the_file"), "the_file"),
     (config) => {
-      // written configurations name their architecture; what was read stays as it is
-      expect(parseQwen2Config(configJson(config), "the_file")).toMatchObject(config);
+      // the type of the model says what it is; the list of architectures is written anew
+      const again = parseQwen2Config(configJson(config), "the_file");
+      expect({ ...again, architectures: null }).toEqual({ ...config, architectures: null });
       expect(config.num_attention_heads % config.num_key_value_heads).toBe(0);
     },
   );
