@@ -2,6 +2,7 @@
 import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { couplingMetrics, probeMetrics } from "../../src/coupling/analysis/metrics.js";
+import { applyHooks } from "../../src/rl/loop/influence_hook.js";
 
 // gradients (3, 0), (2, 1), (0, -2), (1, 1); U = 1 (3, 0) - 0.5 (2, 1) - 1 (0, -2) = (2, 1.5)
 const batch = {
@@ -49,12 +50,13 @@ test("the probe set", () => {
   });
 });
 
-test("the glossary explains each number", () => {
+test("the glossary explains each number", async () => {
   const glossary = readFileSync(new URL("../../docs/glossary.md", import.meta.url), "utf8");
   const section = glossary.split(/^## /m).find((text) => text.startsWith("Metrics of coupling\n")) ?? "";
   const explained = [...section.matchAll(/^\|([^|]*)\|/gm)].flatMap(([, cell]) =>
     [...cell.matchAll(/`([^`]+)`/g)].map(([, name]) => name),
   );
   const probe = probeMetrics({ predicted: [], realised: [], advantages: [] });
-  expect(explained.sort()).toEqual(Object.keys({ ...couplingMetrics(batch), ...probe }).sort());
+  const { metrics: hook } = await applyHooks([], { step: 1, rows: [] }, []);
+  expect(explained.sort()).toEqual(Object.keys({ ...couplingMetrics(batch), ...probe, ...hook }).sort());
 });

@@ -8,7 +8,7 @@ import { testRuntime } from "../support/runtime.js";
 import { type ConfigInput, type RecordedRun, recordTraining } from "../support/training.js";
 
 const launcher = new Launcher(await testRuntime());
-const UPDATES = 50;
+const UPDATES = 60;
 
 /** A cold start that teaches the form of an answer, then reinforcement learning. */
 const config: ConfigInput = {
@@ -20,7 +20,7 @@ const config: ConfigInput = {
     tasks_per_step: 8,
     num_generations: 8,
     max_completion_length: 3,
-    learning_rate: 3e-3,
+    learning_rate: 2e-3,
     success_reward: 1,
   },
   eval: { episodes: 1, modes: ["greedy"], splits: ["held_out"] },
