@@ -5,8 +5,9 @@ export default defineConfig({
     include: ["test/**/*.test.ts"],
     pool: "forks",
     maxWorkers: 2,
-    testTimeout: 120_000,
-    hookTimeout: 120_000,
+    // a bound for what hangs: on SwiftShader, beside another worker, trainings take minutes
+    testTimeout: 300_000,
+    hookTimeout: 300_000,
     env: { UNCOUPLE_TUNE: "0" },
     reporters: ["default", "./test/support/not_run_reporter.ts"],
   },
