@@ -93,3 +93,17 @@ export function packSamples(samples: readonly CouplingSample[]): PackedSamples {
   });
   return { packed, index, target, weights, tokenOffsets: packed.offsets, scoredOffsets };
 }
+
+/** Consecutive samples of at most so many tokens together, or single ones of more. */
+export function* passesOf<S extends CouplingSample>(
+  samples: readonly S[],
+  tokensPerPass: number,
+): Generator<readonly S[]> {
+  for (let first = 0; first < samples.length; ) {
+    let [end, tokens] = [first, 0];
+    while (end < samples.length && (end === first || tokens + samples[end].tokens.length <= tokensPerPass))
+      tokens += samples[end++].tokens.length;
+    yield samples.slice(first, end);
+    first = end;
+  }
+}

@@ -2,7 +2,7 @@
 import { Tape } from "../../autograd/tape.js";
 import type { Qwen2Model } from "../../model/qwen2.js";
 import { requireTrainable, trainableNames } from "../pass.js";
-import { type CouplingSample, packSamples } from "../samples.js";
+import { type CouplingSample, packSamples, passesOf } from "../samples.js";
 
 /** Gradient of one sample's log-probability, by Hugging Face name. */
 export type SampleGradient = ReadonlyMap<string, Float32Array>;
@@ -17,7 +17,7 @@ export async function weightedLogProbs(
   tokensPerPass = 4096,
 ): Promise<Float64Array> {
   const results: number[] = [];
-  for (const part of passes(samples, tokensPerPass)) {
+  for (const part of passesOf(samples, tokensPerPass)) {
     const tape = new Tape(model.launcher, { record: false, activations: model.activations });
     const values = (await forward(model, tape, part).read()) as Float32Array;
     tape.release();
@@ -41,7 +41,7 @@ export function backwardOf(
   requireTrainable(model);
   model.parameters.clearGradients();
   let first = 0;
-  for (const part of passes(samples, tokensPerPass)) {
+  for (const part of passesOf(samples, tokensPerPass)) {
     const tape = new Tape(model.launcher, { activations: model.activations });
     const scored = forward(model, tape, part);
     const seeds = part.flatMap((sample, i) =>
@@ -94,17 +94,4 @@ function forward(model: Qwen2Model, tape: Tape, samples: readonly CouplingSample
 
 function weightsOf({ tokens, responseStart, weights }: CouplingSample): readonly number[] {
   return weights ?? tokens.slice(responseStart).map(() => 1);
-}
-
-function* passes(
-  samples: readonly CouplingSample[],
-  tokensPerPass: number,
-): Generator<readonly CouplingSample[]> {
-  for (let first = 0; first < samples.length; ) {
-    let [end, tokens] = [first, 0];
-    while (end < samples.length && (end === first || tokens + samples[end].tokens.length <= tokensPerPass))
-      tokens += samples[end++].tokens.length;
-    yield samples.slice(first, end);
-    first = end;
-  }
 }

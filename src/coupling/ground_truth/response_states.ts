@@ -6,7 +6,7 @@ import { gatherRows, linear } from "../../kernels/index.js";
 import { packSequences } from "../../model/packing.js";
 import type { Qwen2Model } from "../../model/qwen2.js";
 import type { LastLayerSample, TokenDistribution } from "../analysis/last_layer.js";
-import { type CouplingSample, checkSamples, packSamples } from "../samples.js";
+import { type CouplingSample, checkSamples, packSamples, passesOf } from "../samples.js";
 
 /** A sample of T answered tokens as the last layer sees it. */
 export interface ResponseStates extends LastLayerSample {
@@ -47,7 +47,8 @@ export async function responseStates(
     );
   }
   const found: ResponseStates[] = [];
-  for (const { first, part } of passesOf(samples, tokensPerPass)) {
+  for (const part of passesOf(samples, tokensPerPass)) {
+    const first = found.length;
     const read = await statesOf(model, part, likeliest, temperature);
     read.forEach(({ distributions }, s) => {
       if (distributions.every(({ probabilities }) => Number.isFinite(probabilities[0]))) return;
@@ -74,7 +75,7 @@ export async function decisionStates(
   checkSamples(samples, model.config);
   const { hidden_size: C } = model.config;
   const found: Float32Array[] = [];
-  for (const { part } of passesOf(samples, tokensPerPass)) {
+  for (const part of passesOf(samples, tokensPerPass)) {
     const { packed, index, scoredOffsets } = packSamples(part);
     const first = scoredOffsets.slice(0, -1).map((offset) => index[offset]);
     const tape = new Tape(model.launcher, { record: false, activations: model.activations });
@@ -85,22 +86,6 @@ export async function decisionStates(
     for (let s = 0; s < part.length; s++) found.push(states.slice(s * C, (s + 1) * C));
   }
   return found;
-}
-
-/** Consecutive samples of at most so many tokens together, or single ones of more. */
-function passesOf(
-  samples: readonly CouplingSample[],
-  tokensPerPass: number,
-): { readonly first: number; readonly part: readonly CouplingSample[] }[] {
-  const passes: { first: number; part: readonly CouplingSample[] }[] = [];
-  for (let first = 0; first < samples.length; ) {
-    let [end, tokens] = [first, 0];
-    while (end < samples.length && (end === first || tokens + samples[end].tokens.length <= tokensPerPass))
-      tokens += samples[end++].tokens.length;
-    passes.push({ first, part: samples.slice(first, end) });
-    first = end;
-  }
-  return passes;
 }
 
 async function statesOf(

@@ -8,7 +8,7 @@ import { type ClassCosines, classCosines } from "../../coupling/analysis/class_c
 import { couplingMetrics, probeMetrics } from "../../coupling/analysis/metrics.js";
 import { directions } from "../../coupling/directions.js";
 import { perSampleGram } from "../../coupling/gram.js";
-import type { CouplingSample } from "../../coupling/samples.js";
+import { type CouplingSample, sampleOf } from "../../coupling/samples.js";
 import type { Row } from "../rows.js";
 import type { Learner } from "../update/learner.js";
 
@@ -40,12 +40,7 @@ export async function watchRows(
 ): Promise<WatchedRows | undefined> {
   const rows = drawRows(played, coupling.samples, Random.of(seed, "coupling", index));
   if (rows.length < 2) return undefined;
-  const samples = rows.map(
-    ({ prompt, answer }): CouplingSample => ({
-      tokens: [...prompt, ...answer],
-      responseStart: prompt.length,
-    }),
-  );
+  const samples = rows.map(sampleOf);
   const advantages = rows.map(({ advantage = 0 }) => advantage);
   const coefficients = advantages.map((advantage) => advantage / rows.length);
   const { model } = learner;

@@ -8,7 +8,7 @@ import { ArgumentError } from "../../core/errors.js";
 import { groupBy } from "../../core/group_by.js";
 import { directions } from "../../coupling/directions.js";
 import { backwardOf } from "../../coupling/ground_truth/passes.js";
-import type { CouplingSample } from "../../coupling/samples.js";
+import { type CouplingSample, passesOf, sampleOf } from "../../coupling/samples.js";
 import type { Qwen2Model } from "../../model/qwen2.js";
 import { tokenFactor } from "../objective/selection.js";
 import type { Row } from "../rows.js";
@@ -91,7 +91,8 @@ export async function influenceReport(
   const piles = groupBy(pushing, ({ key }) => key);
   const samples = [...piles.values()].map(
     (pile): PushingSample => ({
-      ...sampleOf(pile[0]),
+      ...sampleOf(pile[0].row),
+      weights: pile[0].relative,
       coefficient: pile.reduce((sum, { push }) => sum + push, 0),
     }),
   );
@@ -139,10 +140,6 @@ function pushingRows(
   });
 }
 
-function sampleOf({ row: { prompt, answer }, relative }: PushingRow): CouplingSample {
-  return { tokens: [...prompt, ...answer], responseStart: prompt.length, weights: relative };
-}
-
 /** |g_i|^2 and <g_i, sum of coefficients_j g_j> of every sample, within the memory of a micro-batch. */
 async function along(
   model: Qwen2Model,
@@ -152,15 +149,10 @@ async function along(
 ): Promise<{ readonly dots: number[]; readonly squares: number[] }> {
   backwardOf(model, samples, coefficients, tokensPerPass);
   const [dots, squares]: [number[], number[]] = [[], []];
-  for (let first = 0; first < samples.length; ) {
-    let [end, tokens] = [first, 0];
-    while (end < samples.length && (end === first || tokens + samples[end].tokens.length <= tokensPerPass))
-      tokens += samples[end++].tokens.length;
-    const part = samples.slice(first, end);
+  for (const part of passesOf(samples, tokensPerPass)) {
     const found = await directions(model, part, [(name) => model.parameters.get(name).grad]);
     dots.push(...found.dots);
     squares.push(...found.squares);
-    first = end;
   }
   return { dots, squares };
 }
