@@ -97,6 +97,13 @@ export function parseQwen2Config(json: unknown, file: string): Qwen2Config {
   return result.data;
 }
 
+interface PresetShape extends Readonly<Record<"L" | "C" | "H" | "Hkv" | "F", number>> {
+  /** Default: 151936 of published shapes. */
+  readonly V?: number;
+  /** Default true. */
+  readonly tied?: boolean;
+}
+
 const PRESETS = {
   nano: { L: 2, C: 64, H: 4, Hkv: 2, F: 192 },
   micro: { L: 3, C: 128, H: 4, Hkv: 2, F: 384 },
@@ -104,7 +111,8 @@ const PRESETS = {
   medium: { L: 8, C: 512, H: 8, Hkv: 4, F: 1536 },
   "qwen2.5-0.5b": { L: 24, C: 896, H: 14, Hkv: 2, F: 4864 },
   "qwen2.5-1.5b": { L: 28, C: 1536, H: 12, Hkv: 2, F: 8960 },
-} as const;
+  "qwen2.5-7b": { L: 28, C: 3584, H: 28, Hkv: 4, F: 18944, V: 152064, tied: false },
+} as const satisfies Record<string, PresetShape>;
 
 export type PresetName = keyof typeof PRESETS;
 
@@ -112,8 +120,9 @@ export type PresetName = keyof typeof PRESETS;
 export const PRESET_NAMES = Object.keys(PRESETS) as readonly PresetName[];
 
 /**
- * A configuration by one dial. The `qwen2.5-*` presets have the shapes of the published models (vocabulary 151936,
- * rope_theta 1e6, bfloat16); the others are for training from scratch with a small vocabulary. All tie the embedding.
+ * A configuration by one dial. The `qwen2.5-*` presets have the shapes of the published models (vocabulary 151936, or 152064
+ * at 7b, rope_theta 1e6, bfloat16); the others are for training from scratch with a small vocabulary. All but 7b tie the
+ * embedding.
  * @param name one of `PRESET_NAMES`
  * @param vocabSize V; the `qwen2.5-*` presets have their own when it is absent
  * @param changes fields to set otherwise, for example the token ids of the tokenizer
@@ -131,9 +140,9 @@ export function presetConfig(
       `[model] unknown preset: got "${name}", expected one of ${PRESET_NAMES.join(", ")}. Choose one of them.`,
     );
   }
-  const shape = PRESETS[name as PresetName];
+  const shape: PresetShape = PRESETS[name as PresetName];
   const published = name.startsWith("qwen2.5-");
-  const vocabulary = vocabSize ?? (published ? 151936 : undefined);
+  const vocabulary = vocabSize ?? (published ? (shape.V ?? 151936) : undefined);
   if (vocabulary === undefined) {
     throw new ArgumentError(
       `[model] preset "${name}" has no vocabulary of its own: got no vocabSize, expected a positive integer. ` +
@@ -151,7 +160,7 @@ export function presetConfig(
     max_position_embeddings: published ? 32768 : 4096,
     rms_norm_eps: 1e-6,
     rope_theta: published ? 1_000_000 : 10_000,
-    tie_word_embeddings: true,
+    tie_word_embeddings: shape.tied ?? true,
     hidden_act: "silu",
     // 0.02 suits widths of a thousand and more; narrow layers need 1 / sqrt(width) to pass a signal on
     initializer_range: published ? 0.02 : 0.8 / Math.sqrt(shape.C),

@@ -42,6 +42,7 @@ test("a published configuration is read, and its unknown keys survive", () => {
 test("presets have the sizes of the published models", () => {
   expect(parameterCount(presetConfig("qwen2.5-0.5b"))).toBe(494_032_768);
   expect(parameterCount(presetConfig("qwen2.5-1.5b"))).toBe(1_543_714_304);
+  expect(parameterCount(presetConfig("qwen2.5-7b"))).toBe(7_615_616_512);
 });
 
 test("every preset is usable, and larger than the one before", () => {
