@@ -1,17 +1,12 @@
-/**
- * Makes a model folder of a published shape with seeded random weights, to measure at true sizes where no weights are at hand:
- *   node dist/bench/make_model.js --preset qwen2.5-0.5b --out /tmp/models/0.5b
- */
+/** Makes a model folder of a published shape with seeded random weights, to measure at true sizes where no weights are at hand. */
 import { readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
-import { pathToFileURL } from "node:url";
-import { Command, Option } from "@commander-js/extra-typings";
-import { ConfigError, UncoupleError } from "../src/core/errors.js";
+import { ConfigError } from "../src/core/errors.js";
 import { hashText } from "../src/core/hash.js";
 import { Random } from "../src/core/random.js";
 import { type ModelFolderContent, writeModelFolder } from "../src/host/model/model_folder_write.js";
-import { PRESET_NAMES, presetConfig, type Qwen2Config } from "../src/model/config.js";
+import { presetConfig, type Qwen2Config } from "../src/model/config.js";
 import { elementCount, type ParameterShape, parameterShapes } from "../src/model/parameters.js";
 import type { TokenizerFiles } from "../src/model/tokenizer.js";
 
@@ -92,30 +87,4 @@ export async function makeModel({ preset, out, seed, layers, replace }: MadeMode
     endTokenIds: END_TOKENS,
   };
   await writeModelFolder(out, content, { maxShardBytes: SHARD_BYTES, replace });
-}
-
-async function main(): Promise<void> {
-  const integer = (text: string): number => {
-    if (!/^\d{1,9}$/.test(text))
-      throw new ConfigError(`[make_model] not a number: got "${text}", expected 0, 1, 2, ...`);
-    return Number(text);
-  };
-  const published = PRESET_NAMES.filter((name) => name.startsWith("qwen2.5-"));
-  const options = new Command("make_model")
-    .addOption(new Option("--preset <name>", "published shape").choices(published).makeOptionMandatory())
-    .requiredOption("--out <folder>", "folder to make")
-    .option("--seed <number>", "seed of the weights", integer, 0)
-    .option("--layers <number>", "layers, when not all of them", integer)
-    .option("--replace", "replace a model that is there")
-    .parse()
-    .opts();
-  await makeModel(options);
-}
-
-if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) {
-  await main().catch((error: unknown) => {
-    if (!(error instanceof UncoupleError)) throw error;
-    console.error(error.message);
-    process.exitCode = error.exitCode;
-  });
 }

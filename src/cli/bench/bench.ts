@@ -21,6 +21,7 @@ import { type CliContext, gpuCommand, type Register } from "../kit/options.js";
 import { type GpuSession, withGpu } from "../kit/session.js";
 import { noTuneOption, tuningLine, tuningTable } from "../kit/tuning.js";
 import { precisionOption } from "../train/train_options.js";
+import { registerModel } from "./bench_model.js";
 import type { BenchOptions } from "./bench_options.js";
 import { printReport, writeReport } from "./bench_output.js";
 import { benchPassport } from "./bench_passport.js";
@@ -85,6 +86,7 @@ export const register: Register = (program, context) => {
       await bench({ ...options, filter: op ?? options.filter }, context);
     });
   command.enablePositionalOptions();
+  registerModel(command, context);
   registerWorlds(command, context);
 };
 
