@@ -75,6 +75,7 @@ export class FlatParameters {
   readonly #leaves = new Map<string, Tensor>();
   readonly #masters = new Map<string, Tensor>();
   readonly #parts = new Map<string, { readonly whole: string; readonly part: ParameterPart }>();
+  #version = 0;
 
   /**
    * Allocates every bucket, filled with zeros.
@@ -125,6 +126,16 @@ export class FlatParameters {
     return sum;
   }
 
+  /** Grows with every change of values: whoever computes something of them knows by it when to do so again. */
+  get version(): number {
+    return this.#version;
+  }
+
+  /** To be called by whoever writes values otherwise than by `load`. */
+  changed(): void {
+    this.#version++;
+  }
+
   /** Whether one parameter, or one part, has a gradient. @throws ArgumentError when there is none of that name */
   isTrainable(name: string): boolean {
     return this.#find(name).leaf.requiresGrad;
@@ -160,6 +171,7 @@ export class FlatParameters {
       );
     }
     for (const whole of new Set([leaf, kept])) this.#writeRows(whole, part, values);
+    this.changed();
   }
 
   /** Values of one parameter, or one part (the f32 ones, where there are) after all work appended so far; the caller owns them. */

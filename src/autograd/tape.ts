@@ -1,18 +1,21 @@
 /** Reverse-mode automatic differentiation: records op applications, replays them backwards, frees what is no longer needed. */
 import { ArgumentError } from "../core/errors.js";
+import type { GradientDoor } from "../kernels/engine/gradient_targets.js";
 import type { Launcher } from "../kernels/engine/launch.js";
 import {
   type ArrayView,
   bindScalars,
   isDifferentiable,
   type OpDefinition,
+  type PlanContext,
   type Scalars,
   shapeOf,
   type TensorSpec,
 } from "../kernels/engine/op.js";
-import type { GradientDoor, GradientObserver, WeightGradient } from "../kernels/engine/weight_gradient.js";
+import type { GradientObserver, ProductGradient, WeightGradient } from "../kernels/engine/weight_gradient.js";
 import { addInto } from "../kernels/layers/add.js";
-import { Tensor } from "./tensor.js";
+import { launchWeightGradient } from "../kernels/layers/weight_gradient.js";
+import { Tensor, type WeightSource } from "./tensor.js";
 
 type Specs = Readonly<Record<string, TensorSpec>>;
 type Optional<I extends Specs> = { [K in keyof I]: Tensor | undefined };
@@ -251,6 +254,11 @@ export class Tape {
     const accumulate = new Set<string>();
     for (const [name, tensor] of Object.entries(inputs)) {
       if (!tensor.requiresGrad || tensor.dtype === "u32" || op.passes?.[name]) continue;
+      if (tensor.source) {
+        // a sign that the gradient is wanted: the door hands it on, and nobody writes here
+        views[`d_${name}`] = tensor;
+        continue;
+      }
       const start = op.starts?.[name];
       // shared by the output, whose gradient nobody needs after this op, and this input
       const sharers = start && this.#pass(op.name, tensor, views[`d_${start}`] as Tensor) ? 2 : 1;
@@ -269,10 +277,22 @@ export class Tape {
   /** Tells the observer about gradients of parameters under their names. */
   #doorOf({ op, inputs, rows }: Node): GradientDoor | undefined {
     const observer = this.#observer;
-    if (!observer?.factors) return undefined;
+    const isHandedOn = Object.values(inputs).some(({ source }) => source);
+    if (!observer?.factors && !isHandedOn) return undefined;
     const nameOf = (input: string | undefined): string | undefined =>
       input === undefined ? undefined : inputs[input]?.parameter;
-    return (factors: WeightGradient, { target, biasTarget }) => {
+    return (factors: WeightGradient, { target, biasTarget }, context) => {
+      const source = target && inputs[factors.weight]?.source;
+      if (source) {
+        if (factors.kind !== "product" || factors.first !== undefined || biasTarget) {
+          throw new ArgumentError(
+            `[${op.name}] a weight that is computed of others has no gradient of this kind: got ${biasTarget ? "a trainable bias beside it" : factors.kind}, expected a product of the whole weight beside a frozen bias. Freeze the base.`,
+          );
+        }
+        this.#handOn(op.name, source, factors, rows, context);
+        return true;
+      }
+      if (!observer?.factors) return false;
       const parameter = target && nameOf(factors.weight);
       const bias = biasTarget && factors.kind === "product" ? nameOf(factors.bias) : undefined;
       if (parameter === undefined && bias === undefined) return false;
@@ -283,6 +303,22 @@ export class Tape {
       }
       return observer.factors?.({ factors, parameter, bias, rows, target, biasTarget }) ?? false;
     };
+  }
+
+  /** Gives the gradient of a computed weight to its parameters, as if an op had done so for each. */
+  #handOn(
+    label: string,
+    source: WeightSource,
+    factors: ProductGradient,
+    rows: string | undefined,
+    context: PlanContext,
+  ): void {
+    source.handOn(context, factors, (tensor, own) => {
+      const target = { accumulate: tensor.grad !== undefined, view: this.#gradientOf(tensor, label) };
+      const { parameter } = tensor;
+      if (!this.#observer?.factors?.({ factors: own, parameter, rows, target }))
+        launchWeightGradient(context, own, { target });
+    });
   }
 
   #passRows(
@@ -306,7 +342,8 @@ export class Tape {
 
   /** Keeps count of the uses of parameters, and says so when all of one are behind us. */
   #countUses(inputs: Readonly<Record<string, Tensor>>, by: 1 | -1): void {
-    for (const { parameter, requiresGrad } of Object.values(inputs)) {
+    const used = Object.values(inputs).flatMap((tensor) => tensor.source?.parameters ?? [tensor]);
+    for (const { parameter, requiresGrad } of used) {
       if (parameter === undefined || !requiresGrad) continue;
       const uses = (this.#uses.get(parameter) ?? 0) + by;
       this.#uses.set(parameter, uses);

@@ -3,7 +3,8 @@ import { Float16Array } from "@petamoriken/float16";
 import { ArgumentError } from "../core/errors.js";
 import type { GpuBuffer } from "../gpu/buffers.js";
 import type { BufferRange, Runtime } from "../gpu/runtime.js";
-import { type ArrayView, byteLength, type DType } from "../kernels/engine/op.js";
+import { type ArrayView, byteLength, type DType, type PlanContext } from "../kernels/engine/op.js";
+import type { ProductGradient } from "../kernels/engine/weight_gradient.js";
 
 /** Pooled memory shared by tensors that view it; returned to the pool when the last one is released. */
 export class Storage {
@@ -28,6 +29,20 @@ export class Storage {
   }
 }
 
+/** What a weight is computed of, outside of the tape: parameters, to which its gradient is handed on. */
+export interface WeightSource {
+  readonly parameters: readonly Tensor[];
+  /**
+   * Launches what turns the factors of the weight's gradient into those of its parameters' gradients.
+   * @param give called once for each parameter, with factors that stay as they are until it returns
+   */
+  handOn(
+    context: PlanContext,
+    factors: ProductGradient,
+    give: (parameter: Tensor, factors: ProductGradient) => void,
+  ): void;
+}
+
 /** Told by its name: an array may come from another realm, where `instanceof` does not hold. */
 function isFloats(data: Float32Array | Uint32Array): data is Float32Array {
   return data[Symbol.toStringTag] === "Float32Array";
@@ -41,6 +56,8 @@ export class Tensor implements ArrayView {
   grad: Tensor | undefined;
   /** Of the leaf of a parameter: its name. */
   parameter: string | undefined;
+  /** Of a leaf that is no parameter but computed of some: it has no gradient memory of its own. */
+  source: WeightSource | undefined;
   #released = false;
 
   constructor(

@@ -5,6 +5,7 @@ import { correctionSection } from "./correction.js";
 import { couplingSection } from "./coupling.js";
 import { section, seedNumber, text } from "./fields.js";
 import { gcdSection } from "./gcd.js";
+import { loraSection } from "./lora.js";
 import { withPreset } from "./presets.js";
 import {
   checkpointSection,
@@ -33,6 +34,7 @@ const allFields = section({
   device: deviceSection.prefault({}).describe("where kernels run"),
   world: worldSection.prefault({}).describe("the text world and its tasks"),
   model: modelSection.prefault({}).describe("the policy"),
+  lora: loraSection.prefault({}).describe("low-rank adapter, trained in place of the policy's weights"),
   prompt: promptSection.prefault({}).describe("what the policy reads before each action"),
   imitation: imitationSection
     .prefault({})
@@ -107,6 +109,11 @@ const RULES: readonly Rule[] = [
     path: ["grpo", "warmup_steps"],
     expected: "a number below grpo.max_steps",
     holds: ({ grpo }) => grpo.max_steps === 0 || grpo.warmup_steps < grpo.max_steps,
+  },
+  {
+    path: ["lora", "rank"],
+    expected: "null beside lora.path: the adapter there has its own",
+    holds: ({ lora }) => lora.rank === null || lora.path === null,
   },
   {
     path: ["grpo", "anchor_cosine"],

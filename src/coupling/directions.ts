@@ -13,7 +13,7 @@ import { Workspace } from "./workspace.js";
 
 /**
  * A vector of the policy's size: by the name of a stored tensor (`storedShapes`), an f32 array of its shape on the GPU. The
- * parameters' gradients: `(name) => policy.parameters.get(name).grad`.
+ * parameters' gradients: `(name) => policy.trained.get(name).grad`.
  */
 export type Direction = (stored: string) => ArrayView | undefined;
 
@@ -37,7 +37,7 @@ export interface SampleDirections {
  * @param policy with trainable parameters
  * @param samples S of them
  * @param vectors at most four. With `options.coefficients` the pass adds sum of c_j g_j to the parameters' gradients before it
- * reads them: with gradients that were cleared before, the direction `(name) => policy.parameters.get(name).grad` is that of the
+ * reads them: with gradients that were cleared before, the direction `(name) => policy.trained.get(name).grad` is that of the
  * batch itself
  * @throws ArgumentError as `perSampleGram`; for more than four vectors, or arrays of other shapes; for coefficients with a
  * budget in which not all samples fit
@@ -121,7 +121,7 @@ function check(
 
 function arrayOf(policy: Qwen2Model, vector: Direction, name: string): ArrayView {
   const array = vector(name);
-  const { shape } = policy.parameters.get(name);
+  const { shape } = policy.trained.get(name);
   if (array?.dtype === "f32" && array.shape.join() === shape.join()) return array;
   throw new ArgumentError(
     `[coupling] direction of ${name} does not fit: got ${array ? `${array.dtype} [${array.shape}]` : "nothing"}, expected f32 [${shape}]. Lay it out as the parameters are.`,

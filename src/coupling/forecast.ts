@@ -1,15 +1,10 @@
 /** What a Gram will cost, before anything is allocated. Pure. */
+import type { StoredShape } from "../autograd/flat_parameters.js";
 import { ArgumentError } from "../core/errors.js";
 import type { DeviceFacts } from "../gpu/runtime.js";
 import { vocabularyTile } from "../kernels/loss/linear_log_prob.js";
 import type { Qwen2Config } from "../model/config.js";
-import {
-  headWidth,
-  parameterCount,
-  parameterShapes,
-  projectionWidth,
-  storedShapes,
-} from "../model/parameters.js";
+import { headWidth, parameterCount, projectionWidth, storedShapes } from "../model/parameters.js";
 import { defaultPieceBytes } from "./pass.js";
 import {
   type BatchSizes,
@@ -53,6 +48,10 @@ export interface ForecastPolicy {
   readonly config: Qwen2Config;
   readonly activations: "f32" | "f16";
   readonly launcher: { readonly facts: DeviceFacts };
+  /** Whether only the factors of an adapter have gradients: `trainedShapes` are theirs. */
+  readonly adapter?: object | undefined;
+  /** What has gradients, see `storedShapes`. Default: all parameters. */
+  readonly trainedShapes?: readonly StoredShape[];
 }
 
 /** Pooled buffers come in four sizes an octave. */
@@ -78,14 +77,14 @@ export function forecastPasses(
   for (let blocks = 1; blocks <= S; blocks++) {
     const passes = passesOf(S, blocks, inPairs);
     for (let piece = pieceBytes; ; piece = Math.max(LEAST_PIECE, piece / 4)) {
-      const paths = pathsOf(policy.config, chosen(passes[0] as number[]), gram);
+      const paths = pathsOf(policy, chosen(passes[0] as number[]), gram);
       const bytes = Math.max(
         ...passes.map((numbers) => passBytes(policy, chosen(numbers), piece, paths, gram?.rank)),
       );
       least = Math.min(least, bytes);
       if (bytes <= budgetBytes) {
         const flops = passes.reduce(
-          (sum, numbers) => sum + passFlops(policy.config, chosen(numbers), paths, gram),
+          (sum, numbers) => sum + passFlops(policy, chosen(numbers), paths, gram),
           0,
         );
         return { bytes, flops, passes, pieceBytes: piece, paths };
@@ -111,12 +110,16 @@ function passesOf(S: number, blocks: number, inPairs: boolean): number[][] {
   return all.flatMap((one, a) => all.slice(a + 1).map((other) => [...one, ...other]));
 }
 
+const shapesOf = ({ config, trainedShapes }: ForecastPolicy): readonly StoredShape[] =>
+  trainedShapes ?? storedShapes(config);
+
 function pathsOf(
-  config: Qwen2Config,
+  policy: ForecastPolicy,
   samples: readonly CouplingSample[],
   gram: GramWishes | undefined,
 ): ReadonlyMap<string, PlannedPath> {
-  return gram ? planPaths(config, sizesOf(samples), gram.hasGradient, gram.path) : new Map();
+  if (!gram) return new Map();
+  return planPaths(policy.config, sizesOf(samples), gram.hasGradient, gram.path, shapesOf(policy));
 }
 
 function sizesOf(samples: readonly CouplingSample[]): BatchSizes {
@@ -145,24 +148,28 @@ function passBytes(
   const kept = L * layer + N * (real * 2 * C + 4 * 8) + head;
   // gradients of one layer, in f32 where parts of sums are added
   const backward = N * (4 * (2 * qkv + 4 * C) + real * 3 * F + 8 * H);
-  const names = parameterShapes(config);
+  const shapes = shapesOf(policy);
+  const matrices = shapes.reduce((sum, { parts }) => sum + (parts?.length ?? 1), 0);
   const widest = Math.max(C, F);
   const piece = Math.max(pieceBytes, 4 * S * Math.max(2048, widest));
   const parts = Math.ceil(piece / (4 * S * 1024)) * 4 * S * S + 4 * S * 64;
-  const grams = 4 * names.length * S * S;
+  const grams = 4 * matrices * S * S;
   const used = Math.min(V, N);
-  const tied = config.tie_word_embeddings
-    ? Math.max(
-        Math.min(4 * pieceBytes, 4 * S * V * C),
-        tile < V || 4 * S * V * C > 4 * pieceBytes ? 4 * R * (used + tile + C) : 0,
-      ) +
-      4 * V
-    : 0;
+  // columns of gradients that belong to one matrix of several, and normalised rows
+  const apart = policy.adapter ? 4 * N * (C + Math.max(qkv, 2 * F)) : 0;
+  const tied =
+    config.tie_word_embeddings && !policy.adapter
+      ? Math.max(
+          Math.min(4 * pieceBytes, 4 * S * V * C),
+          tile < V || 4 * S * V * C > 4 * pieceBytes ? 4 * R * (used + tile + C) : 0,
+        ) +
+        4 * V
+      : 0;
   const tables = 4 * (S * used + 4 * S + 2 * V + N);
   const most = Math.max(blockTokens(pieceBytes), ...samples.map(readTokens));
   const block = Math.min(N, most);
   // factors put in order, and products of the tokens of two blocks
-  const tokens = storedShapes(config)
+  const tokens = shapes
     .filter(({ name }) => paths.has(name) && paths.get(name) !== "product")
     .map(({ name, shape }) => {
       const [O, I] = shape as [number, number];
@@ -172,7 +179,7 @@ function passBytes(
       return 4 * rowsOf(name, { S, N, R }) * width + 4 * (4 * block ** 2 + 3 * S * block);
     })
     .reduce((a, b) => Math.max(a, b), 0);
-  return POOL * (kept + backward + Math.max(piece, tokens) + parts + grams + tied + tables);
+  return POOL * (kept + backward + Math.max(piece, tokens) + parts + grams + tied + tables + apart);
 }
 
 const HEADS = ["model.embed_tokens.weight", "lm_head.weight"];
@@ -181,18 +188,21 @@ const rowsOf = (name: string, { N, R }: BatchSizes): number => (HEADS.includes(n
 
 /** Forward and backward, and the products of all pairs, or of all pairs of tokens. */
 function passFlops(
-  config: Qwen2Config,
+  policy: ForecastPolicy,
   samples: readonly CouplingSample[],
   paths: ReadonlyMap<string, PlannedPath>,
   gram: GramWishes | undefined,
 ): number {
   const { S, N, R } = sizesOf(samples);
+  const { config } = policy;
   const P = parameterCount(config);
   const { vocab_size: V, hidden_size: C, num_hidden_layers: L } = config;
   const embedding = V * C * (config.tie_word_embeddings ? 1 : 2);
   const attention = samples.reduce((sum, sample) => sum + 7 * L * C * readTokens(sample) ** 2, 0);
-  const passes = 6 * N * (P - embedding) + 6 * R * V * C + attention;
-  const pairs = storedShapes(config).reduce((sum, { name, shape }) => {
+  // weights below an adapter have no gradients of their own
+  const products = policy.adapter ? 4 : 6;
+  const passes = products * (N * (P - embedding) + R * V * C) + attention;
+  const pairs = shapesOf(policy).reduce((sum, { name, shape }) => {
     const [O, I = 1] = shape as [number, number | undefined];
     if (!gram) return sum + 4 * S * O * I;
     const path = paths.get(name) ?? "product";

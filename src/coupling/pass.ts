@@ -1,7 +1,6 @@
 /** One forward and backward pass over a batch of samples, whose gradients go piece by piece to sinks. */
 import { Tape } from "../autograd/tape.js";
 import { ArgumentError } from "../core/errors.js";
-import { parameterShapes, storedShapes } from "../model/parameters.js";
 import type { Qwen2Model } from "../model/qwen2.js";
 import type { PlannedPath } from "./paths.js";
 import { SampleGradients } from "./sample_gradients.js";
@@ -14,16 +13,14 @@ export function defaultPieceBytes({ facts }: Pick<Workspace, "facts">): number {
   return (facts.isSoftware ? 4 : 32) * 2 ** 20;
 }
 
-/** Parameters that gradients are taken of, by Hugging Face name. */
-export function trainableNames({ config, parameters }: Qwen2Model): string[] {
-  return parameterShapes(config)
-    .map(({ name }) => name)
-    .filter((name) => parameters.isTrainable(name));
+/** Parameters that gradients are taken of: by Hugging Face name, or the factors of an adapter by PEFT's. */
+export function trainableNames({ checkpointShapes, trained }: Qwen2Model): string[] {
+  return checkpointShapes.map(({ name }) => name).filter((name) => trained.isTrainable(name));
 }
 
 /** @throws ArgumentError when none of the policy's parameters has a gradient */
 export function requireTrainable(policy: Qwen2Model): void {
-  if (policy.parameters.requiresGrad) return;
+  if (policy.trained.requiresGrad) return;
   throw new ArgumentError(
     "[coupling] the parameters are frozen: got requiresGrad false, expected true, or true for some of them. Load the policy with requiresGrad true.",
   );
@@ -55,8 +52,8 @@ export async function samplePass(
   const observer = new SampleGradients({
     workspace,
     samples: packed,
-    shapes: storedShapes(config),
-    isTied: config.tie_word_embeddings,
+    shapes: policy.trainedShapes,
+    isTied: config.tie_word_embeddings && policy.adapter === undefined,
     sinks,
     pieceBytes,
     paths,

@@ -1,4 +1,5 @@
 /** How the Gram of a matrix's gradients is computed: from the gradients, or from products of tokens. Pure. */
+import type { StoredShape } from "../autograd/flat_parameters.js";
 import type { TokenBlock } from "../kernels/coupling/token_pairs.js";
 import type { Qwen2Config } from "../model/config.js";
 import { storedShapes } from "../model/parameters.js";
@@ -49,15 +50,17 @@ export interface BatchSizes {
 /**
  * The path of each matrix, by the name under which it is stored. Rows that a tied embedding looks up have their gradients in
  * memory on either exact path, cross terms of head and lookup included; the path is that of its other rows.
+ * @param shapes of what has gradients; default: all stored tensors of the model
  */
 export function planPaths(
   config: Qwen2Config,
   { S, N, R }: BatchSizes,
   hasGradient: boolean,
   wish: PlannedPath | "auto" = "auto",
+  shapes: readonly StoredShape[] = storedShapes(config),
 ): Map<string, PlannedPath> {
   const paths = new Map<string, PlannedPath>();
-  for (const { name, shape } of storedShapes(config)) {
+  for (const { name, shape } of shapes) {
     const [O, I] = shape as [number, number | undefined];
     const isEmbedding = name === "model.embed_tokens.weight";
     if (I === undefined || (isEmbedding && !config.tie_word_embeddings && wish !== "projected")) continue;

@@ -25,7 +25,7 @@ export async function separateGradients(
 ): Promise<Map<string, Float32Array>[]> {
   requireTrainable(policy);
   checkSamples(samples, policy.config);
-  const { parameters } = policy;
+  const { trained: parameters } = policy;
   const gradients: Map<string, Float32Array>[] = [];
   for (const sample of samples) {
     parameters.clearGradients();

@@ -78,7 +78,7 @@ export async function diagnoseAlone(
   numbers: readonly number[],
   options: Pick<GramOptions, "budgetBytes" | "pieceBytes"> = {},
 ): Promise<AloneDifference[]> {
-  const { parameters } = policy;
+  const { trained: parameters } = policy;
   const differences: AloneDifference[] = [];
   for (const sample of numbers) {
     const own = [samples[sample] as CouplingSample];

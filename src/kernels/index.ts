@@ -11,6 +11,7 @@ export { type EmbeddingSegments, embedding, embeddingSegments } from "./layers/e
 export { gatedMlp } from "./layers/gated_mlp.js";
 export { gatherRows } from "./layers/gather_rows.js";
 export { linear } from "./layers/linear.js";
+export { addLowRank, type LowRankChange, type LowRankFactors, lowRankGradients } from "./layers/low_rank.js";
 export { normLinear } from "./layers/norm_linear.js";
 export { rmsNorm } from "./layers/rms_norm.js";
 export { sliceColumns } from "./layers/slice_columns.js";

@@ -1,5 +1,5 @@
 /** The Qwen2 decoder: packed tokens in, hidden states and log-probabilities out, differentiable through the tape. */
-import type { FlatParameters } from "../autograd/flat_parameters.js";
+import type { FlatParameters, NamedShape, StoredShape } from "../autograd/flat_parameters.js";
 import type { Tape } from "../autograd/tape.js";
 import { Tensor } from "../autograd/tensor.js";
 import { applyUnfused } from "../autograd/unfused.js";
@@ -19,6 +19,7 @@ import {
   ropeTable,
 } from "../kernels/index.js";
 import type { Qwen2Config } from "./config.js";
+import type { LoraAdapter } from "./lora.js";
 import type { PackedTokens } from "./packing.js";
 import { elementCount, headWidth, layerPrefix, parameterShapes, storedShapes } from "./parameters.js";
 
@@ -61,6 +62,8 @@ export interface Qwen2ModelOptions {
    * for changes that no fused kernel knows. Decoding keeps its own attention over the cache. Default true.
    */
   readonly fused?: boolean;
+  /** Changes weights of the model, whose own parameters are frozen. It belongs to the model, which releases it. */
+  readonly adapter?: LoraAdapter | undefined;
 }
 
 /**
@@ -72,6 +75,7 @@ export class Qwen2Model {
   readonly launcher: Launcher;
   /** Whether layers are made of fused ops. */
   readonly fused: boolean;
+  readonly adapter: LoraAdapter | undefined;
   readonly #apply: typeof applyUnfused;
   #table: Tensor | undefined;
   /** Tables that were replaced: kept until the model is released. */
@@ -86,6 +90,7 @@ export class Qwen2Model {
   ) {
     this.launcher = launcher;
     this.fused = options.fused ?? true;
+    this.adapter = options.adapter;
     this.#apply = this.fused ? (tape, ...call) => tape.apply(...call) : applyUnfused;
     for (const { name, shape } of storedShapes(config)) {
       const tensor = parameters.get(name);
@@ -100,6 +105,26 @@ export class Qwen2Model {
   /** How tapes for this model store activations: as its parameters store matrices. */
   get activations(): "f32" | "f16" {
     return this.parameters.half ? "f16" : "f32";
+  }
+
+  /** What training moves: the factors of the adapter, or else the parameters. */
+  get trained(): FlatParameters {
+    return this.adapter?.parameters ?? this.parameters;
+  }
+
+  /** Names and shapes of `trained` as kernels use them, see `storedShapes`. */
+  get trainedShapes(): readonly StoredShape[] {
+    return this.adapter ? [...this.adapter.parameters.slots.values()] : storedShapes(this.config);
+  }
+
+  /** Tensors that a checkpoint of what is trained holds: Hugging Face's names, or PEFT's. */
+  get checkpointShapes(): readonly NamedShape[] {
+    return this.adapter ? this.adapter.parameters.named : parameterShapes(this.config);
+  }
+
+  /** Values of a Hugging Face tensor, the adapter's changes included. The caller owns them. */
+  read(name: string): Promise<Float32Array> {
+    return this.adapter ? this.adapter.read(name) : this.parameters.read(name);
   }
 
   /** Fresh weights: normal with `initializer_range`, gains 1, biases 0. */
@@ -150,6 +175,7 @@ export class Qwen2Model {
 
   /** The same with attention of the caller's. */
   hiddenBy(tape: Tape, batch: DeviceTokens, attend: Attend): Tensor {
+    this.adapter?.refresh();
     const weight = this.parameters.get("model.embed_tokens.weight");
     let x = tape.apply(embedding, { token: batch.token, weight, ...batch.segments }).y;
     for (let layer = 0; layer < this.config.num_hidden_layers; layer++) {
@@ -214,6 +240,7 @@ export class Qwen2Model {
 
   /** Releases what the model holds beside its parameters. */
   release(): void {
+    this.adapter?.release();
     for (const table of this.#outgrown.splice(0)) table.release();
     this.#table?.release();
     this.#table = undefined;
@@ -222,7 +249,8 @@ export class Qwen2Model {
 
   #layer(tape: Tape, x: Tensor, layer: number, attend: Attend): Tensor {
     const prefix = layerPrefix(layer);
-    const parameter = (name: string) => this.parameters.get(prefix + name);
+    const parameter = (name: string) =>
+      this.adapter?.weight(prefix + name) ?? this.parameters.get(prefix + name);
     const eps = this.config.rms_norm_eps;
     const projection = {
       gain: parameter("input_layernorm.weight"),

@@ -140,6 +140,7 @@ export class AdamW {
       eps: this.#eps,
       maxNorm: this.#maxGradNorm,
     });
+    this.parameters.changed();
   }
 
   /** What the last step did; waits for the GPU. */

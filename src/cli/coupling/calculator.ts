@@ -23,6 +23,8 @@ import { readSamples } from "./sample_file.js";
 
 export interface CalculatorOptions extends GpuOptions {
   readonly model: string;
+  /** Folder of an adapter, whose factors the Gram is over then. */
+  readonly lora?: string;
   readonly samples: string;
   /** Bytes. */
   readonly budget?: number;
@@ -49,7 +51,11 @@ export async function calculate(options: CalculatorOptions, context: CliContext)
   await withGpu(options, context, async ({ runtime }) => {
     const half = options.precision === "mixed";
     const launcher = new Launcher(runtime);
-    const { model } = await loadPolicy(launcher, options.model, { requiresGrad: true, half });
+    const { model } = await loadPolicy(launcher, options.model, {
+      requiresGrad: true,
+      half,
+      lora: options.lora,
+    });
     const { gram, failed } = await checkedGram(model, samples, options, terminal);
     if (options.json) terminal.print(JSON.stringify(plainObject(gram)));
     else printTable(gram, terminal);

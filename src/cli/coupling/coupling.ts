@@ -1,7 +1,7 @@
 /** `uncouple coupling`: which samples push which. */
 import { InvalidArgumentError, Option } from "@commander-js/extra-typings";
 import { ConfigError } from "../../core/errors.js";
-import { gpuCommand, type Register } from "../kit/options.js";
+import { gpuCommand, loraOption, type Register } from "../kit/options.js";
 import { noTuneOption } from "../kit/tuning.js";
 import { precisionOption } from "../train/train_options.js";
 import { calculate } from "./calculator.js";
@@ -11,6 +11,7 @@ import { analyseRun } from "./run_analysis.js";
 export const register: Register = (program, context) => {
   gpuCommand(program, "coupling", "show which samples push which: inner products of per-sample gradients")
     .option("--model <folder>", "model in Hugging Face layout: the Gram of given --samples")
+    .addOption(loraOption())
     .option("--run <folder>", "run folder: the samples of one of its updates, with a report")
     .option(
       "--samples <file or count>",
@@ -50,7 +51,7 @@ export const register: Register = (program, context) => {
     .action(async (options) => {
       const { model, run, samples } = options;
       if (run !== undefined && model === undefined) {
-        refuse(options, ["precision"], "--run");
+        refuse(options, ["precision", "lora"], "--run");
         const wishes = { ...options, run, samples: sampleCount(samples), seed: options.seed ?? 0 };
         if (options.lastLayer === undefined) return analyseRun(wishes, context);
         refuse(options, [...OF_GRADIENTS, "compare"], "--last-layer");

@@ -21,13 +21,15 @@ type LastLayerChoice = { readonly lastLayer: true | number };
 
 /** Scores of given samples under a given model, printed. */
 export async function scoreFile(
-  options: LastLayerChoice & GpuOptions & Pick<CalculatorOptions, "model" | "samples" | "precision" | "json">,
+  options: LastLayerChoice &
+    GpuOptions &
+    Pick<CalculatorOptions, "model" | "lora" | "samples" | "precision" | "json">,
   context: CliContext,
 ): Promise<void> {
   const samples = await readSamples(options.samples);
   await withGpu(options, context, async ({ runtime }) => {
     const half = options.precision === "mixed";
-    const wishes = { requiresGrad: false, half };
+    const wishes = { requiresGrad: false, half, lora: options.lora };
     const { model } = await loadPolicy(new Launcher(runtime), options.model, wishes);
     show(await scoresOf(model, samples, options), samples.length, options, context);
   });

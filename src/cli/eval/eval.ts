@@ -5,7 +5,7 @@ import type { Evaluation } from "../../core/run_record.js";
 import { EpisodeFile, evaluationIdentity } from "../../host/experiment/episode_file.js";
 import { evaluateModel } from "../../host/experiment/evaluate_model.js";
 import { instructionsOfRun } from "../../host/experiment/instructions.js";
-import { type CliContext, plainCommand, type Register } from "../kit/options.js";
+import { type CliContext, loraOption, plainCommand, type Register } from "../kit/options.js";
 import { withGpu } from "../kit/session.js";
 import { StopListener, StoppedError } from "../kit/stop_signal.js";
 import { noTuneOption } from "../kit/tuning.js";
@@ -13,6 +13,7 @@ import { type EvalOptions, type EvalPlan, evalPlan } from "./eval_options.js";
 import { evaluationTable } from "./eval_table.js";
 
 interface Options extends EvalOptions {
+  readonly lora?: string;
   readonly out?: string;
   readonly json?: true;
   readonly tune?: boolean;
@@ -40,6 +41,7 @@ export const register: Register = (program, context) => {
   plainCommand(program, "eval", "Measure the success of a policy: any split, greedy and sampled, pass@k.")
     .argument("[overrides...]", "settings as section.field=value, stronger than options")
     .option("--model <folder>", "policy in Hugging Face layout; an export of a run brings the run's settings")
+    .addOption(loraOption())
     .option("--run <folder>", "finished run: its policy and its settings")
     .option("-c, --config <file>", "YAML file with settings; may be given again", collect)
     .option("--env <name>", "world (default: the run's, or household)")
@@ -71,7 +73,10 @@ async function evaluate(options: Options, overrides: readonly string[], context:
   const records =
     options.out === undefined
       ? undefined
-      : await EpisodeFile.open(options.out, await evaluationIdentity(plan.config, instructions));
+      : await EpisodeFile.open(
+          options.out,
+          await evaluationIdentity(plan.config, instructions, options.lora),
+        );
   if (records && records.played.length > 0)
     context.terminal.info(`${records.played.length} episodes are there already`);
   let results: readonly Evaluation[];
@@ -116,6 +121,7 @@ async function play(
     const results = await withGpu(gpu, context, ({ runtime }) =>
       evaluateModel(config, {
         runtime,
+        lora: options.lora,
         signal: listener.signal,
         records,
         instructions: instructions && (({ taskType }) => instructions[taskType]),

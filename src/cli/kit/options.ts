@@ -40,6 +40,11 @@ export function gpuCommand(program: Command, name: string, description: string) 
     );
 }
 
+/** The adapter on a model that a command reads. */
+export function loraOption() {
+  return new Option("--lora <folder>", "low-rank adapter on the model, as PEFT saves it");
+}
+
 /** Starts a command that needs no GPU. */
 export function plainCommand(program: Command, name: string, description: string) {
   return program

@@ -5,7 +5,7 @@ import { PROMPT_FORMATS } from "../../config/sections.js";
 import { DataError } from "../../core/errors.js";
 import type { World } from "../../env/world.js";
 import { wholeNumber } from "../kit/numbers.js";
-import { type CliContext, gpuCommand, type Register } from "../kit/options.js";
+import { type CliContext, gpuCommand, loraOption, type Register } from "../kit/options.js";
 import type { GpuOptions } from "../kit/session.js";
 import type { Terminal } from "../kit/terminal.js";
 import { noTuneOption } from "../kit/tuning.js";
@@ -24,6 +24,7 @@ interface PlayOptions extends WorldChoice, GpuOptions {
   readonly commands?: string;
   readonly expert?: true;
   readonly model?: string;
+  readonly lora?: string;
   readonly list?: true;
   readonly json?: true;
   readonly maxSteps?: number;
@@ -70,6 +71,7 @@ export const register: Register = (program, context) => {
     )
     .addOption(new Option("--expert", "watch a planner that knows everything").conflicts("model"))
     .option("--model <folder>", "watch the policy in this model folder")
+    .addOption(loraOption())
     .option("--temperature <number>", "of the policy's sampling; 0 takes the likeliest token", nonNegative, 0)
     .option("--sampling-seed <number>", "of the policy's sampling", wholeNumber(0), 0)
     .addOption(
@@ -156,6 +158,7 @@ function policyOptions(
 ): PolicyOptions {
   return {
     model,
+    lora: options.lora,
     maxSteps: options.maxSteps ?? world.max_steps,
     temperature: options.temperature,
     seed: options.samplingSeed,

@@ -75,8 +75,8 @@ async function playEpisode(
   options: PolicyOptions,
   signal: AbortSignal,
 ): Promise<void> {
-  const { model: path, maxSteps, maxTokens, temperature, seed, prompt } = options;
-  const { model, folder } = await loadPolicy(new Launcher(runtime), path, { requiresGrad: false });
+  const { model: path, lora, maxSteps, maxTokens, temperature, seed, prompt } = options;
+  const { model, folder } = await loadPolicy(new Launcher(runtime), path, { requiresGrad: false, lora });
   const generator = new Generator(model);
   try {
     const tokenizer = policyTokenizer(folder);

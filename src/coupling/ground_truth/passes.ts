@@ -39,7 +39,7 @@ export function backwardOf(
   tokensPerPass = 4096,
 ): void {
   requireTrainable(model);
-  model.parameters.clearGradients();
+  model.trained.clearGradients();
   let first = 0;
   for (const part of passesOf(samples, tokensPerPass)) {
     const tape = new Tape(model.launcher, { activations: model.activations });
@@ -56,7 +56,7 @@ export function backwardOf(
 /** Gradients of all trainable parameters, after `backwardOf`. */
 export async function readGradients(model: Qwen2Model): Promise<Map<string, Float32Array>> {
   const gradients = new Map<string, Float32Array>();
-  for (const name of trainableNames(model)) gradients.set(name, await model.parameters.readGradient(name));
+  for (const name of trainableNames(model)) gradients.set(name, await model.trained.readGradient(name));
   return gradients;
 }
 
@@ -78,12 +78,12 @@ export function pushesOf(
 /** Values of all trainable parameters, to put them back or to compare. */
 export async function readValues(model: Qwen2Model): Promise<Map<string, Float32Array>> {
   const values = new Map<string, Float32Array>();
-  for (const name of trainableNames(model)) values.set(name, await model.parameters.read(name));
+  for (const name of trainableNames(model)) values.set(name, await model.trained.read(name));
   return values;
 }
 
 export function loadValues(model: Qwen2Model, values: ReadonlyMap<string, Float32Array>): void {
-  for (const [name, data] of values) model.parameters.load(name, data);
+  for (const [name, data] of values) model.trained.load(name, data);
 }
 
 function forward(model: Qwen2Model, tape: Tape, samples: readonly CouplingSample[]) {

@@ -23,7 +23,7 @@ export async function plainStepChanges(step: RealStep, rate: number): Promise<Fl
     const gradients = await readGradients(model);
     for (const [name, before] of values) {
       const gradient = gradients.get(name) as Float32Array;
-      model.parameters.load(
+      model.trained.load(
         name,
         before.map((value, k) => value + rate * gradient[k]),
       );
@@ -81,7 +81,7 @@ export async function optimiserStepChanges(
     );
     optimizer.step(learningRate);
     for (const [name, before] of values) {
-      const after = await model.parameters.read(name);
+      const after = await model.trained.read(name);
       update.set(
         name,
         after.map((value, k) => value - before[k]),

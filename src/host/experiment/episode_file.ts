@@ -5,7 +5,7 @@ import { ConfigError, DataError } from "../../core/errors.js";
 import type { EpisodeRecords, EvaluationEpisode } from "../../rl/play/evaluate.js";
 import { writeFileAtomic } from "../files/files.js";
 import { AppendFile, jsonLine, readJsonLines } from "../files/json_lines.js";
-import { settingsSha256, weightsSha256 } from "./fingerprint.js";
+import { adapterSha256, settingsSha256, weightsSha256 } from "./fingerprint.js";
 
 /** What every line begins with; the rest is an `EvaluationEpisode`. */
 const lineSchema = z.looseObject({
@@ -26,11 +26,13 @@ const lineSchema = z.looseObject({
 export async function evaluationIdentity(
   config: TrainConfig,
   instructions: Readonly<Record<string, string>> | undefined,
+  lora?: string,
 ): Promise<string> {
   const { world, prompt, grpo, eval: evaluation } = config;
   const { temperature, top_p, seed, task_types } = evaluation;
   return settingsSha256({
     weights: await weightsSha256(config.model.path as string),
+    ...(lora !== undefined && { adapter: await adapterSha256(lora) }),
     precision: config.model.precision,
     world,
     prompt,

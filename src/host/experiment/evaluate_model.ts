@@ -15,6 +15,8 @@ import { openTrainingWorld } from "../run/training_setup.js";
 export interface EvaluateRequest extends EvaluationOptions {
   readonly runtime: Runtime;
   readonly signal: AbortSignal;
+  /** Folder of an adapter on the model. Those of the configuration are of its training. */
+  readonly lora?: string | undefined;
   /** Told every result as it is made. */
   readonly onResult: (result: Evaluation) => void;
 }
@@ -30,11 +32,15 @@ export async function evaluateModel(config: TrainConfig, request: EvaluateReques
   if (path === null) {
     throw new ConfigError("[model.path] no policy to evaluate: got null, expected a model folder. Name one.");
   }
-  const { runtime, onResult, ...options } = request;
+  const { runtime, onResult, lora, ...options } = request;
   const world = await openTrainingWorld(config);
   try {
     const half = precision === "mixed";
-    const { model, folder } = await loadPolicy(new Launcher(runtime), path, { requiresGrad: false, half });
+    const { model, folder } = await loadPolicy(new Launcher(runtime), path, {
+      requiresGrad: false,
+      half,
+      lora,
+    });
     const tokenizer = policyTokenizer(folder);
     const generator = new Generator(model, { tokensPerBatch: config.grpo.tokens_per_micro_batch });
     try {

@@ -1,7 +1,9 @@
 /** SHA-256 of weights and of settings: what must be equal is compared by these. */
-import { createHash } from "node:crypto";
+import { createHash, type Hash } from "node:crypto";
 import { isSection } from "../../config/fields.js";
 import { parameterShapes } from "../../model/parameters.js";
+import type { TensorFiles } from "../files/tensor_files.js";
+import { readAdapterFolder } from "../model/adapter_folder.js";
 import { readModelFolder } from "../model/model_folder.js";
 
 /**
@@ -12,12 +14,28 @@ import { readModelFolder } from "../model/model_folder.js";
 export async function weightsSha256(modelFolder: string): Promise<string> {
   const { config, tensors } = await readModelFolder(modelFolder);
   const hash = createHash("sha256");
-  for (const { name, shape } of parameterShapes(config)) {
-    const values = await tensors.read(name);
-    hash.update(`${name} ${shape.join("x")}\n`);
-    hash.update(new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
-  }
+  for (const { name, shape } of parameterShapes(config)) await addTensor(hash, name, shape, tensors);
   return hash.digest("hex");
+}
+
+/** SHA-256 of an adapter: its settings, and names, shapes and float32 values of its factors. @throws DataError when it is none */
+export async function adapterSha256(adapterFolder: string): Promise<string> {
+  const { lora, tensors } = await readAdapterFolder(adapterFolder);
+  const hash = createHash("sha256").update(JSON.stringify(sorted(lora)));
+  for (const [name, { shape }] of [...tensors.tensors].sort(([a], [b]) => (a < b ? -1 : 1)))
+    await addTensor(hash, name, shape, tensors);
+  return hash.digest("hex");
+}
+
+async function addTensor(
+  hash: Hash,
+  name: string,
+  shape: readonly number[],
+  from: TensorFiles,
+): Promise<void> {
+  const values = await from.read(name);
+  hash.update(`${name} ${shape.join("x")}\n`);
+  hash.update(new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
 }
 
 /** Settings that say where things lie and what computes them: they differ between machines, results do not depend on them. */

@@ -4,6 +4,7 @@ import { DataError } from "../../core/errors.js";
 import type { Launcher } from "../../kernels/index.js";
 import { elementCount, parameterShapes, storedShapes } from "../../model/parameters.js";
 import { Qwen2Model, type Qwen2ModelOptions } from "../../model/qwen2.js";
+import { readAdapterFolder, withAdapterFolder } from "./adapter_folder.js";
 import { type ModelFolder, openTokenizer, readModelFolder } from "./model_folder.js";
 
 export interface LoadedPolicy {
@@ -11,19 +12,30 @@ export interface LoadedPolicy {
   readonly folder: ModelFolder;
 }
 
+export type LoadPolicyOptions = FlatParametersOptions &
+  Pick<Qwen2ModelOptions, "fused"> & {
+    /** Folder of an adapter on the model. Its factors are what is trainable then. */
+    readonly lora?: string | undefined;
+  };
+
 /**
  * Uploads the weights of a model folder.
- * @param options `requiresGrad` false: no gradient memory (scoring, playing); `half`: mixed precision; `fused` false: plain ops
- * @throws DataError when files are missing or malformed, or hold values that are not finite
+ * @param options `requiresGrad` false: no gradient memory (scoring, playing); `half`: mixed precision; `fused` false: plain ops;
+ * `lora`: an adapter, which without gradients is added to the weights
+ * @throws DataError when files are missing or malformed, hold values that are not finite, or the adapter is of another model
  */
 export async function loadPolicy(
   launcher: Launcher,
   path: string,
-  { fused, ...options }: FlatParametersOptions & Qwen2ModelOptions,
+  { fused, lora, ...options }: LoadPolicyOptions,
 ): Promise<LoadedPolicy> {
+  const adapter = lora === undefined ? undefined : await readAdapterFolder(lora);
   const folder = await readModelFolder(path);
   const shapes = parameterShapes(folder.config);
-  const parameters = new FlatParameters(launcher.runtime, storedShapes(folder.config), options);
+  const parameters = new FlatParameters(launcher.runtime, storedShapes(folder.config), {
+    ...options,
+    ...(adapter && { requiresGrad: false }),
+  });
   for (const { name, shape } of shapes) {
     const values = await folder.tensors.read(name);
     if (values.length !== elementCount(shape) || !values.every(Number.isFinite)) {
@@ -33,7 +45,10 @@ export async function loadPolicy(
     }
     parameters.load(name, values);
   }
-  return { model: new Qwen2Model(launcher, folder.config, parameters, { fused }), folder };
+  const model = new Qwen2Model(launcher, folder.config, parameters, { fused });
+  if (!adapter) return { model, folder };
+  const requiresGrad = options.requiresGrad !== false;
+  return { model: await withAdapterFolder(model, adapter, { requiresGrad }), folder };
 }
 
 /** The tokenizer of a policy. @throws DataError when the folder has none */

@@ -150,7 +150,7 @@ async function tokenHeatOf(
     ...sample,
     weights: sample.weights.map((weight, at) => (at === t ? weight : 0)),
   }));
-  const { dots } = await directions(model, single, [(name) => model.parameters.get(name).grad]);
+  const { dots } = await directions(model, single, [(name) => model.trained.get(name).grad]);
   return {
     sample: shown,
     what: "Predicted change of each token's log-probability by the whole update, per unit of learning rate.",

@@ -2,7 +2,6 @@
 import { FlatParameters } from "../../autograd/flat_parameters.js";
 import { directions } from "../../coupling/directions.js";
 import { optimiserStepChanges, type RealStep } from "../../coupling/ground_truth/real_steps.js";
-import { storedShapes } from "../../model/parameters.js";
 import { AdamW } from "../../optim/adamw.js";
 import { restoreOptimizer } from "../../rl/loop/policy_state.js";
 import type { RunPolicy } from "./run_policy.js";
@@ -24,7 +23,7 @@ export async function throughOptimiser(
   budgetBytes: number | undefined,
 ): Promise<ThroughOptimiser> {
   const { model, samples } = step;
-  const { parameters, launcher } = model;
+  const { trained: parameters, launcher } = model;
   const optimizer = new AdamW({
     parameters,
     launcher,
@@ -34,8 +33,7 @@ export async function throughOptimiser(
     weightDecay: grpo.weight_decay,
     maxGradNorm: grpo.max_grad_norm,
   });
-  const shapes = storedShapes(model.config);
-  const update = new FlatParameters(launcher.runtime, shapes, { requiresGrad: false });
+  const update = new FlatParameters(launcher.runtime, model.trainedShapes, { requiresGrad: false });
   try {
     // a stage begins with fresh moments
     if (checkpoint.stage === "grpo") await restoreOptimizer(optimizer, checkpoint.optimizer);

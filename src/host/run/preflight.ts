@@ -5,10 +5,12 @@ import { stagesOf } from "../../config/schema.js";
 import { ConfigError, UncoupleError } from "../../core/errors.js";
 import type { World } from "../../env/world.js";
 import { presetConfig, type Qwen2Config } from "../../model/config.js";
+import { checkRank } from "../../model/lora_config.js";
+import { readAdapterFolder } from "../model/adapter_folder.js";
 import { openTokenizer, readModelFolder, readModelParts } from "../model/model_folder.js";
 import { checkAlfworldFolder } from "../worlds/alfworld_folder.js";
 import { RUN_FILES } from "./run_info.js";
-import { openTrainingWorld, usesKept } from "./training_setup.js";
+import { checkBase, openTrainingWorld, usesKept } from "./training_setup.js";
 
 /**
  * Checks what a run needs, without a GPU and without writing anything.
@@ -62,10 +64,15 @@ function checkSplit(world: World, split: string, types: readonly string[] | null
 }
 
 async function checkModel(config: TrainConfig, run: string | undefined): Promise<void> {
-  const { model, prompt, grpo } = config;
-  if (model.path === null) return checkLengths(presetConfig(model.preset, 1000), config);
+  const { model, prompt, grpo, lora } = config;
+  if (lora.path !== null) await readAdapterFolder(lora.path);
+  if (model.path === null) {
+    checkAdapter(presetConfig(model.preset, 1000), config);
+    return checkLengths(presetConfig(model.preset, 1000), config);
+  }
   const kept = run === undefined ? undefined : join(run, RUN_FILES.model);
   const isKept = kept !== undefined && (await usesKept(model.path, kept));
+  if (isKept) checkBase(config, model.path);
   const folder = isKept ? await readModelParts(kept) : await readModelFolder(model.path);
   const tokenizer = openTokenizer(folder);
   if (tokenizer.eosTokenId === null) {
@@ -77,7 +84,12 @@ async function checkModel(config: TrainConfig, run: string | undefined): Promise
   if (prompt.format !== "plain") {
     tokenizer.encodeChat([{ role: "user", content: "-" }], { addGenerationPrompt: true });
   }
+  checkAdapter(folder.config, config);
   checkLengths(folder.config, { prompt, grpo });
+}
+
+function checkAdapter(model: Qwen2Config, { lora: { rank, targets } }: TrainConfig): void {
+  if (rank !== null) checkRank(model, { rank, targets });
 }
 
 function checkLengths(

@@ -15,10 +15,12 @@ import {
   type RunSink,
   type RunStatus,
 } from "../../core/run_record.js";
+import type { LoraAdapter } from "../../model/lora.js";
 import { hasCode } from "../files/error_codes.js";
 import { pathExists, readIfPresent, recoverEntries, writeFileAtomic } from "../files/files.js";
 import { jsonText } from "../files/json_file.js";
 import { AppendFile, dropRowsAfter, jsonLine, readJsonLines } from "../files/json_lines.js";
+import { writeAdapterFolder } from "../model/adapter_folder.js";
 import { type ModelFolderContent, writeModelFolder, writeModelParts } from "../model/model_folder_write.js";
 import {
   finite,
@@ -252,6 +254,12 @@ export class RunFolder implements RunSink {
       { replace: true },
     );
     return path;
+  }
+
+  /** Writes the trained adapter to `adapter/` in PEFT's layout, in place of an older one. @param base folder of the model below */
+  async exportAdapter(adapter: LoraAdapter, base: string | null): Promise<void> {
+    await this.lock.check();
+    await writeAdapterFolder(join(this.path, RUN_FILES.adapter), adapter, base);
   }
 
   /**

@@ -22,6 +22,8 @@ export const RUN_FILES = {
   log: "run.log",
   checkpoints: "checkpoints",
   export: "export",
+  /** Of a run that trains an adapter: the adapter alone, as PEFT lays it out. */
+  adapter: "adapter",
   /** Configuration and tokenizer of the model folder that training began with: with a checkpoint all that it needs. */
   model: "model",
 } as const;

@@ -68,18 +68,22 @@ async function trainIn(world: World, request: LoopRequest): Promise<LoopResult> 
     await folder.keepModel({ config: model.config, tokenizer: tokenizer.files, generationConfig });
   }
   for (const note of notes) logger.warn(note);
-  logger.info(`policy: ${model.parameters.count} parameters, vocabulary ${model.config.vocab_size}`);
+  const trained = model.adapter ? `, of them trained: an adapter of ${model.trained.count}` : "";
+  logger.info(
+    `policy: ${model.parameters.count} parameters${trained}, vocabulary ${model.config.vocab_size}`,
+  );
   const resume = checkpoint && { ...checkpoint, evaluated };
   const now = () => performance.now();
   const deps = { world, tokenizer, model, sink, resume, signal, now, timer: hostTimer, logger };
   const result = await runTraining(config, deps);
   if (result.finished) {
+    if (model.adapter) await folder.exportAdapter(model.adapter, config.model.path);
     await folder.exportModel({
       config: model.config,
       tensors: parameterShapes(model.config).map(({ name, shape }) => ({
         name,
         shape,
-        data: () => model.parameters.read(name),
+        data: () => model.read(name),
       })),
       tokenizer: tokenizer.files,
       generationConfig,

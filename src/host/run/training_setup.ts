@@ -11,6 +11,8 @@ import { householdWorld } from "../../env/household/world.js";
 import type { World } from "../../env/world.js";
 import type { Launcher } from "../../kernels/index.js";
 import { type PresetName, presetConfig } from "../../model/config.js";
+import { LoraAdapter } from "../../model/lora.js";
+import { checkRank, type LoraConfig } from "../../model/lora_config.js";
 import { storedShapes } from "../../model/parameters.js";
 import { Qwen2Model } from "../../model/qwen2.js";
 import { Tokenizer } from "../../model/tokenizer.js";
@@ -20,6 +22,7 @@ import { JUDGE_WORDS } from "../../rl/gcd/judge.js";
 import { STEP_TAGS } from "../../rl/play/action.js";
 import { readConfigText } from "../files/config_text.js";
 import { pathExists } from "../files/files.js";
+import { readAdapterFolder, withAdapterFolder } from "../model/adapter_folder.js";
 import { type ModelFolder, readModelParts } from "../model/model_folder.js";
 import { loadPolicy, policyTokenizer } from "../model/policy_folder.js";
 import { openAlfworldFolder } from "../worlds/alfworld_folder.js";
@@ -75,6 +78,28 @@ async function openServer(world: TrainConfig["world"]): Promise<World> {
   });
 }
 
+/** The adapter that a configuration asks for, on top of a frozen model; without one, the model. */
+async function adapted(
+  model: Qwen2Model,
+  { lora, model: { seed }, seed: runSeed }: TrainConfig,
+): Promise<Qwen2Model> {
+  if (lora.path !== null)
+    return withAdapterFolder(model, await readAdapterFolder(lora.path), { requiresGrad: true });
+  if (lora.rank === null) return model;
+  const settings: LoraConfig = {
+    rank: lora.rank,
+    alpha: lora.alpha,
+    dropout: 0,
+    targets: lora.targets,
+    isRankStabilised: lora.rank_stabilised,
+  };
+  checkRank(model.config, settings);
+  const { launcher, config, parameters, fused } = model;
+  const adapter = new LoraAdapter(launcher, parameters, config, settings);
+  adapter.initialise(Random.of(seed, "adapter", runSeed));
+  return new Qwen2Model(launcher, config, parameters, { fused, adapter });
+}
+
 export interface OpenPolicy {
   readonly model: Qwen2Model;
   readonly tokenizer: Tokenizer;
@@ -84,9 +109,22 @@ export interface OpenPolicy {
   readonly notes: readonly string[];
 }
 
+/** Whether a configuration trains an adapter, and not the policy's own weights. */
+export function isAdapted({ lora }: Pick<TrainConfig, "lora">): boolean {
+  return lora.rank !== null || lora.path !== null;
+}
+
 /** Whether a run has to do with what it kept of a model folder that is no longer there. */
 export async function usesKept(path: string, kept: string): Promise<boolean> {
   return !(await pathExists(join(path, "config.json"))) && (await pathExists(join(kept, "config.json")));
+}
+
+/** @throws ConfigError: checkpoints of an adapter do not hold the model below it */
+export function checkBase(config: TrainConfig, path: string): void {
+  if (!isAdapted(config)) return;
+  throw new ConfigError(
+    `[model.path] model below the adapter is gone: got no config.json in ${path}, expected the folder that the run began with. Bring it back, or name its new place by model.path.`,
+  );
 }
 
 /**
@@ -103,7 +141,9 @@ export async function openPolicy(
 ): Promise<OpenPolicy> {
   const half = config.model.precision === "mixed";
   const { fused } = config.model;
+  const requiresGrad = !isAdapted(config);
   if (config.model.path !== null && kept !== undefined && (await usesKept(config.model.path, kept))) {
+    checkBase(config, config.model.path);
     const parts = await readModelParts(kept);
     const parameters = new FlatParameters(launcher.runtime, storedShapes(parts.config), { half });
     const { generationConfig } = parts;
@@ -111,9 +151,14 @@ export async function openPolicy(
     return { model, tokenizer: policyTokenizer(parts), generationConfig, notes: [] };
   }
   if (config.model.path !== null) {
-    const { model, folder } = await loadPolicy(launcher, config.model.path, { half, fused });
+    const { model, folder } = await loadPolicy(launcher, config.model.path, { half, fused, requiresGrad });
     const { generationConfig, notes } = folder;
-    return { model, tokenizer: policyTokenizer(folder), generationConfig, notes };
+    return {
+      model: await adapted(model, config),
+      tokenizer: policyTokenizer(folder),
+      generationConfig,
+      notes,
+    };
   }
   const tokenizer = await wordTokenizer(world);
   const modelConfig = {
@@ -122,10 +167,10 @@ export async function openPolicy(
     eos_token_id: tokenizer.eosTokenId,
     pad_token_id: tokenizer.padTokenId,
   };
-  const parameters = new FlatParameters(launcher.runtime, storedShapes(modelConfig), { half });
+  const parameters = new FlatParameters(launcher.runtime, storedShapes(modelConfig), { half, requiresGrad });
   const model = new Qwen2Model(launcher, modelConfig, parameters, { fused });
   model.initialise(Random.of(config.model.seed, "weights", config.seed));
-  return { model, tokenizer, generationConfig: {}, notes: [] };
+  return { model: await adapted(model, config), tokenizer, generationConfig: {}, notes: [] };
 }
 
 async function wordTokenizer(world: World): Promise<Tokenizer> {

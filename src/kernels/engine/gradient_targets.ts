@@ -1,6 +1,17 @@
 /** Where the gradients of parameters belong, from the names that an op gives them. */
-import { type ArrayView, byteLength } from "./op.js";
-import type { GradientTarget, WeightGradient } from "./weight_gradient.js";
+import { type ArrayView, byteLength, type PlanContext } from "./op.js";
+import type { GradientTarget, ObservedGradient, WeightGradient } from "./weight_gradient.js";
+
+/**
+ * How the launcher asks whether a gradient is to be computed: the tape knows the names.
+ * @param context of the plan that computes it: for launches in its place, and their memory
+ * @returns false: compute it
+ */
+export type GradientDoor = (
+  factors: WeightGradient,
+  targets: Pick<ObservedGradient, "target" | "biasTarget">,
+  context: PlanContext,
+) => boolean;
 
 /** Where gradients go, as far as they are wanted; of a part of a weight's rows, these rows. */
 export function targetsOf(

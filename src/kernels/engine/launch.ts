@@ -8,7 +8,7 @@ import {
   SCALAR_BYTES,
 } from "../../gpu/runtime.js";
 import { launchWeightGradient } from "../layers/weight_gradient.js";
-import { targetsOf } from "./gradient_targets.js";
+import { type GradientDoor, targetsOf } from "./gradient_targets.js";
 import { conflict, isSameRange, levels } from "./launch_order.js";
 import {
   MOST_MERGED,
@@ -31,8 +31,8 @@ import {
   type PlanContext,
   type Scalars,
 } from "./op.js";
+import { unitOf } from "./op_unit.js";
 import { type Prepared, PreparedKernels, packScalars } from "./prepared.js";
-import type { GradientDoor } from "./weight_gradient.js";
 
 const NOTHING: ReadonlySet<string> = new Set();
 
@@ -58,7 +58,6 @@ export class Launcher {
   readonly #merged = new Map<string, PipelineEntry>();
   /** Whether kernels fit one module, by their ids. */
   readonly #fitting = new Map<string, boolean>();
-  readonly #units = new Map<Kernel, KernelUnit>();
   /** Launches held back by `together`. */
   #held: Launch[] | undefined;
   /** Launches that may join a later dispatch; undefined outside of `joiningLate`. */
@@ -207,10 +206,33 @@ export class Launcher {
     accumulate: ReadonlySet<string> = NOTHING,
     door?: GradientDoor,
   ): void {
+    this.within(
+      op.name,
+      (context) => {
+        if (typeof plan === "function") plan(context);
+        else this.#runKernels(op, plan, context);
+      },
+      { views, scalars, accumulate, door },
+    );
+  }
+
+  /** Runs a body with scratch memory that is returned to the pool at its end. @param label of the memory */
+  within(
+    label: string,
+    body: (context: PlanContext) => void,
+    {
+      views = {},
+      scalars = {},
+      accumulate = NOTHING,
+      door,
+    }: Partial<Pick<PlanContext, "views" | "scalars" | "accumulate">> & {
+      readonly door?: GradientDoor | undefined;
+    } = {},
+  ): void {
     const borrowed: GpuBuffer[] = [];
     const scratch = (name: string, shape: readonly number[], dtype: DType = "f32"): ArrayView => {
       const bytes = byteLength(shape, dtype);
-      const buffer = this.runtime.buffers.acquire(bytes, `${op.name}.${name}`);
+      const buffer = this.runtime.buffers.acquire(bytes, `${label}.${name}`);
       borrowed.push(buffer);
       return { range: { buffer, offset: 0, bytes, isWhole: true }, shape, dtype };
     };
@@ -239,12 +261,11 @@ export class Launcher {
         if (!targets.target && !targets.biasTarget) return;
         const launch = () => launchWeightGradient(context, factors, targets);
         if (!door) launch();
-        else if (this.#held) asked.push(() => door(factors, targets) || launch());
-        else if (!door(factors, targets)) launch();
+        else if (this.#held) asked.push(() => door(factors, targets, context) || launch());
+        else if (!door(factors, targets, context)) launch();
       },
     };
-    if (typeof plan === "function") plan(context);
-    else this.#runKernels(op, plan, context);
+    body(context);
     this.#giveBack(borrowed);
   }
 
@@ -262,22 +283,8 @@ export class Launcher {
         const source = name.startsWith("d_") ? views[name.slice(2)] : undefined;
         if (!views[name] && source) views[name] = context.scratch(name, source.shape, source.dtype);
       }
-      context.run(this.#unit(op, kernel), views, context.scalars, context.accumulate);
+      context.run(unitOf(op, kernel), views, context.scalars, context.accumulate);
     }
-  }
-
-  #unit(op: OpDefinition, kernel: Kernel): KernelUnit {
-    const known = this.#units.get(kernel);
-    if (known) return known;
-    const scalars: Record<string, "f32" | "u32"> = {};
-    for (const tensor of [...Object.values(op.inputs), ...Object.values(op.outputs)]) {
-      for (const axis of tensor.axes) if (Number.isNaN(Number(axis))) scalars[axis] = "u32";
-    }
-    for (const name of op.derived ?? []) scalars[name] = "u32";
-    for (const [name, param] of Object.entries(op.params ?? {})) scalars[name] = param.type;
-    const unit: KernelUnit = { op: op.name, scalars, kernel };
-    this.#units.set(kernel, unit);
-    return unit;
   }
 
   #dispatchGroup(group: readonly Launch[]): void {

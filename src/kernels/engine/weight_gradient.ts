@@ -87,9 +87,3 @@ export interface GradientObserver {
   /** Every contribution to the gradient of this parameter has been appended. */
   final?(parameter: string): void;
 }
-
-/** How the launcher asks whether a gradient is to be computed: the tape knows the names. @returns false: compute it */
-export type GradientDoor = (
-  factors: WeightGradient,
-  targets: Pick<ObservedGradient, "target" | "biasTarget">,
-) => boolean;

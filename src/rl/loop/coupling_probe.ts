@@ -44,10 +44,10 @@ export async function watchRows(
   const advantages = rows.map(({ advantage = 0 }) => advantage);
   const coefficients = advantages.map((advantage) => advantage / rows.length);
   const { model } = learner;
-  model.parameters.clearGradients();
+  model.trained.clearGradients();
   const measured = coupling.gram
     ? await gramOf(model, samples, coefficients, rows)
-    : await directions(model, samples, [(name) => model.parameters.get(name).grad], { coefficients }).then(
+    : await directions(model, samples, [(name) => model.trained.get(name).grad], { coefficients }).then(
         ({ dots, squares, logProbs }) => ({ totals: dots, squaredNorms: squares, logProbs, cosines: {} }),
       );
   const { totals, squaredNorms, logProbs, cosines } = measured;

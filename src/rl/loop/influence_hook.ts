@@ -150,7 +150,7 @@ async function along(
   backwardOf(model, samples, coefficients, tokensPerPass);
   const [dots, squares]: [number[], number[]] = [[], []];
   for (const part of passesOf(samples, tokensPerPass)) {
-    const found = await directions(model, part, [(name) => model.parameters.get(name).grad]);
+    const found = await directions(model, part, [(name) => model.trained.get(name).grad]);
     dots.push(...found.dots);
     squares.push(...found.squares);
   }

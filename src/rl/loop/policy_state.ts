@@ -2,7 +2,7 @@
 import { FlatParameters } from "../../autograd/flat_parameters.js";
 import { DataError } from "../../core/errors.js";
 import type { RecordedTensor } from "../../core/run_record.js";
-import { parameterShapes, storedShapes } from "../../model/parameters.js";
+import { storedShapes } from "../../model/parameters.js";
 import { Qwen2Model } from "../../model/qwen2.js";
 import type { AdamW } from "../../optim/adamw.js";
 
@@ -14,11 +14,14 @@ export interface TensorReader {
 
 const REFERENCE = "reference.";
 
-/** Model tensors of a checkpoint: the policy, and the reference policy under a prefix. Read back when their turn comes. */
+/**
+ * Model tensors of a checkpoint: the policy, and the reference policy under a prefix. Read back when their turn comes. Of a policy
+ * with an adapter they are its factors: neither the model below nor the reference policy, which it is, ever changes.
+ */
 export function modelTensors(model: Qwen2Model, reference: Qwen2Model | undefined): RecordedTensor[] {
-  const shapes = parameterShapes(model.config);
-  const tensors = shapes.map(({ name, shape }) => ({ name, shape, data: () => model.parameters.read(name) }));
-  if (!reference) return tensors;
+  const shapes = model.checkpointShapes;
+  const tensors = shapes.map(({ name, shape }) => ({ name, shape, data: () => model.trained.read(name) }));
+  if (!reference || model.adapter) return tensors;
   return [
     ...tensors,
     ...shapes.map(({ name, shape }) => ({
@@ -41,10 +44,15 @@ export function optimizerTensors(optimizer: AdamW): RecordedTensor[] {
   }));
 }
 
+/** Gives back what `referenceModel` made. @param model of which it is the reference */
+export function releaseReference(reference: Qwen2Model, model: Qwen2Model): void {
+  if (reference.parameters !== model.parameters) reference.parameters.release();
+  reference.release();
+}
+
 /** Loads weights in place. */
 export async function restoreModel(model: Qwen2Model, from: TensorReader, prefix = ""): Promise<void> {
-  for (const { name } of parameterShapes(model.config))
-    model.parameters.load(name, await from.read(prefix + name));
+  for (const { name } of model.checkpointShapes) model.trained.load(name, await from.read(prefix + name));
 }
 
 /** Loads the optimiser in place. */
@@ -63,10 +71,12 @@ export async function restoreOptimizer(optimizer: AdamW, from: TensorReader): Pr
 }
 
 /**
- * A frozen copy of a model (of what its ops read: f16 matrices in mixed precision), from its present weights or from a
- * checkpoint that holds one.
+ * The reference policy. Of a model with an adapter: the model below it, whose parameters both share. Else a frozen copy of the
+ * model (of what its ops read: f16 matrices in mixed precision), from its present weights or from a checkpoint that holds one.
  */
 export async function referenceModel(model: Qwen2Model, from: TensorReader | undefined): Promise<Qwen2Model> {
+  if (model.adapter)
+    return new Qwen2Model(model.launcher, model.config, model.parameters, { fused: model.fused });
   const shapes = storedShapes(model.config);
   const { half } = model.parameters;
   const parameters = new FlatParameters(model.launcher.runtime, shapes, { requiresGrad: false, half });

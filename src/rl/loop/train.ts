@@ -25,6 +25,7 @@ import {
   modelTensors,
   optimizerTensors,
   referenceModel,
+  releaseReference,
   restoreModel,
   restoreOptimizer,
   type TensorReader,
@@ -181,8 +182,7 @@ class TrainingRun {
       return { step: this.#step, finished: isDone, evaluations: this.#evaluations };
     } finally {
       this.#learner?.optimizer.release();
-      this.#reference?.parameters.release();
-      this.#reference?.release();
+      if (this.#reference) releaseReference(this.#reference, this.deps.model);
       for (const stage of this.stages) stage.release?.();
     }
   }
@@ -253,11 +253,11 @@ class TrainingRun {
   async #openStage(stage: Stage, first: number): Promise<Learner> {
     if (this.#learner && this.#step !== first) return this.#learner;
     const { deps } = this;
-    const { launcher, parameters } = deps.model;
+    const { launcher, parameters, trained } = deps.model;
     const { settings } = stage;
     this.#learner?.optimizer.release();
     const optimizer = new AdamW({
-      parameters,
+      parameters: trained,
       launcher,
       lr: settings.learning_rate,
       betas: [settings.adam_beta1, settings.adam_beta2],

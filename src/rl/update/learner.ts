@@ -50,7 +50,7 @@ export class Learner {
     const stats: Tensor[] = [];
     const scores: Tensor[] = [];
     let packedTokens = 0;
-    this.model.parameters.clearGradients();
+    this.model.trained.clearGradients();
     for (const batch of microBatches(rows, this.tokensPerMicroBatch)) {
       packedTokens += batch.packed.tokens.length;
       const tape = new Tape(this.model.launcher, { activations: this.model.activations });

@@ -1,0 +1,106 @@
+/** A low-rank adapter as PEFT lays it out: adapter_config.json and adapter_model.safetensors in one folder. */
+import { join } from "node:path";
+import { DataError } from "../../core/errors.js";
+import { cut, printable } from "../../core/shown.js";
+import { LoraAdapter } from "../../model/lora.js";
+import { factorShapes, type LoraConfig, parsePeftConfig, peftConfigJson } from "../../model/lora_config.js";
+import { Qwen2Model } from "../../model/qwen2.js";
+import { safetensorsChunks } from "../../model/safetensors_write.js";
+import { replaceDirectoryAtomic, writeFileAtomic } from "../files/files.js";
+import { jsonText, readJsonFile } from "../files/json_file.js";
+import { openTensorFile, type TensorFiles } from "../files/tensor_files.js";
+
+const CONFIG_FILE = "adapter_config.json";
+const TENSOR_FILE = "adapter_model.safetensors";
+
+export interface AdapterFolder {
+  readonly path: string;
+  readonly lora: LoraConfig;
+  readonly tensors: TensorFiles;
+}
+
+/**
+ * Opens an adapter folder: its settings and the names and shapes of its factors.
+ * @throws DataError when a file is missing or malformed, or something in it is not supported, by name
+ */
+export async function readAdapterFolder(path: string): Promise<AdapterFolder> {
+  const file = join(path, CONFIG_FILE);
+  const json = await readJsonFile(file);
+  const tensors = await openTensorFile(join(path, TENSOR_FILE));
+  return { path, lora: parsePeftConfig(json, file, tensors.tensors.keys()), tensors };
+}
+
+/**
+ * A model with the adapter of a folder.
+ * @param model its parameters are frozen; they and it stay with their owner
+ * @param options `requiresGrad` false: the changes are added to the model's own weights, and nothing else is kept
+ * @throws DataError when the factors are not those of this model, or hold values that are not finite
+ */
+export async function withAdapterFolder(
+  model: Qwen2Model,
+  { path, lora, tensors }: AdapterFolder,
+  { requiresGrad }: { readonly requiresGrad: boolean },
+): Promise<Qwen2Model> {
+  checkFactors(model, lora, tensors, join(path, TENSOR_FILE));
+  const { launcher, config, parameters, fused } = model;
+  const adapter = new LoraAdapter(launcher, parameters, config, lora, { requiresGrad });
+  for (const { name } of adapter.parameters.named) {
+    const values = await tensors.read(name);
+    if (!values.every(Number.isFinite)) {
+      throw new DataError(
+        `[${path}] tensor ${name} holds values that are not finite, expected numbers. Use another adapter.`,
+      );
+    }
+    adapter.parameters.load(name, values);
+  }
+  if (requiresGrad) return new Qwen2Model(launcher, config, parameters, { fused, adapter });
+  adapter.addTo(parameters);
+  adapter.release();
+  return model;
+}
+
+function checkFactors(
+  { config }: Qwen2Model,
+  lora: LoraConfig,
+  { tensors }: TensorFiles,
+  where: string,
+): void {
+  const expected = new Map(factorShapes(config, lora).map(({ name, shape }) => [name, shape]));
+  const problems: string[] = [];
+  for (const [name, shape] of expected) {
+    const found = tensors.get(name)?.shape;
+    if (found === undefined) problems.push(`missing ${name} [${shape.join(", ")}]`);
+    else if (found.join() !== shape.join())
+      problems.push(`misshapen ${name} [${found.join(", ")}] where [${shape.join(", ")}] is expected`);
+  }
+  for (const [name, { shape }] of tensors)
+    if (!expected.has(name)) problems.push(`unexpected ${printable(cut(name))} [${shape.join(", ")}]`);
+  if (problems.length === 0 && expected.size > 0) return;
+  const shown = problems.slice(0, 8);
+  if (problems.length > shown.length) shown.push(`${problems.length - shown.length} more`);
+  throw new DataError(
+    `[${where}] factors do not fit the model: got ${shown.join("; ") || "none"}, expected A and B of rank ${lora.rank} for the same matrices of each of its ${config.num_hidden_layers} layers. ` +
+      "Use the model that the adapter was trained on.",
+  );
+}
+
+/**
+ * Writes an adapter folder that PEFT loads. It appears whole or not at all, in place of one that is there.
+ * @param base name or folder of the model below, for `adapter_config.json`; null = none
+ */
+export async function writeAdapterFolder(
+  path: string,
+  adapter: LoraAdapter,
+  base: string | null,
+): Promise<void> {
+  const { parameters, lora } = adapter;
+  const tensors = parameters.named.map(({ name, shape }) => ({
+    name,
+    shape,
+    data: () => parameters.read(name),
+  }));
+  await replaceDirectoryAtomic(path, async (folder) => {
+    await writeFileAtomic(join(folder, CONFIG_FILE), jsonText(peftConfigJson(lora, base)));
+    await writeFileAtomic(join(folder, TENSOR_FILE), safetensorsChunks(tensors, { dtype: "F32" }));
+  });
+}

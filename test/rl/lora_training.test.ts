@@ -1,0 +1,102 @@
+/** Training an adapter: what moves, what a checkpoint holds, that a resumed run is the same one, and its folder. */
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { trainConfigSchema } from "../../src/config/schema.js";
+import {
+  readAdapterFolder,
+  withAdapterFolder,
+  writeAdapterFolder,
+} from "../../src/host/model/adapter_folder.js";
+import { openPolicy } from "../../src/host/run/training_setup.js";
+import { Launcher } from "../../src/kernels/index.js";
+import type { LoraAdapter } from "../../src/model/lora.js";
+import { Qwen2Model } from "../../src/model/qwen2.js";
+import { restoreModel } from "../../src/rl/loop/policy_state.js";
+import { scoreSequences } from "../../src/rl/update/score.js";
+import { temporaryFolder } from "../support/folders.js";
+import { testRuntime } from "../support/runtime.js";
+import {
+  fewHouseholds,
+  recordTraining,
+  type SavedCheckpoint,
+  shortTraining,
+  withoutMemory,
+} from "../support/training.js";
+
+const launcher = new Launcher(await testRuntime());
+const world = fewHouseholds();
+const targets: ("q_proj" | "down_proj" | "up_proj")[] = ["q_proj", "up_proj", "down_proj"];
+const input = { ...shortTraining(1, 2), lora: { rank: 2, alpha: 6, targets } };
+const SEQUENCES = [
+  [5, 6, 7, 8, 9],
+  [9, 8, 7],
+];
+
+/** The policy of a configuration, in memory of the caller's. */
+async function open(): Promise<Qwen2Model> {
+  return (await openPolicy(trainConfigSchema.parse(input), world, launcher)).model;
+}
+
+async function restored({ model: values }: SavedCheckpoint): Promise<Qwen2Model> {
+  const model = await open();
+  const read = async (name: string) => values.get(name) as Float32Array;
+  await restoreModel(model, { tensors: values, read });
+  return model;
+}
+
+test("checkpoints hold factors alone, a resumed run goes on bit for bit, and a folder gives the policy back", async () => {
+  const whole = await recordTraining(launcher, world, input);
+  const [first, second, last] = whole.checkpoints;
+  expect([...last.model.keys()].slice(0, 2)).toEqual([
+    "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight",
+    "base_model.model.model.layers.0.self_attn.q_proj.lora_B.weight",
+  ]);
+  expect([...last.optimizer.keys()].length).toBe(1 + 2 * last.model.size);
+  for (const [name, values] of last.model) {
+    expect(values, name).not.toEqual(second.model.get(name));
+    expect(second.model.get(name), name).not.toEqual(first.model.get(name));
+  }
+  // the reference policy is the model below: the cold start has moved away from it
+  expect(whole.metrics[1].kl as number).toBeGreaterThan(1e-6);
+  for (const from of [first, second]) {
+    const rest = await recordTraining(launcher, world, input, from);
+    expect(rest.metrics.map(withoutMemory)).toEqual(whole.metrics.slice(from.step).map(withoutMemory));
+    expect(rest.checkpoints.at(-1)).toEqual(last);
+  }
+
+  const trained = await restored(last);
+  const expected = await scoreSequences(trained, SEQUENCES);
+  const folder = join(temporaryFolder(), "adapter");
+  await writeAdapterFolder(folder, trained.adapter as LoraAdapter, "base");
+  const adapter = await readAdapterFolder(folder);
+  expect(adapter.lora).toMatchObject({ rank: 2, alpha: 6, targets });
+  const { config, parameters } = await open();
+  const below = new Qwen2Model(launcher, config, parameters);
+  const loaded = await withAdapterFolder(below, adapter, { requiresGrad: true });
+  expect(await scoreSequences(loaded, SEQUENCES)).toEqual(expected);
+  const merged = await withAdapterFolder(below, adapter, { requiresGrad: false });
+  expect(merged.adapter).toBeUndefined();
+  expect(await scoreSequences(merged, SEQUENCES)).toEqual(expected);
+  await expectRefusals(below, folder);
+});
+
+async function expectRefusals(model: Qwen2Model, folder: string): Promise<void> {
+  const other = { ...model.config, num_hidden_layers: 3 };
+  const deeper = Object.assign(Object.create(model), { config: other }) as Qwen2Model;
+  await expect(
+    withAdapterFolder(deeper, await readAdapterFolder(folder), { requiresGrad: true }),
+  ).rejects.toThrow(
+    /missing base_model\.model\.model\.layers\.2\.self_attn\.q_proj\.lora_A\.weight \[2, 64\]/,
+  );
+  const file = join(folder, "adapter_config.json");
+  const settings = JSON.parse(readFileSync(file, "utf8"));
+  for (const [change, message] of [
+    [{ use_dora: true }, "use_dora: got true, which is not supported"],
+    [{ rank_pattern: { q_proj: 4 } }, 'rank_pattern: got {"q_proj":4}, which is not supported'],
+    [{ r: 0 }, "r: got 0, expected a whole number of 1 or more"],
+  ] as const) {
+    writeFileSync(file, JSON.stringify({ ...settings, ...change }));
+    await expect(readAdapterFolder(folder)).rejects.toThrow(message);
+  }
+}
