@@ -44,7 +44,16 @@ test("takes what the official loader takes, sorted, from either folder", async (
   writeGame("train", "pick_two_obj_and_place-Pan-None-Box-1", {}, "some_other_type");
   writeGame("valid_seen", two, {}, "look_at_obj_in_light");
   for (const path of [root, join(root, "json_2.1.1")]) {
-    const world = await openAlfworldFolder(path);
+    const said: string[] = [];
+    const world = await openAlfworldFolder(path, { logger: { info() {}, warn: (text) => said.push(text) } });
+    for (const part of [
+      /train: 2 games, left out: /,
+      /2 with movable receptacles or slices/,
+      /1 of the unknown type some_other_type/,
+      /1 not marked solvable \([^)]*Mug-None-Box-1/,
+      /1 without the key `solvable` \([^)]*Pen-None-Box-1/,
+    ])
+      expect(said.join("\n")).toMatch(part);
     expect(world.splits).toEqual(["train", "valid_seen"]);
     expect(world.tasks("train")).toEqual([
       { id: `train/${simple}/trial_1/game.tw-pddl`, split: "train", type: "pick_and_place_simple" },

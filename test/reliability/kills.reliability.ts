@@ -1,38 +1,22 @@
-/** A hundred kills of whole trainings at random moments, the first milliseconds included: what follows has the bits of a run that nobody disturbed. */
+/** A hundred kills of whole trainings: what follows has the bits of a run that nobody disturbed. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
-import { existsSync, mkdtempSync, readFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, watch } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import { Random } from "../../src/core/random.js";
 import { buildForTest } from "../support/built.js";
+import { TINY_RUN } from "../support/tiny_run.js";
 
 const KILLS = 100;
-/** One in three within so many milliseconds of the start, when the folder is made. */
+/** Milliseconds after the run folder is made or opened in which a third of the kills falls. */
 const FIRST_MS = 50;
+/** Changes of files below the run folder, of which a whole run makes more: after one of them another third falls. */
+const CHANGES = 120;
 const SIGNALS = ["SIGKILL", "SIGKILL", "SIGTERM", "SIGHUP"] as const;
-
-const SETTINGS = [
-  "world.household.train=8",
-  "world.household.in_domain=2",
-  "world.household.out_of_domain=0",
-  "world.household.difficulty=easy",
-  "world.max_steps=4",
-  "imitation.episodes=2",
-  "imitation.max_steps=4",
-  "imitation.batch_size=4",
-  "grpo.max_steps=3",
-  "grpo.tasks_per_step=2",
-  "grpo.num_generations=2",
-  "grpo.learning_rate=1e-3",
-  "eval.at_start=false",
-  "eval.episodes=2",
-  "eval.modes=[greedy]",
-  "eval.splits=[in_domain]",
-  "checkpoint.save_steps=1",
-  "device.tune=false",
-];
+/** Exit code of a run that was stopped by a signal and saved. */
+const STOPPED = 75;
 
 interface Ended {
   readonly code: number | null;
@@ -63,59 +47,95 @@ function command(name: string): string[] {
   const folder = join(out, name);
   return existsSync(join(folder, "run.json"))
     ? ["train", "--resume", folder]
-    : ["train", `name=${name}`, `out=${out}`, ...SETTINGS];
+    : ["train", `name=${name}`, `out=${out}`, ...TINY_RUN];
+}
+
+type Moment = "first milliseconds" | "change of a file" | "any time";
+
+/** Kills at the moment. @returns how not to */
+function killAt(moment: Moment, kill: () => void, random: Random, duration: number): () => void {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const after = (milliseconds: number) => {
+    timer ??= setTimeout(kill, milliseconds);
+  };
+  if (moment === "any time") after(random.uniform() * duration);
+  const wanted = random.integer(CHANGES);
+  const delay = random.uniform() * FIRST_MS;
+  let changes = 0;
+  const watcher = watch(out, { recursive: true }, () => {
+    changes++;
+    if (moment === "first milliseconds") after(delay);
+    if (moment === "change of a file" && changes > wanted) after(0);
+  });
+  return () => {
+    watcher.close();
+    clearTimeout(timer);
+  };
 }
 
 const NOT_COMPARED = /^(time|perf\/|gpu\/)/;
 
-/** Weights by their hash, and all metrics that do not tell times. */
+function rowsOf(path: string): object[] {
+  const rows = readFileSync(path, "utf8").trim().split("\n");
+  return rows.map((row) =>
+    Object.fromEntries(Object.entries(JSON.parse(row) as object).filter(([key]) => !NOT_COMPARED.test(key))),
+  );
+}
+
+/** Weights by their hash, checkpoints with their checksums, and all records that do not tell times. */
 function resultOf(name: string) {
-  const weights = readFileSync(join(out, name, "export", "model.safetensors"));
-  const rows = readFileSync(join(out, name, "metrics.jsonl"), "utf8")
-    .trim()
-    .split("\n");
+  const at = (...names: string[]) => join(out, name, ...names);
+  const checkpoints = readdirSync(at("checkpoints")).sort();
   return {
-    sha256: createHash("sha256").update(weights).digest("hex"),
-    metrics: rows.map((row) =>
-      Object.fromEntries(
-        Object.entries(JSON.parse(row) as object).filter(([key]) => !NOT_COMPARED.test(key)),
-      ),
-    ),
+    weights: createHash("sha256")
+      .update(readFileSync(at("export", "model.safetensors")))
+      .digest("hex"),
+    checkpoints,
+    states: checkpoints
+      .filter((file) => file.startsWith("step_"))
+      .map((file) => readFileSync(at("checkpoints", file, "state.json"), "utf8")),
+    rollouts: readdirSync(at("rollouts")).map((file) => [file, readFileSync(at("rollouts", file), "utf8")]),
+    metrics: rowsOf(at("metrics.jsonl")),
+    evaluations: rowsOf(at("eval.jsonl")),
   };
 }
+
+const isFinished = (name: string) =>
+  existsSync(join(out, name, "run.json")) &&
+  JSON.parse(readFileSync(join(out, name, "run.json"), "utf8")).status === "finished";
 
 test(`${KILLS} kills`, async () => {
   const begun = performance.now();
   expect(await start(command("whole")).ended).toMatchObject({ code: 0 });
   const duration = performance.now() - begun;
   const whole = resultOf("whole");
+  expect(whole.states.length).toBeGreaterThan(1);
   const random = Random.of(1, "kills");
-  const [told, finished] = [new Map<string, number>(), [] as string[]];
-  let kills = 0;
-  for (let run = 0; kills < KILLS || finished.length < run; ) {
+  const told = new Map<string, number>();
+  let [kills, finished] = [0, 0];
+  for (let run = 0; kills < KILLS || finished < run; ) {
     const name = `run_${run}`;
     const { child, ended } = start(command(name));
-    const isEarly = random.uniform() < 1 / 3;
-    const delay = random.uniform() * (isEarly ? FIRST_MS : duration);
+    const moment = random.pick(["first milliseconds", "change of a file", "any time"] as const);
     const signal = random.pick(SIGNALS);
     // the last run is left to end
-    const timer = kills < KILLS ? setTimeout(() => child.kill(signal), delay) : undefined;
-    const { code, said } = await ended;
-    clearTimeout(timer);
+    const leave = kills < KILLS ? killAt(moment, () => child.kill(signal), random, duration) : () => {};
+    const { code, signal: killedBy, said } = await ended;
+    leave();
     if (child.killed) {
       kills++;
-      told.set(signal, (told.get(signal) ?? 0) + 1);
+      for (const key of [signal, moment]) told.set(key, (told.get(key) ?? 0) + 1);
     }
-    // a stop that was obeyed ends in order; anything else that is not a kill is a fault
-    if (!child.killed) expect({ code, said }).toMatchObject({ code: 0 });
-    if (!existsSync(join(out, name, "export", "model.safetensors"))) continue;
-    if (JSON.parse(readFileSync(join(out, name, "run.json"), "utf8")).status !== "finished") continue;
+    // killed, stopped in order with its checkpoint saved, or ended before the signal came
+    if (killedBy !== null) expect(killedBy).toBe(signal);
+    else expect({ code: child.killed && code === STOPPED ? 0 : code, said }).toMatchObject({ code: 0 });
+    if (!isFinished(name)) continue;
     expect(resultOf(name)).toEqual(whole);
-    finished.push(name);
+    finished++;
     run++;
   }
   console.log(
-    `${kills} kills (${[...told].map((pair) => pair.join(" ")).join(", ")}), ${finished.length} runs ended, ` +
+    `${kills} kills (${[...told].map((pair) => pair.join(" ")).join(", ")}), ${finished} runs ended, ` +
       `${(duration / 1000).toFixed(1)} s undisturbed`,
   );
 });

@@ -228,7 +228,7 @@ async function solvableMark(gameFile: string): Promise<string | undefined> {
   // Without the key a file is either whole and unchecked, or broken, which is said.
   if (mark !== undefined) return mark;
   const { solvable } = readGameFile(text, gameFile);
-  return solvable === undefined ? undefined : String(solvable);
+  return solvable === null ? undefined : String(solvable);
 }
 
 function readText(file: string): string {

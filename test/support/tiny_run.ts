@@ -1,0 +1,27 @@
+/** The smallest training of the command line that has both stages, evaluations, rollouts, checkpoints and an export. */
+export const TINY_RUN = [
+  "world.household.train=4",
+  "world.household.in_domain=2",
+  "world.household.out_of_domain=0",
+  "world.household.difficulty=easy",
+  "world.max_steps=2",
+  "imitation.episodes=2",
+  "imitation.max_steps=2",
+  "imitation.batch_size=3",
+  "grpo.max_steps=3",
+  "grpo.tasks_per_step=2",
+  "grpo.num_generations=2",
+  "grpo.max_completion_length=4",
+  "grpo.learning_rate=1e-3",
+  // without success the advantages are 0: these terms have gradients all the same
+  "grpo.entropy_coef=0.01",
+  "grpo.beta=0.05",
+  "eval.at_start=false",
+  "eval.episodes=2",
+  "eval.modes=[greedy]",
+  "eval.splits=[in_domain]",
+  "checkpoint.save_steps=1",
+  "checkpoint.save_total_limit=2",
+  "log.rollouts=true",
+  "device.tune=false",
+];
