@@ -239,24 +239,30 @@ test("a session that fails before it records anything leaves the run as it was",
 });
 
 test("a name is free again when its run was killed before it began", async () => {
+  const { pid } = spawnSync(process.execPath, ["-e", ""]);
+  const lock = `run.lock.${encodeURIComponent(hostname())}.${pid}.0`;
+  const left = ".config.yaml.0f8fad5b-d9cb-469f-a165-70867728950e.partial";
   for (const files of [
     [],
-    ["config.yaml"],
-    ["config.yaml", "config.input.yaml", "metrics.jsonl", `run.lock.${"x"}.1.1`],
+    [lock, left],
+    [lock, "config.yaml", "config.input.yaml", "metrics.jsonl", "eval.jsonl", "run.log", "code.diff"],
   ]) {
     await rm(at(), { recursive: true, force: true });
     await mkdir(at(), { recursive: true });
-    for (const file of files.filter((name) => !name.startsWith("run.lock"))) writeFileSync(at(file), "");
+    for (const file of files) writeFileSync(at(file), "");
     const run = await RunFolder.create(options());
     expect(run.path).toBe(at());
+    expect(existsSync(at(left))).toBe(false);
     await run.finish("stopped", 0);
   }
-  // somebody's own folder is never taken
-  await rm(at(), { recursive: true });
-  await mkdir(at());
-  writeFileSync(at("thesis.txt"), "");
-  await expect(RunFolder.create(options())).rejects.toThrow("there already");
-  expect(readdirSync(at())).toEqual(["thesis.txt"]);
+  // somebody's own folder is never taken, not even with a name that runs use as well
+  for (const own of ["thesis.txt", "config.yaml", "run.log", "draft.partial"]) {
+    await rm(at(), { recursive: true });
+    await mkdir(at());
+    writeFileSync(at(own), "mine");
+    await expect(RunFolder.create(options())).rejects.toThrow("there already");
+    expect([readdirSync(at()), text(own)]).toEqual([[own], "mine"]);
+  }
 });
 
 test("a run folder that is removed in mid-run is an error", async () => {

@@ -1,5 +1,5 @@
 /** Folders for one test file, removed after it. */
-import { mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll } from "vitest";
@@ -10,8 +10,13 @@ afterAll(() => {
 });
 
 /** A fresh folder. */
-export function temporaryFolder(): string {
-  const folder = mkdtempSync(join(tmpdir(), "uncouple-test-"));
+export function temporaryFolder(below = tmpdir()): string {
+  const folder = mkdtempSync(join(below, "uncouple-test-"));
   folders.push(folder);
   return folder;
+}
+
+/** A fresh folder in memory where the system has such a place: flushing to a disk takes milliseconds. */
+export function quickFolder(): string {
+  return temporaryFolder(existsSync("/dev/shm") ? "/dev/shm" : undefined);
 }

@@ -1,7 +1,6 @@
 /** Runs the start and the cells of an experiment; each goes on where it was stopped or killed. */
-import { readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { ConfigError, DeviceError, UncoupleError } from "../../core/errors.js";
+import { DeviceError, UncoupleError } from "../../core/errors.js";
 import type { Logger } from "../../core/logger.js";
 import type { Evaluation, RunSink } from "../../core/run_record.js";
 import { checkHalf } from "../../gpu/device_facts.js";
@@ -10,7 +9,6 @@ import type { ExperimentResult } from "../../report/experiment_rows.js";
 import { pathExists } from "../files/files.js";
 import type { ResumedRun, SessionFacts } from "../run/run_folder.js";
 import { RUN_FILES, readRunInfo } from "../run/run_info.js";
-import { RunLock } from "../run/run_lock.js";
 import type { TrainLoop } from "../run/train_loop.js";
 import { trainRun } from "../run/train_run.js";
 import { evaluateModel } from "./evaluate_model.js";
@@ -45,7 +43,7 @@ export async function prepareStart(plan: ExperimentPlan, deps: RunDeps): Promise
   const isDone = record?.state === "done";
   if (start.trained && !isDone) {
     if (!record) await writeRecord(out, start, begun(start, null));
-    if (!(await recorded(plan, start, null, () => train(start, deps)))) return undefined;
+    if (!(await recorded(plan, start, null, deps.logger, () => train(start, deps)))) return undefined;
   }
   const sha256 = await weightsSha256(start.model);
   if (record) checkSame(out, start, record, sha256);
@@ -114,7 +112,7 @@ async function runCell(
   const loaded = await weightsSha256(plan.start.model);
   checkSame(out, run, begun(run, startSha256), loaded);
   await writeRecord(out, run, begun(run, startSha256));
-  return recorded(plan, run, startSha256, async () => {
+  return recorded(plan, run, startSha256, deps.logger, async () => {
     if (!(await train(run, deps))) return false;
     const { cell, overrides } = run;
     const result = await resultOfRun(plan, run, {
@@ -139,12 +137,17 @@ async function recorded(
   { out }: ExperimentPlan,
   run: PlannedRun,
   start: string | null,
+  logger: Logger,
   action: () => Promise<boolean>,
 ): Promise<boolean> {
   try {
     return await action();
   } catch (error) {
-    await writeRecord(out, run, { ...begun(run, start), state: "failed", error: messageOf(error) });
+    const failed = { ...begun(run, start), state: "failed", error: messageOf(error) } as const;
+    // the first error is the one to show; a full disk may keep the record from being written as well
+    await writeRecord(out, run, failed).catch((failure) =>
+      logger.warn(`${run.id}: its failure was not recorded: ${messageOf(failure)}`),
+    );
     throw error;
   }
 }
@@ -176,25 +179,11 @@ async function train(run: PlannedRun, deps: RunDeps): Promise<boolean> {
   return finished;
 }
 
-/** What lies in a run's folder. A folder without a record was left by a killed process and is removed. */
+/** What lies in a run's folder; one that a killed process left before its run had begun counts as none. */
 async function knownRun(folder: string): Promise<"none" | "begun" | "finished"> {
-  if (await pathExists(join(folder, RUN_FILES.info))) {
-    const { status } = await readRunInfo(folder);
-    return status === "finished" ? "finished" : "begun";
-  }
-  if (!(await pathExists(folder))) return "none";
-  const lock = await RunLock.take(folder);
-  const left = (await readdir(folder)).filter((name) => !name.startsWith("run.lock."));
-  if (
-    left.some((name) => name !== RUN_FILES.config && name !== RUN_FILES.input && !name.endsWith(".partial"))
-  ) {
-    await lock.release();
-    throw new ConfigError(
-      `[${folder}] folder holds no run: got ${left.join(", ")}, expected a run folder or nothing. Move it away.`,
-    );
-  }
-  await rm(folder, { recursive: true });
-  return "none";
+  if (!(await pathExists(join(folder, RUN_FILES.info)))) return "none";
+  const { status } = await readRunInfo(folder);
+  return status === "finished" ? "finished" : "begun";
 }
 
 /** A cell that failed. */

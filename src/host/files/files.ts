@@ -106,6 +106,11 @@ async function flushTree(path: string): Promise<void> {
 /** Names that only this program makes: hidden, with a random part. A user's own folder is never taken for one. */
 const LEFTOVER = /^\.(.+)\.[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\.(partial|previous)$/;
 
+/** Whether a killed process may have left a file or folder of this name. */
+export function isLeftover(name: string): boolean {
+  return LEFTOVER.test(name);
+}
+
 /** Where `replaceDirectoryAtomic` keeps the old folder for the moment in which neither has the name. */
 function previousName(path: string): string {
   return join(dirname(path), `.${basename(path)}.${randomUUID()}.previous`);

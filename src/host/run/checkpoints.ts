@@ -103,9 +103,18 @@ export async function writeCheckpoint(
     const content = { format: FORMAT, step, stage, files, sums, state };
     await writeFileAtomic(join(temporary, STATE_FILE), jsonText(content));
   });
+  await settleCheckpoints(folder, step, keep);
+  return target;
+}
+
+/**
+ * Points `latest` to the newest checkpoint and removes the oldest ones: also what a process that died between these steps left
+ * undone.
+ * @param keep as for `writeCheckpoint`
+ */
+export async function settleCheckpoints(folder: string, step: number, keep: number | null): Promise<void> {
   await writeFileAtomic(join(folder, LATEST_FILE), `${stepName(step)}\n`);
   if (keep !== null) await prune(folder, step, keep);
-  return target;
 }
 
 /** Tensors whose values are looked at when they come. */

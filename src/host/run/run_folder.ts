@@ -17,7 +17,7 @@ import {
 } from "../../core/run_record.js";
 import type { LoraAdapter } from "../../model/lora.js";
 import { hasCode } from "../files/error_codes.js";
-import { pathExists, readIfPresent, recoverEntries, writeFileAtomic } from "../files/files.js";
+import { isLeftover, pathExists, readIfPresent, recoverEntries, writeFileAtomic } from "../files/files.js";
 import { jsonText } from "../files/json_file.js";
 import { AppendFile, dropRowsAfter, jsonLine, readJsonLines } from "../files/json_lines.js";
 import { writeAdapterFolder } from "../model/adapter_folder.js";
@@ -27,13 +27,14 @@ import {
   type LoadedCheckpoint,
   readNewestCheckpoint,
   setAsideAfter,
+  settleCheckpoints,
   stepName,
   stepOfName,
   writeCheckpoint,
 } from "./checkpoints.js";
 import type { GitSnapshot } from "./git.js";
 import { configSum, RUN_FILES, readRunInfo } from "./run_info.js";
-import { RunLock } from "./run_lock.js";
+import { isLockFile, RunLock } from "./run_lock.js";
 
 /** What a process tells about itself. */
 export type SessionFacts = Omit<RunSession, "started" | "fromStep" | "git"> & {
@@ -147,6 +148,7 @@ export class RunFolder implements RunSink {
     }
     await dropRolloutsAfter(join(folder, RUN_FILES.rollouts), step);
     await setAsideAfter(checkpoints, step, options.logger);
+    if (checkpoint) await settleCheckpoints(checkpoints, step, options.keepCheckpoints);
     const before = { info, config: await readIfPresent(join(folder, RUN_FILES.config)) };
     await writeFileAtomic(join(folder, RUN_FILES.config), options.config);
     const { reason: _old, ...kept } = { ...info, recordVersion: RECORD_VERSION };
@@ -177,15 +179,27 @@ export class RunFolder implements RunSink {
     const number = info.sessions.length + 1;
     const diffFile = number === 1 ? RUN_FILES.diff : `code.${number}.diff`;
     if (git?.dirty) await writeFileAtomic(join(path, diffFile), git.diff);
-    const files = {
-      metrics: await AppendFile.open(join(path, RUN_FILES.metrics)),
-      evaluations: await AppendFile.open(join(path, RUN_FILES.evaluations)),
-      log: await AppendFile.open(join(path, RUN_FILES.log)),
-    };
     const sessions = [...info.sessions, session];
-    const folder = new RunFolder(path, { ...info, sessions }, files, options, lock);
-    await folder.#writeInfo({});
-    return folder;
+    const opened: AppendFile[] = [];
+    const append = async (name: string) => {
+      const file = await AppendFile.open(join(path, name));
+      opened.push(file);
+      return file;
+    };
+    try {
+      const files = {
+        metrics: await append(RUN_FILES.metrics),
+        evaluations: await append(RUN_FILES.evaluations),
+        log: await append(RUN_FILES.log),
+      };
+      const folder = new RunFolder(path, { ...info, sessions }, files, options, lock);
+      await folder.#writeInfo({});
+      return folder;
+    } catch (error) {
+      // nothing was appended yet: there is nothing to flush that the error would not tell of
+      await Promise.allSettled(opened.map((file) => file.close()));
+      throw error;
+    }
   }
 
   /** As in `run.json`. */
@@ -269,7 +283,8 @@ export class RunFolder implements RunSink {
    */
   async finish(status: RunStatus, step = this.#info.step, reason?: string): Promise<void> {
     try {
-      for (const file of Object.values(this.files)) await file.close();
+      const closed = await Promise.allSettled(Object.values(this.files).map((file) => file.close()));
+      for (const end of closed) if (end.status === "rejected") throw end.reason;
       await this.lock.check();
       if (status === "failed" && this.#before !== undefined) await this.#putBack(this.#before);
     } catch (error) {
@@ -317,17 +332,21 @@ function checkResumable(path: string, { recordVersion }: RunInfo): void {
 /** Names in the folder of a run that was killed before it had begun. */
 const FIRST_FILES = new Set<string>([RUN_FILES.config, RUN_FILES.input, RUN_FILES.diff, RUN_FILES.log]);
 
-/** Whether a folder holds nothing but what a run writes before its `run.json`. */
+/**
+ * Whether a folder holds nothing but what a run writes before its `run.json`. The lock comes first: without one, files of these
+ * names are somebody's own.
+ */
 async function isAbandoned(path: string): Promise<boolean> {
   try {
-    for (const name of await readdir(path)) {
+    const names = await readdir(path);
+    for (const name of names) {
       const isEmptyLog =
         (name === RUN_FILES.metrics || name === RUN_FILES.evaluations) &&
         (await readIfPresent(join(path, name)))?.length === 0;
-      const isOwn = FIRST_FILES.has(name) || name.startsWith("run.lock.") || name.endsWith(".partial");
+      const isOwn = FIRST_FILES.has(name) || isLockFile(name) || isLeftover(name);
       if (!isOwn && !isEmptyLog) return false;
     }
-    return true;
+    return names.length === 0 || names.some(isLockFile);
   } catch (error) {
     if (hasCode(error, "ENOTDIR", "ENOENT", "EACCES")) return false;
     throw error;
@@ -347,7 +366,10 @@ async function claimFolder({ out, name, taken }: NewRunOptions): Promise<{ path:
       if (taken === "refuse" && (await isAbandoned(path))) {
         const lock = await RunLock.take(path);
         // the other process may have begun its run meanwhile
-        if (await isAbandoned(path)) return { path, lock };
+        if (await isAbandoned(path)) {
+          await recoverEntries(path);
+          return { path, lock };
+        }
         await lock.release();
       }
       if (taken === "suffix") continue;
@@ -372,12 +394,14 @@ async function releasedOnError<T>(lock: RunLock, action: () => Promise<T>): Prom
 
 /** The same for a new run: a folder in which it could not begin must not block its name. */
 async function abandonedOnError<T>(path: string, lock: RunLock, action: () => Promise<T>): Promise<T> {
-  try {
-    return await releasedOnError(lock, action);
-  } catch (error) {
-    if (await isAbandoned(path)) await rm(path, { recursive: true, force: true });
-    throw error;
-  }
+  return releasedOnError(lock, async () => {
+    try {
+      return await action();
+    } catch (error) {
+      if (await isAbandoned(path)) await rm(path, { recursive: true, force: true });
+      throw error;
+    }
+  });
 }
 
 /** Keeps rows that are about to be dropped because a damaged checkpoint is passed over. */

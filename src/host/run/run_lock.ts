@@ -31,6 +31,11 @@ function ownerOf(fileName: string): Owner | undefined {
   return parts === null ? undefined : { host: parts[1], pid: Number(parts[2]), began: Number(parts[3]) };
 }
 
+/** Whether a file of this name was made by a process that wanted into the folder. */
+export function isLockFile(fileName: string): boolean {
+  return ownerOf(fileName) !== undefined;
+}
+
 function thisProcess(): Owner {
   const host = encodeURIComponent(hostname());
   return { host, pid: process.pid, began: Math.round(performance.timeOrigin) };
@@ -85,6 +90,9 @@ export class RunLock {
       const handle = await open(path, "wx");
       try {
         await handle.writeFile(await birthOf("self"));
+      } catch (error) {
+        await rm(path, { force: true });
+        throw error;
       } finally {
         await handle.close();
       }
