@@ -136,6 +136,13 @@ export const opCases: readonly OpCase[] = [
       { N: 31, A: 64, B: 33 },
     ],
   }),
+  row(kernels.dropout, {
+    dims: [
+      { N: 1, C: 1 },
+      { N: 7, C: 37 },
+    ],
+    params: [{}, { rate: 0.3, scale: 1.7, seed: 5, seed_high: 2 }],
+  }),
   row(kernels.gatherRows, {
     dims: [
       { N: 1, C: 1, R: 1 },

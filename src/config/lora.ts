@@ -3,6 +3,8 @@ import { z } from "zod";
 import { LORA_TARGETS } from "../model/lora_config.js";
 import { choice, flag, integerFrom, numberAbove, section, text } from "./fields.js";
 
+const DROPOUT = "a number from 0, below 1";
+
 export const loraSection = section({
   rank: integerFrom(1, 4096)
     .nullable()
@@ -12,6 +14,14 @@ export const loraSection = section({
     ),
   alpha: numberAbove(0).default(32).describe("factor of the adapter, over its rank"),
   rank_stabilised: flag().default(false).describe("alpha over the square root of the rank (2312.03732)"),
+  dropout: z
+    .number(DROPOUT)
+    .min(0, DROPOUT)
+    .lt(1, DROPOUT)
+    .default(0)
+    .describe(
+      "share of the adapter's inputs left out at random in passes of training, which then go by plain ops; sampling leaves nothing out",
+    ),
   targets: z
     .array(choice(LORA_TARGETS), "a list of matrices")
     .min(1, "a list of at least one matrix")

@@ -227,6 +227,11 @@ export const modelSection = section({
     .describe(
       "kernels that compute several ops at once; false = plain ops one after the other, slower and with more memory: for debugging",
     ),
+  gradient_checkpointing: flag()
+    .default(false)
+    .describe(
+      "keep of each layer its result alone and compute the layer again in backward: the same bits for one more forward pass, and the activations of one layer rather than of all",
+    ),
   tokenizer: choice(["word"])
     .default("word")
     .describe("tokenizer of a fresh policy: word = one token for each word of the world"),

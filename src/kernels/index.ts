@@ -7,6 +7,7 @@ export { Launcher } from "./engine/launch.js";
 export * from "./engine/op.js";
 export { add, addInto } from "./layers/add.js";
 export { concatColumns } from "./layers/concat_columns.js";
+export { dropout } from "./layers/dropout.js";
 export { type EmbeddingSegments, embedding, embeddingSegments } from "./layers/embedding.js";
 export { gatedMlp } from "./layers/gated_mlp.js";
 export { gatherRows } from "./layers/gather_rows.js";

@@ -20,6 +20,7 @@ import {
 } from "../kernels/index.js";
 import type { Qwen2Config } from "./config.js";
 import type { LoraAdapter } from "./lora.js";
+import { layerWithDropout } from "./lora_dropout.js";
 import type { PackedTokens } from "./packing.js";
 import { elementCount, headWidth, layerPrefix, parameterShapes, storedShapes } from "./parameters.js";
 
@@ -46,6 +47,13 @@ export interface DeviceBatch extends DeviceTokens {
  */
 export type Attend = (layer: number, qkv: Tensor) => Tensor;
 
+/** What a layer is computed with beside its input. */
+interface LayerCall {
+  readonly layer: number;
+  readonly attend: Attend;
+  readonly dropoutSeed: number | undefined;
+}
+
 /** Names of rows for observers of a tape: packed tokens, and those of them whose next token is scored. */
 export const TOKEN_ROWS = "tokens";
 export const SCORED_ROWS = "scored";
@@ -64,6 +72,8 @@ export interface Qwen2ModelOptions {
   readonly fused?: boolean;
   /** Changes weights of the model, whose own parameters are frozen. It belongs to the model, which releases it. */
   readonly adapter?: LoraAdapter | undefined;
+  /** Tapes that train the model keep of each layer its result alone, and compute the layer again in backward. Default false. */
+  readonly recompute?: boolean | undefined;
 }
 
 /**
@@ -76,6 +86,7 @@ export class Qwen2Model {
   /** Whether layers are made of fused ops. */
   readonly fused: boolean;
   readonly adapter: LoraAdapter | undefined;
+  readonly recompute: boolean;
   readonly #apply: typeof applyUnfused;
   #table: Tensor | undefined;
   /** Tables that were replaced: kept until the model is released. */
@@ -91,6 +102,7 @@ export class Qwen2Model {
     this.launcher = launcher;
     this.fused = options.fused ?? true;
     this.adapter = options.adapter;
+    this.recompute = options.recompute ?? false;
     this.#apply = this.fused ? (tape, ...call) => tape.apply(...call) : applyUnfused;
     for (const { name, shape } of storedShapes(config)) {
       const tensor = parameters.get(name);
@@ -105,6 +117,12 @@ export class Qwen2Model {
   /** How tapes for this model store activations: as its parameters store matrices. */
   get activations(): "f32" | "f16" {
     return this.parameters.half ? "f16" : "f32";
+  }
+
+  /** The same model with an adapter, which shares its parameters. */
+  withAdapter(adapter: LoraAdapter): Qwen2Model {
+    const { launcher, config, parameters, fused, recompute } = this;
+    return new Qwen2Model(launcher, config, parameters, { fused, recompute, adapter });
   }
 
   /** What training moves: the factors of the adapter, or else the parameters. */
@@ -168,19 +186,22 @@ export class Qwen2Model {
     };
   }
 
-  /** Final normalised hidden states [N, C] of whole sequences. */
-  hidden(tape: Tape, batch: DeviceBatch): Tensor {
-    return this.hiddenBy(tape, batch, this.packedAttention(tape, batch));
+  /**
+   * Final normalised hidden states [N, C] of whole sequences.
+   * @param dropoutSeed of the masks of an adapter with dropout; without it nothing is left out
+   */
+  hidden(tape: Tape, batch: DeviceBatch, dropoutSeed?: number): Tensor {
+    return this.hiddenBy(tape, batch, this.packedAttention(tape, batch), dropoutSeed);
   }
 
   /** The same with attention of the caller's. */
-  hiddenBy(tape: Tape, batch: DeviceTokens, attend: Attend): Tensor {
+  hiddenBy(tape: Tape, batch: DeviceTokens, attend: Attend, dropoutSeed?: number): Tensor {
     this.adapter?.refresh();
     const weight = this.parameters.get("model.embed_tokens.weight");
     let x = tape.apply(embedding, { token: batch.token, weight, ...batch.segments }).y;
     for (let layer = 0; layer < this.config.num_hidden_layers; layer++) {
       const before = x;
-      x = tape.scope(() => this.#layer(tape, before, layer, attend));
+      x = tape.scope(() => this.#layer(tape, before, { layer, attend, dropoutSeed }));
     }
     const gain = this.parameters.get("model.norm.weight");
     return tape.apply(rmsNorm, { x, gain }, { eps: this.config.rms_norm_eps }).y;
@@ -247,7 +268,13 @@ export class Qwen2Model {
     this.#tableRows = 0;
   }
 
-  #layer(tape: Tape, x: Tensor, layer: number, attend: Attend): Tensor {
+  #layer(tape: Tape, x: Tensor, { layer, attend, dropoutSeed: seed }: LayerCall): Tensor {
+    const { adapter } = this;
+    if (adapter && adapter.lora.dropout > 0 && seed !== undefined) {
+      const { parameters, config } = this;
+      const call = { layer, attend: (qkv: Tensor) => attend(layer, qkv), seed };
+      return layerWithDropout(tape, { parameters, config, adapter }, x, call);
+    }
     const prefix = layerPrefix(layer);
     const parameter = (name: string) =>
       this.adapter?.weight(prefix + name) ?? this.parameters.get(prefix + name);

@@ -32,11 +32,15 @@ const targets = Uint32Array.from(SEQUENCES.flatMap((tokens) => tokens.slice(1)))
 type Adapted = Qwen2Model & { readonly adapter: LoraAdapter };
 
 /** Gradients of the sum over log-probabilities of token t times t + 1. */
-async function gradientsOf(model: Qwen2Model, recompute = false): Promise<Map<string, Float32Array>> {
+async function gradientsOf(
+  model: Qwen2Model,
+  recompute = false,
+  dropoutSeed?: number,
+): Promise<Map<string, Float32Array>> {
   const { trained } = model;
   trained.clearGradients();
   const tape = new Tape(model.launcher, { activations: model.activations, recompute });
-  const hidden = model.hidden(tape, model.batch(tape, packed));
+  const hidden = model.hidden(tape, model.batch(tape, packed), dropoutSeed);
   const { log_prob } = model.score(tape, hidden, places, targets);
   tape.backward([[log_prob, tape.input(Float32Array.from(targets, (_, t) => t + 1))]]);
   tape.release();
@@ -137,6 +141,34 @@ test("plain ops, layers computed again, and a part of the targets give the same 
   expect([...found.keys()]).toEqual([...expected.keys()].filter((name) => name.includes("lora_B")));
   for (const [name, gradient] of found)
     expect(relativeError(gradient, expected.get(name) as number[]), name).toBeLessThan(2e-5);
+});
+
+test("dropout: without a mask the formula beside the weights, with one the same bits by the same seed", async () => {
+  const some: LoraConfig = {
+    ...ALL_TARGETS,
+    targets: ["q_proj", "v_proj", "o_proj", "up_proj", "down_proj"],
+  };
+  // below the least uniform number: nothing is left out
+  const none = loraPolicy(launcher, { lora: { ...some, dropout: 1e-9 } });
+  const expected = await gradientsOf(none);
+  const beside = await gradientsOf(none, false, 1);
+  expect(beside).not.toEqual(expected);
+  for (const [name, gradient] of expected)
+    expect(relativeError(beside.get(name) as Float32Array, gradient), name).toBeLessThan(2e-5);
+
+  const most = loraPolicy(launcher, { lora: { ...some, dropout: 0.9 } });
+  const masked = await gradientsOf(most, false, 7);
+  expect(await gradientsOf(most, true, 7)).toEqual(masked);
+  expect(await gradientsOf(most, false, 8)).not.toEqual(masked);
+  // columns of A that belong to inputs left out everywhere have no gradient: masks differ from matrix to matrix
+  const zeros = (target: string) => {
+    const values = masked.get(`base_model.model.model.layers.0.${target}.lora_A.weight`) as Float32Array;
+    return [...values.keys()].filter((at) => values[at] === 0).join();
+  };
+  expect(zeros("self_attn.q_proj")).not.toBe("");
+  expect(zeros("self_attn.q_proj")).not.toBe(zeros("self_attn.v_proj"));
+  // without a seed, as in sampling and measuring, nothing is left out
+  expect(await gradientsOf(most)).toEqual(expected);
 });
 
 test("nothing is left of a released model", async () => {

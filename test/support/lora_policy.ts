@@ -4,7 +4,7 @@ import { Random } from "../../src/core/random.js";
 import type { Launcher } from "../../src/kernels/index.js";
 import { presetConfig, type Qwen2Config } from "../../src/model/config.js";
 import { LoraAdapter } from "../../src/model/lora.js";
-import { LORA_TARGETS, type LoraConfig, loraScale } from "../../src/model/lora_config.js";
+import { LORA_TARGETS, type LoraConfig } from "../../src/model/lora_config.js";
 import { elementCount, parameterShapes, storedShapes } from "../../src/model/parameters.js";
 import { Qwen2Model } from "../../src/model/qwen2.js";
 import type { ReferenceWeights } from "./reference_qwen2.js";
@@ -64,7 +64,7 @@ export async function float64Lora(model: Qwen2Model & { readonly adapter: LoraAd
       const terms = Array.from({ length: rank }, (_, r) =>
         times((b as Scalar[])[o * rank + r], (a as Scalar[])[r * I + i]),
       );
-      return plus(w, scaled(total(terms), loraScale(adapter.lora)));
+      return plus(w, scaled(total(terms), adapter.lora.alpha / rank));
     };
     weights.set(name, a && b ? base.map(changed) : base);
   }

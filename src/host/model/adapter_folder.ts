@@ -4,7 +4,7 @@ import { DataError } from "../../core/errors.js";
 import { cut, printable } from "../../core/shown.js";
 import { LoraAdapter } from "../../model/lora.js";
 import { factorShapes, type LoraConfig, parsePeftConfig, peftConfigJson } from "../../model/lora_config.js";
-import { Qwen2Model } from "../../model/qwen2.js";
+import type { Qwen2Model } from "../../model/qwen2.js";
 import { safetensorsChunks } from "../../model/safetensors_write.js";
 import { replaceDirectoryAtomic, writeFileAtomic } from "../files/files.js";
 import { jsonText, readJsonFile } from "../files/json_file.js";
@@ -42,7 +42,7 @@ export async function withAdapterFolder(
   { requiresGrad }: { readonly requiresGrad: boolean },
 ): Promise<Qwen2Model> {
   checkFactors(model, lora, tensors, join(path, TENSOR_FILE));
-  const { launcher, config, parameters, fused } = model;
+  const { launcher, config, parameters } = model;
   const adapter = new LoraAdapter(launcher, parameters, config, lora, { requiresGrad });
   for (const { name } of adapter.parameters.named) {
     const values = await tensors.read(name);
@@ -53,7 +53,7 @@ export async function withAdapterFolder(
     }
     adapter.parameters.load(name, values);
   }
-  if (requiresGrad) return new Qwen2Model(launcher, config, parameters, { fused, adapter });
+  if (requiresGrad) return model.withAdapter(adapter);
   adapter.addTo(parameters);
   adapter.release();
   return model;

@@ -13,7 +13,7 @@ export interface LoadedPolicy {
 }
 
 export type LoadPolicyOptions = FlatParametersOptions &
-  Pick<Qwen2ModelOptions, "fused"> & {
+  Pick<Qwen2ModelOptions, "fused" | "recompute"> & {
     /** Folder of an adapter on the model. Its factors are what is trainable then. */
     readonly lora?: string | undefined;
   };
@@ -27,7 +27,7 @@ export type LoadPolicyOptions = FlatParametersOptions &
 export async function loadPolicy(
   launcher: Launcher,
   path: string,
-  { fused, lora, ...options }: LoadPolicyOptions,
+  { fused, recompute, lora, ...options }: LoadPolicyOptions,
 ): Promise<LoadedPolicy> {
   const adapter = lora === undefined ? undefined : await readAdapterFolder(lora);
   const folder = await readModelFolder(path);
@@ -45,7 +45,7 @@ export async function loadPolicy(
     }
     parameters.load(name, values);
   }
-  const model = new Qwen2Model(launcher, folder.config, parameters, { fused });
+  const model = new Qwen2Model(launcher, folder.config, parameters, { fused, recompute });
   if (!adapter) return { model, folder };
   const requiresGrad = options.requiresGrad !== false;
   return { model: await withAdapterFolder(model, adapter, { requiresGrad }), folder };

@@ -89,15 +89,15 @@ async function adapted(
   const settings: LoraConfig = {
     rank: lora.rank,
     alpha: lora.alpha,
-    dropout: 0,
+    dropout: lora.dropout,
     targets: lora.targets,
     isRankStabilised: lora.rank_stabilised,
   };
   checkRank(model.config, settings);
-  const { launcher, config, parameters, fused } = model;
+  const { launcher, config, parameters } = model;
   const adapter = new LoraAdapter(launcher, parameters, config, settings);
   adapter.initialise(Random.of(seed, "adapter", runSeed));
-  return new Qwen2Model(launcher, config, parameters, { fused, adapter });
+  return model.withAdapter(adapter);
 }
 
 export interface OpenPolicy {
@@ -140,18 +140,23 @@ export async function openPolicy(
   kept?: string,
 ): Promise<OpenPolicy> {
   const half = config.model.precision === "mixed";
-  const { fused } = config.model;
+  const { fused, gradient_checkpointing: recompute } = config.model;
   const requiresGrad = !isAdapted(config);
   if (config.model.path !== null && kept !== undefined && (await usesKept(config.model.path, kept))) {
     checkBase(config, config.model.path);
     const parts = await readModelParts(kept);
     const parameters = new FlatParameters(launcher.runtime, storedShapes(parts.config), { half });
     const { generationConfig } = parts;
-    const model = new Qwen2Model(launcher, parts.config, parameters, { fused });
+    const model = new Qwen2Model(launcher, parts.config, parameters, { fused, recompute });
     return { model, tokenizer: policyTokenizer(parts), generationConfig, notes: [] };
   }
   if (config.model.path !== null) {
-    const { model, folder } = await loadPolicy(launcher, config.model.path, { half, fused, requiresGrad });
+    const { model, folder } = await loadPolicy(launcher, config.model.path, {
+      half,
+      fused,
+      recompute,
+      requiresGrad,
+    });
     const { generationConfig, notes } = folder;
     return {
       model: await adapted(model, config),
@@ -168,7 +173,7 @@ export async function openPolicy(
     pad_token_id: tokenizer.padTokenId,
   };
   const parameters = new FlatParameters(launcher.runtime, storedShapes(modelConfig), { half, requiresGrad });
-  const model = new Qwen2Model(launcher, modelConfig, parameters, { fused });
+  const model = new Qwen2Model(launcher, modelConfig, parameters, { fused, recompute });
   model.initialise(Random.of(config.model.seed, "weights", config.seed));
   return { model: await adapted(model, config), tokenizer, generationConfig: {}, notes: [] };
 }

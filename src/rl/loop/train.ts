@@ -213,6 +213,7 @@ class TrainingRun {
     const { deps } = this;
     const { stage, first } = this.#place(this.#step);
     const learner = await this.#openStage(stage, first);
+    learner.startStep(this.#step);
     const started = deps.now();
     const numbers = await stage.update({
       learner,
@@ -266,7 +267,9 @@ class TrainingRun {
       maxGradNorm: settings.max_grad_norm,
       lossScale: parameters.half ? {} : undefined,
     });
-    this.#learner = new Learner(deps.model, optimizer, settings.tokens_per_micro_batch);
+    this.#learner = new Learner(deps.model, optimizer, settings.tokens_per_micro_batch, {
+      dropoutSeed: this.config.seed,
+    });
     const resumed =
       deps.resume && this.#step === deps.resume.step && this.#step !== first ? deps.resume : undefined;
     if (resumed) await restoreOptimizer(optimizer, resumed.optimizer);

@@ -1,6 +1,7 @@
 /** Turns objectives into optimiser steps: micro-batches, forward, loss with its gradient, backward, AdamW. */
 import { Tape } from "../../autograd/tape.js";
 import type { Tensor } from "../../autograd/tensor.js";
+import { hashText } from "../../core/hash.js";
 import type { Qwen2Model } from "../../model/qwen2.js";
 import type { AdamW } from "../../optim/adamw.js";
 import type { ForwardPass, Objective } from "../objective/objective.js";
@@ -27,6 +28,11 @@ export interface UpdateResult extends StepStatistics {
   readonly packedTokens: number;
 }
 
+export interface LearnerOptions {
+  /** Of masks of dropout. Default 0. */
+  readonly dropoutSeed?: number;
+}
+
 export interface UpdateOptions {
   /** Bring the log-probabilities of the answers back to the host. */
   readonly keepLogProbs?: boolean;
@@ -34,11 +40,25 @@ export interface UpdateOptions {
 
 /** Trains one model with one optimiser. */
 export class Learner {
+  /** What the masks of dropout are drawn by: the run's seed, the step, the update in it. */
+  readonly #dropoutSeed: number;
+  #step = 0;
+  #updates = 0;
+
   constructor(
     readonly model: Qwen2Model,
     readonly optimizer: AdamW,
     readonly tokensPerMicroBatch: number,
-  ) {}
+    { dropoutSeed = 0 }: LearnerOptions = {},
+  ) {
+    this.#dropoutSeed = dropoutSeed;
+  }
+
+  /** Says which update of the run comes next, so that masks of dropout are those of a run that was never interrupted. */
+  startStep(step: number): void {
+    this.#step = step;
+    this.#updates = 0;
+  }
 
   /** One optimiser step down an objective; none where the objective has no rows. */
   async update(
@@ -50,10 +70,12 @@ export class Learner {
     const stats: Tensor[] = [];
     const scores: Tensor[] = [];
     let packedTokens = 0;
+    this.#updates++;
     this.model.trained.clearGradients();
     for (const batch of microBatches(rows, this.tokensPerMicroBatch)) {
       packedTokens += batch.packed.tokens.length;
-      const tape = new Tape(this.model.launcher, { activations: this.model.activations });
+      const { launcher, activations, recompute } = this.model;
+      const tape = new Tape(launcher, { activations, recompute });
       const forward = this.#forward(tape, batch, temperature);
       const loss = objective.loss(tape, forward, batch.first, batch.end, this.optimizer.lossScale);
       // backward releases what the tape recorded
@@ -91,7 +113,8 @@ export class Learner {
   }
 
   #forward(tape: Tape, batch: MicroBatch, temperature: number): ForwardPass {
-    const hidden = this.model.hidden(tape, this.model.batch(tape, batch.packed));
+    const place = ["dropout", this.#dropoutSeed, this.#step, this.#updates, batch.first];
+    const hidden = this.model.hidden(tape, this.model.batch(tape, batch.packed), hashText(place.join(" ")));
     const scored = this.model.score(tape, hidden, batch.index, batch.target, temperature);
     return { ...scored, hidden, index: batch.index };
   }
