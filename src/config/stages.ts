@@ -63,6 +63,11 @@ export const imitationSection = section({
     .nullable()
     .default(null)
     .describe('take only actions that match this regular expression as detours, as "^go to "; null = all'),
+  misplaced_detours: fraction()
+    .default(0)
+    .describe(
+      "share of the detours that are actions the expert takes at other times, mostly refused: shows refusals, and how to go on",
+    ),
   prompt_loss_weight: numberFrom(0)
     .default(0)
     .describe(

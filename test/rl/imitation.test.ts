@@ -60,6 +60,19 @@ test("detours are not imitated, and only actions of the pattern are taken", asyn
   expect(journeys.filter((action) => !action.startsWith("go to "))).toEqual([]);
 });
 
+test("misplaced detours are the expert's own actions at a wrong time, mostly refused", async () => {
+  const all = await playExperts({ detours: 0.5, misplacedDetours: 1 });
+  const detours = detoursOf(all);
+  expect(detours.length).toBeGreaterThan(8);
+  const usual = await playExperts({ detours: 0.5 });
+  const refusals = ({ rows }: typeof all) => rows.filter(({ text }) => /nothing happens/i.test(text)).length;
+  expect(refusals(all)).toBeGreaterThan(detours.length / 4);
+  expect(refusals(usual)).toBe(0);
+  const half = await playExperts({ detours: 0.5, misplacedDetours: 0.5 });
+  expect(refusals(half)).toBeGreaterThan(0);
+  expect(refusals(half)).toBeLessThan(refusals(all));
+});
+
 test("a pattern that nothing fits leaves the expert on its way", async () => {
   const { played, imitated } = await playExperts({ detours: 1, detourPattern: /^fly / });
   expect(imitated).toEqual(played);
@@ -103,13 +116,30 @@ test("instructions against what the expert does are left out", () => {
   }
 });
 
+/** A judge whose questions are the prompt 7, whose verdicts are 1 and 2. */
+const judge = { ask: () => ({ tokens: [7] }), verdictTokens: { good: 1, bad: 2 } } as unknown as Judge;
+
+test("questions are about actions of other steps, of other episodes, and about any admissible one", async () => {
+  const { rows } = await playExperts({ detours: 0.3, questions: { share: 0.5, judge } });
+  const steps = rows.filter(({ answer }) => answer.length > 1);
+  const questions = rows.filter(({ answer }) => answer.length === 1);
+  const bad = questions.filter(({ answer: [verdict] }) => verdict === 2);
+  const sources = bad.map(({ episode, action }) => {
+    if (steps.some((step) => step.episode === episode && step.action === action)) return "this episode";
+    return steps.some((step) => step.action === action) ? "other episodes" : "admissible";
+  });
+  const least = bad.length / 8;
+  for (const source of ["this episode", "other episodes", "admissible"])
+    expect(sources.filter((one) => one === source).length, source).toBeGreaterThan(least);
+  // none of them is what the expert does at that moment
+  for (const { episode, step, action } of bad)
+    expect(steps.some((own) => own.episode === episode && own.step === step && own.action === action)).toBe(
+      false,
+    );
+});
+
 test("a verdict weighs as much as the answer beside it", async () => {
-  const judge = (tokens: readonly number[]): Judge =>
-    ({
-      ask: () => ({ tokens: [7] }),
-      verdictTokens: { good: tokens[0], bad: tokens[1] },
-    }) as unknown as Judge;
-  const { rows } = await playExperts({ questions: { share: 0.5, judge: judge([1, 2]) } });
+  const { rows } = await playExperts({ questions: { share: 0.5, judge } });
   const questions = rows.filter(({ prompt }) => prompt.length === 1);
   expect(questions.length).toBeGreaterThan(4);
   // as many good ones as bad ones

@@ -25,11 +25,19 @@ export interface ExpertOptions {
   readonly detours: number;
   /** Only admissible actions that match it are taken as detours; default all. */
   readonly detourPattern?: RegExp;
+  /**
+   * Share of the detours that are what the expert does elsewhere in the episode or did in an earlier one, in place of an admissible
+   * action. Most are refused: rows show what the world then says, and how to go on.
+   */
+  readonly misplacedDetours?: number;
   /** Steps after which an episode is cut. */
   readonly maxSteps: number;
   /**
    * Rows that ask whether an action is good or bad, as a share of all rows: of the expert's own action, and of another one that
-   * brings the goal no nearer. The labels are the expert's. Ours (RECON): the paper's cold start is said to hold critic data.
+   * brings the goal no nearer. The other one is what the expert does elsewhere in the episode, what it did in an earlier episode,
+   * or any admissible action, one as often as the other: were it always the last, words alone would tell the classes apart, and
+   * the judge would approve of whatever an expert might do. The labels are the expert's. Ours (RECON): the paper's cold start is
+   * said to hold critic data.
    */
   readonly questions?: { readonly share: number; readonly judge: Judge };
   /**
@@ -63,6 +71,7 @@ export async function expertRows(
   }
   const environment = world.create();
   const rows: Row[] = [];
+  const earlier: string[] = [];
   try {
     if (options.detours > 0 && !environment.snapshot) {
       throw new ConfigError(
@@ -70,8 +79,11 @@ export async function expertRows(
       );
     }
     if (options.questions) requireExpert(world, environment);
-    for (const [episode, task] of tasks.entries())
-      rows.push(...(await new ExpertEpisode(deps, environment, task, episode, options).play()));
+    for (const [episode, task] of tasks.entries()) {
+      const own = await new ExpertEpisode(deps, environment, task, episode, options, earlier).play();
+      rows.push(...own);
+      earlier.push(...own.filter(({ tag }) => tag !== undefined).map(({ action }) => action ?? ""));
+    }
   } finally {
     await environment.close();
   }
@@ -110,6 +122,8 @@ class ExpertEpisode {
     readonly task: Task,
     readonly episode: number,
     readonly options: ExpertOptions,
+    /** What the expert did in earlier episodes. */
+    readonly earlier: readonly string[],
   ) {
     this.#random = Random.of(options.seed, "detours", task.id);
     this.#questions = Random.of(options.seed, "expert questions", task.id);
@@ -135,7 +149,7 @@ class ExpertEpisode {
     for (let step = 0; plan && plan.length > 0 && step < options.maxSteps; step++) {
       const observation = shown.obs;
       const { admissibleCommands: admissible } = shown.info;
-      const detour = this.#detour(admissible);
+      const detour = this.#detour(admissible, plan);
       const action: string = detour ?? plan[0];
       const tag = expertTag({ step, action, before: this.#steps.map((one) => one.action), isAfterDetour });
       const questioned = detour === undefined ? await this.#question(plan, shown) : undefined;
@@ -151,19 +165,29 @@ class ExpertEpisode {
     }
   }
 
-  #detour(admissible: readonly string[]): string | undefined {
-    const { detours, detourPattern } = this.options;
+  #detour(admissible: readonly string[], plan: readonly string[]): string | undefined {
+    const { detours, detourPattern, misplacedDetours = 0 } = this.options;
     const away = admissible.filter((command) => detourPattern?.test(command) ?? true);
-    return this.#random.uniform() < detours && away.length > 0 ? this.#random.pick(away) : undefined;
+    if (this.#random.uniform() >= detours) return undefined;
+    const isMisplaced = misplacedDetours > 0 && this.#random.uniform() < misplacedDetours;
+    const actions = isMisplaced ? this.#random.pick(this.#otherTimes(plan)) : away;
+    return actions.length > 0 ? this.#random.pick(actions) : undefined;
   }
 
-  /** In some steps, an admissible action that brings the goal no nearer, to be asked about beside the expert's own. */
+  /** What the expert does now is not among what it does elsewhere in this episode, nor among what it did in earlier ones. */
+  #otherTimes(plan: readonly string[]): (readonly string[])[] {
+    const elsewhere = [...this.#steps.map(({ action }) => action), ...plan];
+    return [elsewhere, this.earlier].map((actions) => actions.filter((action) => action !== plan[0]));
+  }
+
+  /** In some steps, an action that brings the goal no nearer, to be asked about beside the expert's own. */
   async #question(plan: readonly string[], shown: ResetResult | StepResult): Promise<string | undefined> {
     const { questions } = this.options;
     // two questions for this share of the steps make the share of rows
     if (!questions || isHeldOut(this.task.id)) return undefined;
     if (this.#questions.uniform() >= questions.share / (2 * (1 - questions.share))) return undefined;
-    const others = shown.info.admissibleCommands.filter((command) => command !== plan[0]);
+    const admissible = shown.info.admissibleCommands.filter((command) => command !== plan[0]);
+    const others = this.#questions.pick([...this.#otherTimes(plan), admissible]);
     if (others.length === 0) return undefined;
     const other = this.#questions.pick(others);
     if ((await this.#verdictOn(other, plan.length)) !== "bad") return undefined;

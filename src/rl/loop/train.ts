@@ -121,11 +121,12 @@ async function openStages(config: TrainConfig, deps: TrainingDeps, parts: RunPar
     imitation.episodes,
   );
   if (demonstrated.length > 0) {
-    const { detours, detour_pattern } = imitation;
+    const { detours, detour_pattern, misplaced_detours: misplacedDetours } = imitation;
     const options = {
       seed,
       detours,
       detourPattern: detour_pattern ? new RegExp(detour_pattern) : undefined,
+      misplacedDetours,
       maxSteps: config.world.max_steps,
       questions:
         config.gcd.cold_start_share > 0
