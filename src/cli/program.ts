@@ -19,11 +19,13 @@ import { register as score } from "./score.js";
 import { register as init } from "./train/init.js";
 import { register as quickstart } from "./train/quickstart.js";
 import { register as train } from "./train/train.js";
+import { register as watch } from "./watch/watch.js";
 
 /** Every command, in the order of the help text. */
 const COMMANDS: readonly Register[] = [
   quickstart,
   train,
+  watch,
   experiment,
   evaluate,
   init,

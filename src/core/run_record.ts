@@ -141,6 +141,8 @@ export interface RolloutRow {
   readonly advantage: number;
   /** Parts of the advantage by name (outcome, penalty, step, ...). */
   readonly advantage_parts: Readonly<Record<string, number>>;
+  /** `good` or `bad`: what the action was labelled, or, of a verdict, what the right one is. Null where nothing was labelled. */
+  readonly verdict?: "good" | "bad" | null;
 }
 
 /** A tensor to save. `data` may be a function, called once when its turn comes (a readback, for example). */

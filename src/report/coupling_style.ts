@@ -1,37 +1,6 @@
 /** Style sheet of the coupling report, for light and for dark screens. */
 import { HEAT_STEPS, heatClass } from "./coupling_heat_map.js";
-
-interface Palette {
-  readonly ground: string;
-  readonly panel: string;
-  readonly ink: string;
-  readonly quiet: string;
-  readonly line: string;
-  /** Negative, rewarded. */
-  readonly low: string;
-  /** Positive, punished. */
-  readonly high: string;
-}
-
-// blue and orange differ for colour-blind eyes too. @source Okabe & Ito 2008, lighter on dark ground
-const LIGHT: Palette = {
-  ground: "#ffffff",
-  panel: "#f6f8fa",
-  ink: "#1b1f24",
-  quiet: "#57606a",
-  line: "#d0d7de",
-  low: "#0072b2",
-  high: "#d55e00",
-};
-const DARK: Palette = {
-  ground: "#14171b",
-  panel: "#1e2329",
-  ink: "#e6e9ec",
-  quiet: "#a3acb6",
-  line: "#3a424b",
-  low: "#56b4e9",
-  high: "#f0863a",
-};
+import { DARK, LIGHT, type Palette } from "./palette.js";
 
 /** Everything that the page shows, no file beside it. */
 export function couplingStyle(): string {
@@ -74,7 +43,8 @@ ${heatColours()}
 }
 
 function variables(palette: Palette): string {
-  const named = Object.entries(palette).map(([name, value]) => `--${name}: ${value};`);
+  const { series: _lines, ...colours } = palette;
+  const named = Object.entries(colours).map(([name, value]) => `--${name}: ${value};`);
   const mixed = steps().map((step) => {
     const [share, full] = [Math.abs(step) / HEAT_STEPS, step < 0 ? palette.low : palette.high];
     // text on a full colour must keep its contrast: tokens are drawn with the half of it

@@ -1,29 +1,6 @@
 /** Frame of the pictures of an experiment, for light and for dark grounds. */
+import { DARK, LIGHT, type Palette } from "./palette.js";
 import { element, escaped, label } from "./svg.js";
-
-interface Palette {
-  readonly ground: string;
-  readonly ink: string;
-  readonly quiet: string;
-  readonly line: string;
-  readonly series: readonly string[];
-}
-
-// hues that differ for colour-blind eyes too, darkened or lightened for the ground. @source Okabe & Ito 2008
-const LIGHT: Palette = {
-  ground: "#ffffff",
-  ink: "#1b1f24",
-  quiet: "#57606a",
-  line: "#d0d7de",
-  series: ["#0072b2", "#d55e00", "#009e73", "#b0548c", "#8a6d00", "#3a8fc0", "#5e4fa2", "#57606a"],
-};
-const DARK: Palette = {
-  ground: "#14171b",
-  ink: "#e6e9ec",
-  quiet: "#a3acb6",
-  line: "#3a424b",
-  series: ["#56b4e9", "#f0863a", "#2fc79a", "#e08fc0", "#e0c04a", "#8fd0f5", "#a99be8", "#a3acb6"],
-};
 
 /** Classes of marks: `series0` and so on fill, `stroke0` and so on draw lines. */
 export function seriesClass(index: number): string {

@@ -58,6 +58,9 @@ export interface Row {
   /** Reward of the whole episode, the same on each of its rows. */
   readonly outcome?: number;
 
+  /** The right verdict, of a row that judges an action. */
+  readonly verdict?: "good" | "bad";
+
   readonly advantage?: number;
   /** Parts of `advantage` by name (outcome, penalty, step, ...). */
   readonly parts?: Readonly<Record<string, number>>;

@@ -6,9 +6,9 @@ const root = new URL("../../", import.meta.url);
 
 function sources(): Map<string, string> {
   const files = new Map<string, string>();
-  for (const folder of ["src", "shaders", "bench"]) {
+  for (const folder of ["src", "shaders", "bench", "web"]) {
     for (const name of readdirSync(new URL(folder, root), { recursive: true }) as string[]) {
-      if (!name.endsWith(".ts") || name.includes("node_modules")) continue;
+      if (!/\.tsx?$/.test(name) || name.includes("node_modules")) continue;
       const path = `${folder}/${name}`;
       files.set(path, readFileSync(new URL(path, root), "utf8"));
     }
@@ -45,7 +45,7 @@ test("the rules notice what they forbid", () => {
 
 test("docs/architecture.md shows the layers as they are (vitest -u redraws it)", async () => {
   const rows = Object.entries(LAYERS).map(([name, { rank, about }]) => {
-    const folder = name === "shaders" || name === "bench" ? `${name}/` : `src/${name}/`;
+    const folder = ["shaders", "bench", "web"].includes(name) ? `${name}/` : `src/${name}/`;
     return `| ${rank} | \`${folder}\` | ${about} |`;
   });
   const edges = layerEdges(sources()).map(({ from, to }) => `  ${from} --> ${to}`);

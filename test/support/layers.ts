@@ -19,6 +19,11 @@ export const LAYERS: Readonly<Record<string, { readonly rank: number; readonly a
   rl: { rank: 6, about: "rows, play, advantages, objective, update, the training loop" },
   host: { rank: 7, about: "Node: files, drivers, model and run folders, worlds on disk" },
   bench: { rank: 8, about: "benchmarks: workloads, peers, recorded results" },
+  watch: {
+    rank: 8,
+    about: "the server of `uncouple watch`: run folders, read only, over HTTP on this machine",
+  },
+  web: { rank: 9, about: "the page of `uncouple watch`: Preact and ECharts, bundled into dist/web/" },
   cli: { rank: 9, about: "commands, argv, environment variables, console" },
 };
 
@@ -36,6 +41,7 @@ const PORTABLE = [
   "coupling",
   "config",
   "rl",
+  "web",
 ];
 /** The Vulkan loader reads the process's own environment, so one file must write it; a child process inherits it. */
 const MAY_USE_ENVIRONMENT = ["src/host/gpu/native.ts", "bench/first_step_child.ts"];
@@ -47,10 +53,10 @@ export interface Edge {
   readonly to: string;
 }
 
-/** Folder of a project path: `src/gpu/x.ts` -> gpu, `shaders/x.ts` -> shaders, `bench/x.ts` -> bench; undefined elsewhere. */
+/** Folder of a project path: `src/gpu/x.ts` -> gpu, `shaders/x.ts` -> shaders, also bench and web; undefined elsewhere. */
 function layerOf(path: string): string | undefined {
-  const match = path.match(/^(?:src\/([a-z_]+)\/|(shaders)\/|(bench)\/)/);
-  return match?.[1] ?? match?.[2] ?? match?.[3];
+  const match = path.match(/^(?:src\/([a-z_]+)\/|(shaders)\/|(bench)\/|(web)\/)/);
+  return match?.slice(1).find((name) => name !== undefined);
 }
 
 function imports(path: string, text: string): string[] {

@@ -14,6 +14,7 @@ import { findOwnPackage } from "../../host/files/packages.js";
 import { stepName } from "../../host/run/checkpoints.js";
 import { type FullGrams, writeCouplingFiles } from "../../host/run/coupling_files.js";
 import { type MeasureRequest, measureCoupling } from "../../host/run/coupling_measure.js";
+import { RUN_FILES } from "../../host/run/run_info.js";
 import { openRunPolicy, type RunPolicy, releasePolicy } from "../../host/run/run_policy.js";
 import { updateRows } from "../../host/run/update_rows.js";
 import { Launcher } from "../../kernels/index.js";
@@ -59,7 +60,7 @@ interface Batch {
 export async function analyseRun(options: RunAnalysisOptions, context: CliContext): Promise<void> {
   await withGpu(options, context, async (session) => {
     const first = await openPolicyOf(options.run, options, session, context);
-    const out = options.out ?? join(options.run, "coupling", stepName(first.checkpoint.step));
+    const out = options.out ?? join(options.run, RUN_FILES.coupling, stepName(first.checkpoint.step));
     const start = options.compare
       ? await checkCompared(options.compare, first, options, session, context)
       : undefined;

@@ -1,12 +1,11 @@
 /** `uncouple serve-env`: offers a world over HTTP, as OpenEnv servers do. */
 
 import { once } from "node:events";
-import { readFile } from "node:fs/promises";
 import { Option } from "@commander-js/extra-typings";
-import { ConfigError } from "../../core/errors.js";
 import { WorldServer } from "../../host/worlds/openenv_server.js";
 import { wholeNumber } from "../kit/numbers.js";
 import { plainCommand, type Register } from "../kit/options.js";
+import { readToken } from "../kit/token_file.js";
 import { openWorld, WORLDS } from "./play_world.js";
 
 const PORT = 8000;
@@ -34,7 +33,7 @@ export const register: Register = (program, { env, terminal }) => {
       wholeNumber(1),
     )
     .action(async ({ host, port, tokenFile, maxEpisodes, ...choice }) => {
-      const token = tokenFile === undefined ? undefined : await readToken(tokenFile);
+      const token = tokenFile === undefined ? undefined : await readToken(tokenFile, "serve-env");
       const folders = { data: choice.data ?? env.ALFWORLD_DATA, jar: choice.jar ?? env.SCIENCEWORLD_JAR };
       const world = await openWorld({ ...choice, ...folders });
       try {
@@ -49,21 +48,3 @@ export const register: Register = (program, { env, terminal }) => {
       }
     });
 };
-
-/** @throws ConfigError when the file cannot be read or holds nothing */
-async function readToken(file: string): Promise<string> {
-  let text: string;
-  try {
-    text = (await readFile(file, "utf8")).trim();
-  } catch (cause) {
-    const { code } = cause as NodeJS.ErrnoException;
-    throw new ConfigError(
-      `[serve-env] --token-file cannot be read: got ${code} for \`${file}\`, expected a file. Check the path.`,
-      { cause },
-    );
-  }
-  if (text !== "") return text;
-  throw new ConfigError(
-    `[serve-env] no token: got an empty file \`${file}\`, expected one. Write one into it.`,
-  );
-}

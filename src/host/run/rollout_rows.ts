@@ -12,30 +12,54 @@ import { RUN_FILES } from "./run_info.js";
 const tokens = z.array(z.int().min(0)).min(1);
 const numbers = z.array(z.number());
 
-/** The columns that readers rely on; others pass. */
-const rowSchema = z
-  .looseObject({
-    step: z.int(),
-    kind: z.enum(["policy", "classification", "imitation"]),
-    group: z.int(),
-    episode: z.int(),
-    env_step: z.int(),
-    task_type: z.string(),
-    prompt: z.string(),
-    prompt_tokens: tokens,
-    observation: z.string().nullable(),
-    action: z.string(),
-    action_tokens: tokens,
-    mask: numbers,
-    weight: numbers,
-    state_key: z.string().nullable(),
-    advantage: z.number(),
+/** The columns that an analysis relies on; others pass. */
+const columns = z.looseObject({
+  step: z.int(),
+  kind: z.enum(["policy", "classification", "imitation"]),
+  group: z.int(),
+  episode: z.int(),
+  env_step: z.int(),
+  task_type: z.string(),
+  prompt: z.string(),
+  prompt_tokens: tokens,
+  observation: z.string().nullable(),
+  action: z.string(),
+  action_tokens: tokens,
+  mask: numbers,
+  weight: numbers,
+  state_key: z.string().nullable(),
+  advantage: z.number(),
+});
+
+const fitting = ({
+  action_tokens,
+  mask,
+  weight,
+}: Pick<z.infer<typeof columns>, "action_tokens" | "mask" | "weight">) =>
+  mask.length === action_tokens.length && weight.length === action_tokens.length;
+const rowSchema = columns.refine(fitting, { message: "mask and weight must have one value an action token" });
+
+/** The columns that are shown, with what stands for them in rows that lack them. */
+const shownSchema = columns
+  .extend({
+    task_id: z.string().default(""),
+    prompt_blocks: z.array(z.looseObject({ name: z.string(), text: z.string() })).default([]),
+    log_probs: z.array(z.number().nullable()).default([]),
+    tag: z.string().nullable().default(null),
+    valid: z.boolean().default(true),
+    truncated: z.boolean().default(false),
+    anchor_key: z.string().nullable().default(null),
+    reward: z.number().default(0),
+    return: z.number().default(0),
+    advantage_parts: z.record(z.string(), z.number()).default({}),
   })
-  .refine(
-    ({ action_tokens, mask, weight }) =>
-      mask.length === action_tokens.length && weight.length === action_tokens.length,
-    { message: "mask and weight must have one value an action token" },
-  );
+  .refine(fitting);
+
+/** A row of rollouts with every column that is shown; undefined for what is none. */
+export function parseRolloutRow(line: unknown): RolloutRow | undefined {
+  const result = shownSchema.safeParse(line);
+  return result.success ? (result.data as unknown as RolloutRow) : undefined;
+}
 
 /** Updates whose rollouts the run keeps, oldest first. */
 export async function rolloutSteps(run: string): Promise<number[]> {

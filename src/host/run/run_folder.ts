@@ -250,8 +250,8 @@ export class RunFolder implements RunSink {
   }
 
   /**
-   * Keeps configuration and tokenizer of the model folder that training begins with: with a checkpoint they are all that the
-   * run needs, wherever it is taken.
+   * Keeps configuration and tokenizer of the policy that training begins with: with a checkpoint they are all that the run needs,
+   * wherever it is taken, and who looks at its rollouts can read their tokens.
    */
   async keepModel(content: Omit<ModelFolderContent, "tensors">): Promise<void> {
     const path = join(this.path, RUN_FILES.model);

@@ -21,10 +21,12 @@ export const RUN_FILES = {
   rollouts: "rollouts",
   log: "run.log",
   checkpoints: "checkpoints",
+  /** Analyses by `uncouple coupling --run`, one folder each. */
+  coupling: "coupling",
   export: "export",
   /** Of a run that trains an adapter: the adapter alone, as PEFT lays it out. */
   adapter: "adapter",
-  /** Configuration and tokenizer of the model folder that training began with: with a checkpoint all that it needs. */
+  /** Configuration and tokenizer of the policy that training began with: with a checkpoint all that it needs. */
   model: "model",
 } as const;
 
@@ -47,7 +49,11 @@ const infoSchema = z.looseObject({
 /** Reads `run.json` of a run folder. @throws DataError when it is missing or malformed */
 export async function readRunInfo(path: string): Promise<RunInfo> {
   const file = join(path, RUN_FILES.info);
-  const json = await readJsonFile(file);
+  return checkedRunInfo(await readJsonFile(file), file);
+}
+
+/** @param json parsed content of `run.json`. @param file for messages. @throws DataError when it is malformed */
+export function checkedRunInfo(json: unknown, file: string): RunInfo {
   const result = infoSchema.safeParse(json);
   if (result.success) return json as RunInfo;
   const { path: field, message } = result.error.issues[0];

@@ -64,9 +64,7 @@ async function trainIn(world: World, request: LoopRequest): Promise<LoopResult> 
     new Launcher(runtime),
     checkpoint && join(folder.path, RUN_FILES.model),
   );
-  if (config.model.path !== null) {
-    await folder.keepModel({ config: model.config, tokenizer: tokenizer.files, generationConfig });
-  }
+  await folder.keepModel({ config: model.config, tokenizer: tokenizer.files, generationConfig });
   for (const note of notes) logger.warn(note);
   const trained = model.adapter ? `, of them trained: an adapter of ${model.trained.count}` : "";
   logger.info(

@@ -9,6 +9,7 @@ import type { AddressInfo } from "node:net";
 import { ConfigError, UncoupleError } from "../../core/errors.js";
 import { writeInfo } from "../../env/external/messages.js";
 import type { Environment, Info, World } from "../../env/world.js";
+import { isLoopback } from "./loopback.js";
 
 export interface ServeOptions {
   readonly host: string;
@@ -230,10 +231,6 @@ const SCHEMA = {
   },
   state: { type: "object", properties: { episode_id: text, step_count: { type: "integer" } } },
 };
-
-function isLoopback(host: string): boolean {
-  return host === "localhost" || host === "::1" || /^127\.\d+\.\d+\.\d+$/.test(host);
-}
 
 async function readBody(request: IncomingMessage): Promise<Record<string, unknown>> {
   const chunks: Buffer[] = [];

@@ -155,7 +155,7 @@ function shuffledLabels(asked: readonly Asked[], random: Random): Asked[] {
 
 /** Columns that a question's rows share. */
 function questionRow({ candidate, question }: Asked, group: number): Omit<Row, "answer"> {
-  const { row, action } = candidate;
+  const { row, action, verdict } = candidate;
   return {
     kind: "classification",
     group,
@@ -168,6 +168,7 @@ function questionRow({ candidate, question }: Asked, group: number): Omit<Row, "
     observation: row.observation,
     anchorKey: row.anchorKey,
     action,
+    verdict,
   };
 }
 

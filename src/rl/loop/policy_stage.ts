@@ -17,7 +17,7 @@ import { Correction } from "../correction/correction.js";
 import { expertVerdicts } from "../gcd/critic.js";
 import { criticise } from "../gcd/critique.js";
 import { Gcd, openJudge } from "../gcd/gcd.js";
-import { type LabelledAction, labelActions, pairKey, stateOf } from "../gcd/labels.js";
+import { type LabelledAction, labelActions, pairKey, stateOf, type Verdict } from "../gcd/labels.js";
 import { tokenFactor } from "../objective/selection.js";
 import type { Episode } from "../play/episode.js";
 import { playRules, type RolloutWorker } from "../play/rollout.js";
@@ -125,12 +125,13 @@ async function iteration(work: Iteration): Promise<Record<string, number>> {
   const coupling = watched && (await watchedMetrics(watched, work.learner));
   const lambda = gcd?.weight ?? 0;
   if (judged) gcd?.finish(judged);
-  const corrected = labelled && (await correct(work, rows, labelled.labels));
-  if (config.log.rollouts)
-    await work.sink.rollouts(
-      work.step,
-      [...rows, ...(judged?.rows ?? [])].map((row) => rolloutRow(work.step, row)),
-    );
+  const verdictOf = verdictsOf(labelled?.labels ?? []);
+  const corrected = await correct(work, rows, verdictOf);
+  if (config.log.rollouts) {
+    const played = rows.map((row) => rolloutRow(work.step, row, verdictOf(row)));
+    const asked = (judged?.rows ?? []).map((row) => rolloutRow(work.step, row));
+    await work.sink.rollouts(work.step, [...played, ...asked]);
+  }
   return {
     ...policyMetrics(work, episodes, advantages, rows, updates, {
       rollout: rolledOut - started,
@@ -267,14 +268,19 @@ async function labelRows({ config, worker }: Iteration, rows: readonly PlayedRow
   return labelActions(rows, { source, threshold, minVisits, conflicts, gamma: grpo.gamma }, critic);
 }
 
+/** What each played action was labelled. */
+function verdictsOf(labels: readonly LabelledAction[]): (row: PlayedRow) => Verdict | undefined {
+  const verdicts = new Map(labels.map(({ state, action, verdict }) => [pairKey(state, action), verdict]));
+  return (row) => verdicts.get(pairKey(stateOf(row), row.action));
+}
+
 /** Counts habits, and from time to time makes and retires instructions. */
 async function correct(
   { correction, index, step }: Iteration,
   rows: readonly PlayedRow[],
-  labels: readonly LabelledAction[],
+  verdictOf: (row: PlayedRow) => Verdict | undefined,
 ): Promise<Record<string, number> | undefined> {
   if (!correction) return undefined;
-  const verdicts = new Map(labels.map(({ state, action, verdict }) => [pairKey(state, action), verdict]));
-  correction.observe(rows, (row) => verdicts.get(pairKey(stateOf(row), row.action)));
+  correction.observe(rows, verdictOf);
   return correction.refresh(index, step);
 }

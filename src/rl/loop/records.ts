@@ -2,8 +2,11 @@
 import type { RolloutRow } from "../../core/run_record.js";
 import type { Row } from "../rows.js";
 
-/** @param step update that the rows were made for, from 1 on */
-export function rolloutRow(step: number, row: Row): RolloutRow {
+/**
+ * @param step update that the rows were made for, from 1 on
+ * @param verdict what its action was labelled; a row that judges has its own
+ */
+export function rolloutRow(step: number, row: Row, verdict: Row["verdict"] = row.verdict): RolloutRow {
   return {
     step,
     kind: row.kind,
@@ -31,5 +34,6 @@ export function rolloutRow(step: number, row: Row): RolloutRow {
     return: row.outcome ?? 0,
     advantage: row.advantage ?? 0,
     advantage_parts: row.parts ?? {},
+    verdict: verdict ?? null,
   };
 }

@@ -1,0 +1,42 @@
+/** Questions to the server. */
+import type {
+  AnchorPage,
+  ApiError,
+  EpisodePage,
+  EvaluationPoint,
+  GroupPage,
+  LinkedPair,
+  RunDetail,
+  RunLine,
+  Series,
+} from "../src/watch/api.js";
+
+/** @throws Error with the server's own words */
+async function ask<T>(path: string): Promise<T> {
+  const response = await fetch(`./api/${path}`);
+  if (response.ok) return (await response.json()) as T;
+  const { error } = (await response
+    .json()
+    .catch(() => ({ error: `the server answered ${response.status}` }))) as ApiError;
+  throw new Error(error);
+}
+
+const of = (run: string) => `runs/${encodeURIComponent(run)}`;
+
+export const api = {
+  runs: () => ask<RunLine[]>("runs"),
+  run: (run: string) => ask<RunDetail>(of(run)),
+  series: (run: string, keys: readonly string[], from: number, generation: number) =>
+    ask<Series>(
+      `${of(run)}/series?${new URLSearchParams({ keys: keys.join(","), from: `${from}`, generation: `${generation}` })}`,
+    ),
+  evaluations: (run: string) => ask<EvaluationPoint[]>(`${of(run)}/evaluations`),
+  groups: (run: string, step: number, order: string, from: number) =>
+    ask<GroupPage>(`${of(run)}/updates/${step}/groups?order=${order}&from=${from}`),
+  episode: (run: string, step: number, group: number, episode: number) =>
+    ask<EpisodePage>(`${of(run)}/updates/${step}/groups/${group}/episodes/${episode}`),
+  anchors: (run: string, step: number, from: number) =>
+    ask<AnchorPage>(`${of(run)}/updates/${step}/anchors?from=${from}`),
+  pairs: (run: string, analysis: string) =>
+    ask<LinkedPair[]>(`${of(run)}/analyses/${encodeURIComponent(analysis)}/pairs`),
+};

@@ -1,0 +1,99 @@
+/** One run: its head, and the view of it that the address names. */
+import type { ComponentChildren } from "preact";
+import type { Palette } from "../../src/report/palette.js";
+import type { RunDetail, RunState } from "../../src/watch/api.js";
+import { api } from "../api.js";
+import { useAsked, useRunState } from "../live.js";
+import { Shown, Status } from "../parts/common.js";
+import { link, type Route } from "../route.js";
+import { moment } from "../text.js";
+import { Curves } from "./curves.js";
+import { Settings } from "./settings.js";
+import type { ViewProps } from "./view_props.js";
+
+export function Run({ route, palette }: { readonly route: Route; readonly palette: Palette }) {
+  const [, name, view = "curves"] = route.parts;
+  const state = useRunState(name);
+  const key =
+    state === undefined ? "" : [state.status, state.generation, state.rollouts, state.metrics > 0].join();
+  const asked = useAsked(`${name} ${key}`, () => api.run(name));
+  return (
+    <Shown asked={asked}>
+      {(run) => (
+        <>
+          <Head run={run} state={state ?? run.state} view={view} />
+          <Content view={view} run={run} state={state ?? run.state} route={route} palette={palette} />
+        </>
+      )}
+    </Shown>
+  );
+}
+
+function Content({ view, ...props }: ViewProps & { readonly view: string }): ComponentChildren {
+  if (view === "settings") return <Settings {...props} />;
+  return <Curves {...props} />;
+}
+
+function Head({
+  run,
+  state,
+  view,
+}: {
+  readonly run: RunDetail;
+  readonly state: RunState;
+  readonly view: string;
+}) {
+  const damaged = Object.entries(run.damaged).filter(([, lines]) => lines > 0);
+  const step = Math.max(run.step, 0);
+  return (
+    <header class="run">
+      <div class="bar">
+        <h1>{run.run}</h1>
+        <Status status={state.status} reason={run.reason} />
+        <span class="quiet">
+          {[run.algorithm, run.world, run.seed === null ? undefined : `seed ${run.seed}`]
+            .filter(Boolean)
+            .join(", ")}
+        </span>
+        {run.steps !== null && (
+          <span class="quiet">
+            <progress max={run.steps} value={step} aria-label="updates done" />{" "}
+            {`${step} of ${run.steps} updates`}
+          </span>
+        )}
+      </div>
+      {run.reason !== null && <p class="problem">{run.reason}</p>}
+      {state.status === "stale" && (
+        <p class="problem">
+          {`The record says running, but no process has given a sign of life lately (last change ${moment(run.updated)}). It was killed, or this is a copy.`}
+        </p>
+      )}
+      {damaged.map(([file, lines]) => (
+        <p
+          class="problem"
+          key={file}
+        >{`${file} has ${lines} damaged ${lines === 1 ? "line" : "lines"}, left out here.`}</p>
+      ))}
+      <nav aria-label="Views of the run">
+        {tabs(run).map(([name, text, parts]) => (
+          <a
+            key={name}
+            href={link(["run", run.run, ...parts])}
+            aria-current={name === view ? "page" : undefined}
+          >
+            {text}
+          </a>
+        ))}
+      </nav>
+    </header>
+  );
+}
+
+type Tab = readonly [view: string, text: string, parts: readonly (string | number)[]];
+
+function tabs(_run: RunDetail): Tab[] {
+  return [
+    ["curves", "Curves", ["curves"]],
+    ["settings", "Settings", ["settings"]],
+  ];
+}
