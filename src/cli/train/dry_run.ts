@@ -1,40 +1,41 @@
 /** `uncouple train --dry-run`: settings, what the preset set of them, and memory, before anything starts. */
-import { join } from "node:path";
 import Table from "cli-table3";
 import type { PresetField } from "../../config/presets.js";
-import type { TrainConfig } from "../../config/schema.js";
-import { readJsonFile } from "../../host/files/json_file.js";
-import { RUN_FILES } from "../../host/run/run_info.js";
-import { usesKept } from "../../host/run/training_setup.js";
-import { parseQwen2Config, presetConfig, type Qwen2Config } from "../../model/config.js";
-import type { MemoryEstimate } from "../../rl/loop/memory_estimate.js";
+import { ConfigError } from "../../core/errors.js";
+import type { MemoryCure, MemoryPlan } from "../../rl/loop/memory_plan.js";
 import { bytesText } from "./progress.js";
 
-/** Words of a small world: what a word tokenizer has before it is built. */
-const ASSUMED_WORDS = 512;
-
-/** Shape of the policy that a configuration means; the vocabulary of a word tokenizer is assumed.
- *  @param run folder of a run that goes on
- *  @throws DataError when the model folder has no readable config.json */
-export async function plannedModel({ model }: TrainConfig, run?: string): Promise<Qwen2Config> {
-  if (model.path === null) return presetConfig(model.preset, ASSUMED_WORDS);
-  const kept = run === undefined ? undefined : join(run, RUN_FILES.model);
-  const isKept = kept !== undefined && (await usesKept(model.path, kept));
-  const file = join(isKept ? kept : model.path, "config.json");
-  return parseQwen2Config(await readJsonFile(file), file);
-}
-
-/** The estimate as an aligned table. */
-export function memoryTable({ rows, totalBytes, largest, warnings }: MemoryEstimate): string {
+/** The plan as an aligned table, and what would need less. */
+export function memoryTable(plan: MemoryPlan, cures: readonly MemoryCure[]): string {
+  const { rows, totalBytes, heldBytes, largest, texts } = plan;
   const table = new Table({
-    head: ["GPU memory", "estimate", "of what"],
-    colAligns: ["left", "right", "left"],
+    head: ["GPU memory", "at the peak"],
+    colAligns: ["left", "right"],
     style: { head: [], border: [] },
   });
-  for (const { name, bytes, note } of rows) table.push([name, bytesText(bytes), note]);
-  table.push(["all together", bytesText(totalBytes), "an upper estimate"]);
-  table.push(["largest buffer", bytesText(largest.bytes), `${largest.name}, ${largest.note}`]);
-  return [table.toString(), ...warnings.map((text) => `does not fit: ${text}`)].join("\n");
+  for (const { name, bytes } of rows) table.push([name, bytesText(bytes)]);
+  table.push(["in use together", bytesText(totalBytes)]);
+  table.push(["held, with buffers that wait for use", bytesText(heldBytes)]);
+  table.push([`largest buffer (${largest.label})`, bytesText(largest.bytes)]);
+  const about = `prompts of up to ${texts.prompt} tokens`;
+  const lines = cures.map(({ setting, totalBytes: bytes }) => `  ${setting}: ${bytesText(bytes)}`);
+  return [table.toString(), about, ...(lines.length > 0 ? ["with less memory in use:", ...lines] : [])].join(
+    "\n",
+  );
+}
+
+/** @throws ConfigError for a plan that needs more than there is, naming what would need less */
+export function checkFits(
+  { heldBytes, totalBytes }: MemoryPlan,
+  free: number,
+  cures: readonly MemoryCure[],
+): void {
+  if (totalBytes <= free) return;
+  const all = cures.map(({ setting, totalBytes: bytes }) => `${setting} (${bytesText(bytes)})`);
+  throw new ConfigError(
+    `[memory] the run does not fit: got ${bytesText(totalBytes)} in use at once and ${bytesText(heldBytes)} held, expected at most ${bytesText(free)}, which is free. ` +
+      `${all.length > 0 ? `Set ${all.join(" or ")}, or several of them` : "Use a smaller model"}.`,
+  );
 }
 
 /** What the preset set of the section `grpo`, and what was given instead. */

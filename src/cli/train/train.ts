@@ -4,24 +4,25 @@ import { isOverride } from "../../config/layers.js";
 import { type LoadedConfig, loadConfig, resolveLayers } from "../../config/load.js";
 import { presetFields } from "../../config/presets.js";
 import { stagesOf, totalUpdates } from "../../config/schema.js";
-import { ConfigError, EXIT } from "../../core/errors.js";
+import { ArgumentError, ConfigError, EXIT } from "../../core/errors.js";
 import type { Logger } from "../../core/logger.js";
 import { checkHalf } from "../../gpu/device_facts.js";
 import { readConfigText } from "../../host/files/config_text.js";
 import { findOwnPackage } from "../../host/files/packages.js";
 import { readGitState } from "../../host/run/git.js";
+import { freeBytes, planRequest } from "../../host/run/memory.js";
 import { checkBeforeWork } from "../../host/run/preflight.js";
 import type { SessionFacts } from "../../host/run/run_folder.js";
 import { readRunInfo } from "../../host/run/run_info.js";
 import { type LoopResult, type TrainLoop, trainLoop } from "../../host/run/train_loop.js";
 import { type TrainRun, trainRun } from "../../host/run/train_run.js";
 import type { KeptTuning } from "../../host/tuning/tuning_record.js";
-import { estimateMemory } from "../../rl/loop/memory_estimate.js";
+import { memoryCures, planMemory } from "../../rl/loop/memory_plan.js";
 import type { CliContext, Register } from "../kit/options.js";
 import { type GpuSession, withGpu } from "../kit/session.js";
 import { StopListener, StoppedError } from "../kit/stop_signal.js";
 import { tuningLine } from "../kit/tuning.js";
-import { memoryTable, plannedModel, presetTable } from "./dry_run.js";
+import { checkFits, memoryTable, presetTable } from "./dry_run.js";
 import { Progress } from "./progress.js";
 import { checkResumable, findRun, runLayer } from "./resume.js";
 import { flagSettings, type TrainOptions, trainCommand, wishesOf } from "./train_options.js";
@@ -109,10 +110,16 @@ function checkStages(loaded: LoadedConfig): LoadedConfig {
 }
 
 async function showPlan({ config, resolved, run }: Plan, { json }: TrainOptions, { terminal }: CliContext) {
-  const memory = estimateMemory({ config, model: await plannedModel(config, run) });
+  const isSoftware = ["lavapipe", "swiftshader"].includes(config.device.adapter ?? "");
+  const request = await planRequest(config, run, { isSoftware });
+  const plan = await planMemory(request);
+  const cures = await memoryCures(request, plan);
+  const memory = { ...plan, cures };
   const preset = presetFields(config.grpo);
   if (json) terminal.printJson({ config, preset, memory });
-  else terminal.print([resolved, presetTable(config.grpo.algo, preset), memoryTable(memory)].join("\n"));
+  else terminal.print([resolved, presetTable(config.grpo.algo, preset), memoryTable(plan, cures)].join("\n"));
+  const free = freeBytes(isSoftware);
+  if (free !== undefined) checkFits(plan, free, cures);
 }
 
 async function train(
@@ -134,7 +141,7 @@ async function train(
   };
   return withGpu(gpu, context, async (session) => {
     if (config.model.precision === "mixed") checkHalf(session.runtime.facts);
-    await warnAboutMemory(plan, session, context.terminal);
+    await checkMemory(plan, session);
     const { path, stop, ...result } = await watched(plan, session, context, loop);
     if (options.json) context.terminal.printJson({ run: path, ...result });
     else if (result.finished) context.terminal.print(resultText(result, path));
@@ -199,15 +206,17 @@ async function watched(
   }
 }
 
-async function warnAboutMemory(
-  { config, run }: Plan,
-  { adapter }: GpuSession,
-  logger: Logger,
-): Promise<void> {
-  const { maxBufferSize, maxStorageBufferBindingSize } = adapter.limits;
-  const limits = { maxBufferSize, maxStorageBufferBindingSize };
-  const { warnings } = estimateMemory({ config, model: await plannedModel(config, run), limits });
-  for (const warning of warnings) logger.warn(`memory: ${warning}`);
+/** @throws ConfigError for a run that would end for want of memory, before it has a folder */
+async function checkMemory({ config, run }: Plan, { runtime }: GpuSession): Promise<void> {
+  const request = await planRequest(config, run, runtime.facts);
+  try {
+    const plan = await planMemory(request);
+    const free = freeBytes(runtime.facts.isSoftware);
+    if (free !== undefined && plan.totalBytes > free) checkFits(plan, free, await memoryCures(request, plan));
+  } catch (error) {
+    if (!(error instanceof ArgumentError)) throw error;
+    throw new ConfigError(error.message, { cause: error });
+  }
 }
 
 async function tuningsOf(run: string): Promise<KeptTuning[]> {

@@ -84,8 +84,8 @@ async function settle(
   }
 }
 
-/** Loads the binary and makes WebGPU's constants (`GPUBufferUsage`, ...) global, as browsers do. */
-async function importDawn(): Promise<typeof import("webgpu")> {
+/** Loads the binary and makes WebGPU's constants (`GPUBufferUsage`, ...) global, as browsers do. @throws AdapterError */
+export async function importDawn(): Promise<typeof import("webgpu")> {
   try {
     const dawn = await import("webgpu");
     Object.assign(globalThis, dawn.globals);

@@ -78,25 +78,22 @@ async function openServer(world: TrainConfig["world"]): Promise<World> {
   });
 }
 
+/** Settings of the adapter that a configuration trains; undefined where it trains the weights. @throws DataError */
+export async function loraOf({ lora }: Pick<TrainConfig, "lora">): Promise<LoraConfig | undefined> {
+  if (lora.path !== null) return (await readAdapterFolder(lora.path)).lora;
+  const { rank, alpha, dropout, targets, rank_stabilised: isRankStabilised } = lora;
+  return rank === null ? undefined : { rank, alpha, dropout, targets, isRankStabilised };
+}
+
 /** The adapter that a configuration asks for, on top of a frozen model; without one, the model. */
-async function adapted(
-  model: Qwen2Model,
-  { lora, model: { seed }, seed: runSeed }: TrainConfig,
-): Promise<Qwen2Model> {
-  if (lora.path !== null)
-    return withAdapterFolder(model, await readAdapterFolder(lora.path), { requiresGrad: true });
-  if (lora.rank === null) return model;
-  const settings: LoraConfig = {
-    rank: lora.rank,
-    alpha: lora.alpha,
-    dropout: lora.dropout,
-    targets: lora.targets,
-    isRankStabilised: lora.rank_stabilised,
-  };
-  checkRank(model.config, settings);
-  const { launcher, config, parameters } = model;
-  const adapter = new LoraAdapter(launcher, parameters, config, settings);
-  adapter.initialise(Random.of(seed, "adapter", runSeed));
+async function adapted(model: Qwen2Model, config: TrainConfig): Promise<Qwen2Model> {
+  if (config.lora.path !== null)
+    return withAdapterFolder(model, await readAdapterFolder(config.lora.path), { requiresGrad: true });
+  const lora = await loraOf(config);
+  if (!lora) return model;
+  checkRank(model.config, lora);
+  const adapter = new LoraAdapter(model.launcher, model.parameters, model.config, lora);
+  adapter.initialise(Random.of(config.model.seed, "adapter", config.seed));
   return model.withAdapter(adapter);
 }
 
@@ -178,7 +175,8 @@ export async function openPolicy(
   return { model: await adapted(model, config), tokenizer, generationConfig: {}, notes: [] };
 }
 
-async function wordTokenizer(world: World): Promise<Tokenizer> {
+/** One token a word of the world. @throws ConfigError for a world that shows no texts */
+export async function wordTokenizer(world: World): Promise<Tokenizer> {
   if (!world.sampleTexts) {
     throw new ConfigError(
       `[train] world ${world.id} shows no sample texts to build a tokenizer from. Set model.path.`,

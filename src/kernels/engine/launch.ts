@@ -232,7 +232,7 @@ export class Launcher {
     const borrowed: GpuBuffer[] = [];
     const scratch = (name: string, shape: readonly number[], dtype: DType = "f32"): ArrayView => {
       const bytes = byteLength(shape, dtype);
-      const buffer = this.runtime.buffers.acquire(bytes, `${label}.${name}`);
+      const buffer = this.runtime.buffers.acquire(bytes, `${label}.scratch.${name}`);
       borrowed.push(buffer);
       return { range: { buffer, offset: 0, bytes, isWhole: true }, shape, dtype };
     };

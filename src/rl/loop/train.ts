@@ -8,7 +8,6 @@ import type { Task, World } from "../../env/world.js";
 import { Generator } from "../../model/generate.js";
 import type { Qwen2Model } from "../../model/qwen2.js";
 import type { Tokenizer } from "../../model/tokenizer.js";
-import { AdamW } from "../../optim/adamw.js";
 import { schedule } from "../../optim/schedule.js";
 import { KnownMistakes } from "../correction/cold_start.js";
 import { openJudge } from "../gcd/gcd.js";
@@ -20,6 +19,7 @@ import { taskOrder } from "./data_order.js";
 import { expertRows } from "./imitation.js";
 import { imitationStage } from "./imitation_stage.js";
 import type { OnInfluence } from "./influence_hook.js";
+import { stageOptimizer } from "./optimizer.js";
 import { policyStage } from "./policy_stage.js";
 import {
   modelTensors,
@@ -255,19 +255,9 @@ class TrainingRun {
   async #openStage(stage: Stage, first: number): Promise<Learner> {
     if (this.#learner && this.#step !== first) return this.#learner;
     const { deps } = this;
-    const { launcher, parameters, trained } = deps.model;
     const { settings } = stage;
     this.#learner?.optimizer.release();
-    const optimizer = new AdamW({
-      parameters: trained,
-      launcher,
-      lr: settings.learning_rate,
-      betas: [settings.adam_beta1, settings.adam_beta2],
-      eps: settings.adam_epsilon,
-      weightDecay: settings.weight_decay,
-      maxGradNorm: settings.max_grad_norm,
-      lossScale: parameters.half ? {} : undefined,
-    });
+    const optimizer = stageOptimizer(deps.model, settings);
     this.#learner = new Learner(deps.model, optimizer, settings.tokens_per_micro_batch, {
       dropoutSeed: this.config.seed,
     });

@@ -1,0 +1,234 @@
+/** How much GPU memory a run will need: the run's own code on a device that counts and computes nothing. */
+import { FlatParameters } from "../../autograd/flat_parameters.js";
+import { stagesOf, type TrainConfig } from "../../config/schema.js";
+import { planningRuntime } from "../../gpu/planning_device.js";
+import type { DeviceFacts } from "../../gpu/runtime.js";
+import { Launcher } from "../../kernels/index.js";
+import type { Qwen2Config } from "../../model/config.js";
+import { Generator } from "../../model/generate.js";
+import { LoraAdapter } from "../../model/lora.js";
+import type { LoraConfig } from "../../model/lora_config.js";
+import { storedShapes } from "../../model/parameters.js";
+import { Qwen2Model } from "../../model/qwen2.js";
+import { imitationObjective } from "../objective/imitation.js";
+import type { Objective } from "../objective/objective.js";
+import { policyObjective } from "../objective/policy.js";
+import type { Row } from "../rows.js";
+import { Learner } from "../update/learner.js";
+import { MEMORY_KINDS, type MemoryKind, MemoryLedger } from "./memory_ledger.js";
+import { stageOptimizer } from "./optimizer.js";
+import { referenceModel } from "./policy_state.js";
+import { policyLoss } from "./policy_update.js";
+
+/** One kind of memory at the moment when most is in use. */
+export interface MemoryRow {
+  readonly name: MemoryKind;
+  readonly bytes: number;
+}
+
+export interface MemoryPlan {
+  readonly rows: readonly MemoryRow[];
+  /** Most bytes in use at once: the sum of the rows. What a run's metrics call `gpu/bytes_peak`. */
+  readonly totalBytes: number;
+  /** Bytes that the device is asked for: buffers that wait to be used again included. */
+  readonly heldBytes: number;
+  readonly largest: { readonly label: string; readonly bytes: number };
+  readonly texts: TextSizes;
+}
+
+/** Lengths of the texts of a run, in tokens. */
+export interface TextSizes {
+  /** The longest prompt of one step. */
+  readonly prompt: number;
+  /** An average one that the expert shows the answer to. */
+  readonly shownPrompt: number;
+  /** An answer that the expert shows. */
+  readonly shown: number;
+  /** What the world says to one command. */
+  readonly observation: number;
+}
+
+/** Where nothing is known of a world. */
+export const ASSUMED_TEXTS: TextSizes = { prompt: 512, shownPrompt: 512, shown: 16, observation: 32 };
+
+export interface PlanRequest {
+  readonly config: TrainConfig;
+  readonly model: Qwen2Config;
+  /** Settings of the adapter that is trained, if one is. */
+  readonly lora: LoraConfig | undefined;
+  /** Of the adapter, or whether it is a software adapter, where none is open. */
+  readonly facts: DeviceFacts | { readonly isSoftware: boolean };
+  readonly texts?: TextSizes;
+}
+
+/** Sequences that the generator decodes side by side; more are served in turn. */
+const SEQUENCES = 256;
+
+/**
+ * Plans the memory of a run: model, optimiser, reference policy, one rollout and one update of each stage are made as the run
+ * makes them, with texts of the sizes given.
+ * @throws ArgumentError where a tensor is beyond what the adapter can bind
+ */
+export async function planMemory(request: PlanRequest): Promise<MemoryPlan> {
+  const { config, texts = ASSUMED_TEXTS } = request;
+  const runtime = await planningRuntime(request.facts);
+  const ledger = new MemoryLedger(runtime.buffers);
+  const launcher = new Launcher(runtime);
+  const model = plannedModel(launcher, request);
+  const generator = new Generator(model, { tokensPerBatch: config.grpo.tokens_per_micro_batch });
+  const sizes = { ...texts, ...lengthsOf(request, texts) };
+  if (config.eval.at_start) await rollOut(generator, config.eval.episodes, sizes);
+  for (const stage of stagesOf(config)) {
+    const optimizer = stageOptimizer(model, config[stage]);
+    const learner = new Learner(model, optimizer, config[stage].tokens_per_micro_batch);
+    if (stage === "imitation") {
+      const shown = { ...sizes, longest: Math.min(sizes.shownPrompt, sizes.longest) };
+      const rows = rowsOf(request, shown, sizes.shown, config.imitation.batch_size, stage);
+      await update(learner, imitationObjective(rows, config.imitation.prompt_loss_weight));
+    } else {
+      const { beta, kl_in } = config.grpo;
+      const reference =
+        beta > 0 ? await ledger.as("reference policy", () => referenceModel(model, undefined)) : undefined;
+      await rollOut(generator, players(config), sizes);
+      const count = players(config) * config.world.max_steps;
+      const rows = rowsOf(request, sizes, config.grpo.max_completion_length, count, stage);
+      const fixed = reference && kl_in === "loss" ? await learner.score(rows, 1, reference) : undefined;
+      await learner.score(rows, 1);
+      const options = { temperature: config.grpo.temperature, policy: policyLoss(config) };
+      const old = rows.map(({ answer }) => new Float32Array(answer.length));
+      await update(learner, policyObjective(rows, { old, reference: fixed }, options));
+    }
+    optimizer.release();
+  }
+  await rollOut(generator, config.eval.episodes, sizes);
+  const { bytes, kinds } = ledger.peak;
+  const plan = {
+    rows: MEMORY_KINDS.filter((name) => kinds.get(name)).map((name) => ({
+      name,
+      bytes: kinds.get(name) as number,
+    })),
+    totalBytes: bytes,
+    heldBytes: runtime.buffers.heldBytes,
+    largest: ledger.largest,
+    texts,
+  };
+  await runtime.dispose();
+  return plan;
+}
+
+async function update(learner: Learner, objective: Objective): Promise<void> {
+  await learner.update(objective, 0, { keepLogProbs: true });
+}
+
+function plannedModel(launcher: Launcher, { config, model, lora }: PlanRequest): Qwen2Model {
+  const { precision, fused, gradient_checkpointing: recompute } = config.model;
+  const options = { half: precision === "mixed", requiresGrad: lora === undefined };
+  const parameters = new FlatParameters(launcher.runtime, storedShapes(model), options);
+  const plain = new Qwen2Model(launcher, model, parameters, { fused, recompute });
+  return lora ? plain.withAdapter(new LoraAdapter(launcher, parameters, model, lora)) : plain;
+}
+
+/** Episodes that are played at the same time in an update. */
+function players({ grpo, world }: TrainConfig): number {
+  return Math.min(grpo.num_generations * grpo.tasks_per_step, world.max_environments ?? Infinity);
+}
+
+interface Lengths {
+  /** The longest text without its last answer, and that answer. */
+  readonly longest: number;
+  readonly answer: number;
+}
+
+function lengthsOf({ config, model }: PlanRequest, texts: TextSizes): Lengths {
+  const { context, max_tokens } = config.prompt;
+  const answer = config.grpo.max_completion_length;
+  const steps = context === "episode" ? config.world.max_steps - 1 : 0;
+  const grown = texts.prompt + steps * (answer + texts.observation);
+  return {
+    longest: Math.max(1, Math.min(grown, max_tokens ?? grown, model.max_position_embeddings - answer)),
+    answer,
+  };
+}
+
+/** Zeros are read back from the device, and end each answer at its first token. */
+async function rollOut(generator: Generator, episodes: number, { longest, answer }: Lengths): Promise<void> {
+  const { vocab_size: V } = generator.model.config;
+  const requests = Array.from({ length: Math.min(SEQUENCES, episodes) }, (_, stream) => ({
+    prompt: tokens(longest, stream, V),
+    stream,
+  }));
+  const options = { temperature: 1, maxNewTokens: answer, endTokens: [0], seed: 0 };
+  await generator.generate(requests, options);
+}
+
+const tokens = (count: number, first: number, V: number): number[] =>
+  Array.from({ length: count }, (_, t) => (t === 0 ? first : t) % V);
+
+/** Rows that fill a micro-batch, as far as an update has so many. */
+function rowsOf(
+  { config, model: { vocab_size: V } }: PlanRequest,
+  sizes: TextSizes & Lengths,
+  answerTokens: number,
+  most: number,
+  stage: "imitation" | "grpo",
+): Row[] {
+  const N = config[stage].tokens_per_micro_batch;
+  const isChain = config.prompt.context === "episode";
+  const perRow = isChain ? answerTokens + sizes.observation : sizes.longest + answerTokens - 1;
+  const fitting = isChain
+    ? Math.floor((Math.min(N, sizes.longest + answerTokens) - sizes.prompt) / perRow)
+    : Math.floor(N / perRow);
+  return Array.from({ length: Math.max(1, Math.min(most, fitting)) }, (_, index): Row => {
+    const answer = tokens(answerTokens, 1, V);
+    const prompt = isChain ? tokens(sizes.prompt + index * perRow, 0, V) : tokens(sizes.longest, index, V);
+    const place = { group: 0, episode: 0, step: index, taskId: "", taskType: "" };
+    return { kind: "policy", prompt, answer, advantage: index % 2 === 0 ? 1 : -1, ...place };
+  });
+}
+
+/** A setting that makes a run need less, and what it needs then. */
+export interface MemoryCure {
+  readonly setting: string;
+  readonly totalBytes: number;
+}
+
+/** Tries the settings that save memory one by one. @returns those that save a twentieth or more, the best first */
+export async function memoryCures(request: PlanRequest, plan: MemoryPlan): Promise<MemoryCure[]> {
+  const { config } = request;
+  const { model, grpo, imitation } = config;
+  const quarter = (tokens: number) => Math.ceil(tokens / 4);
+  const changes: [setting: string, change: Partial<PlanRequest>][] = [
+    [
+      "model.gradient_checkpointing=true",
+      { config: { ...config, model: { ...model, gradient_checkpointing: true } } },
+    ],
+    ["model.precision=mixed", { config: { ...config, model: { ...model, precision: "mixed" } } }],
+    ["grpo.beta=0", { config: { ...config, grpo: { ...grpo, beta: 0 } } }],
+    [
+      `grpo.tasks_per_step=${Math.ceil(grpo.tasks_per_step / 2)}`,
+      { config: { ...config, grpo: { ...grpo, tasks_per_step: Math.ceil(grpo.tasks_per_step / 2) } } },
+    ],
+    ...stagesOf(config).map((stage): [string, Partial<PlanRequest>] => {
+      const section = stage === "grpo" ? grpo : imitation;
+      const fewer = { ...section, tokens_per_micro_batch: quarter(section.tokens_per_micro_batch) };
+      return [
+        `${stage}.tokens_per_micro_batch=${fewer.tokens_per_micro_batch}`,
+        { config: { ...config, [stage]: fewer } },
+      ];
+    }),
+    ...(request.lora
+      ? []
+      : [
+          ["lora.rank=16", { lora: { rank: 16, alpha: 32, dropout: 0, targets: config.lora.targets } }] as [
+            string,
+            Partial<PlanRequest>,
+          ],
+        ]),
+  ];
+  const cures: MemoryCure[] = [];
+  for (const [setting, change] of changes) {
+    const { totalBytes } = await planMemory({ ...request, ...change });
+    if (totalBytes < 0.95 * plan.totalBytes) cures.push({ setting, totalBytes });
+  }
+  return cures.sort((a, b) => a.totalBytes - b.totalBytes);
+}

@@ -1,0 +1,21 @@
+/** The optimiser of a stage, from its settings. */
+import type { Qwen2Model } from "../../model/qwen2.js";
+import { AdamW } from "../../optim/adamw.js";
+import type { StageSettings } from "./stage.js";
+
+/** A fresh AdamW on what a model trains. Loss scaling where it computes in half precision. */
+export function stageOptimizer(
+  { launcher, trained, parameters }: Qwen2Model,
+  settings: StageSettings,
+): AdamW {
+  return new AdamW({
+    parameters: trained,
+    launcher,
+    lr: settings.learning_rate,
+    betas: [settings.adam_beta1, settings.adam_beta2],
+    eps: settings.adam_epsilon,
+    weightDecay: settings.weight_decay,
+    maxGradNorm: settings.max_grad_norm,
+    lossScale: parameters.half ? {} : undefined,
+  });
+}
