@@ -16,8 +16,8 @@ export function openModel(
   precision: Precision,
   requiresGrad: boolean,
 ): Qwen2Model {
-  const half = precision === "mixed";
-  const parameters = new FlatParameters(launcher.runtime, storedShapes(config), { requiresGrad, half });
+  const storage = precision === "mixed" ? "f16" : "f32";
+  const parameters = new FlatParameters(launcher.runtime, storedShapes(config), { requiresGrad, storage });
   for (const { name, data } of weights) parameters.load(name, data);
   return new Qwen2Model(launcher, config, parameters);
 }

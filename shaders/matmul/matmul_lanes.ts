@@ -97,11 +97,13 @@ const vectorOf = ({ exchange, rows, lanes }: LaneTile, i: number): string => {
 };
 
 /** Plain A: vector v is row v, four k; for swaps transposed A too. Else transposed A: vector v is k = v / (rows / 4), four rows. */
-function addressesOfA(tile: LaneTile, { transposeA, vectorA }: MatmulText): string {
+function addressesOfA(tile: LaneTile, text: MatmulText): string {
+  const { transposeA, vectorA } = text;
   const quarter = tile.rows / 4;
   return lines(loadCount(tile), (i) => {
     const vector = vectorOf(tile, i);
-    if (!transposeA) return `  let a_row${i} = a_start + min(row + ${vector}, params.M - 1u) * params.K;`;
+    if (!transposeA)
+      return `  let a_row${i} = a_start + min(row + ${vector}, params.M - 1u) * ${pitchOfA(text)};`;
     if (tile.exchange === "swap") return `  let a_row${i} = a_start + min(row + ${vector}, params.M - 1u);`;
     const first = `row + ((${vector}) % ${quarter}u) * 4u`;
     return `  let a_step${i} = (${vector}) / ${quarter}u;

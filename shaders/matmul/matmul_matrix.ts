@@ -29,7 +29,7 @@ import {
   rowSums,
   slotOf,
 } from "./matmul_loader.js";
-import { finish, type MatmulLayout, type MatmulText, read, scaled } from "./matmul_text.js";
+import { finish, type MatmulLayout, type MatmulText, pitchOfA, read, scaled } from "./matmul_text.js";
 import { tileStart } from "./matmul_tiles.js";
 
 export interface MatrixTile {
@@ -187,9 +187,11 @@ function registers(operand: Operand): string {
 }
 
 /** Fetches the tile at next_k into registers; what lies past an edge becomes 0. */
-function loads(operand: Operand, { tail }: MatmulText): string {
+function loads(operand: Operand, text: MatmulText): string {
+  const { tail } = text;
   const { name, first, limit, alongK, width } = operand;
-  const offset = alongK ? `at * params.K + at_k` : `at_k * ${limit} + at`;
+  const pitch = name === "a" ? pitchOfA(text) : alongK ? "params.K" : "params.N";
+  const offset = alongK ? `at * ${pitch} + at_k` : `at_k * ${pitch} + at`;
   return each(loadCount(operand), (i) => {
     const value = read(name, `(${name}_start + ${offset})${width === 4 ? " / 4u" : ""}`);
     const factors = operand.scaled ? ` ${name}_scale${i} = ${kScale(operand, tail, "at_k")};` : "";

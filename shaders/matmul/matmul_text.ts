@@ -42,6 +42,11 @@ export interface MatmulText extends MatmulLayout, MatmulFusion {
    * and `params.A` on.
    */
   readonly output: "y" | "add" | "partial" | "segments";
+  /**
+   * One of several products that make up a larger one: rows of A and of y lie `params.pitch_a` and `params.pitch_y` elements
+   * apart, parts are counted from `params.first_part` on.
+   */
+  readonly isPiece?: boolean;
   /** Of segments: rows that alternate between so many matrices are stored matrix after matrix. */
   readonly interleave?: 1 | 2;
 }
@@ -59,8 +64,12 @@ export function partStart({ output, transposeA }: MatmulText, index: string): st
   let b_start = ${index} / params.P * params.K * params.N;`;
 }
 
-/** Elements from one k of a transposed A to the next. */
-export const pitchOfA = ({ output }: MatmulText): string => (output === "segments" ? "params.A" : "params.M");
+/** Elements from one row of A, as it lies in memory, to the next. */
+export function pitchOfA({ output, transposeA, isPiece }: MatmulText): string {
+  if (isPiece) return "params.pitch_a";
+  if (!transposeA) return "params.K";
+  return output === "segments" ? "params.A" : "params.M";
+}
 
 const isPart = ({ output }: MatmulText): boolean => output === "partial" || output === "segments";
 
@@ -88,14 +97,17 @@ export function finishRow(text: MatmulText, row: string, value: string): string 
 
 /** `finish(part, row, column, sum)`: stores columns `column` (a multiple of 4) to `column + 3` of a row, as far as they exist. */
 export function finish(text: MatmulText): string {
-  const { vectorY, gate, interleave = 1 } = text;
+  const { vectorY, gate, interleave = 1, isPiece } = text;
+  const isWhole = !isPart(text);
+  const first = isPiece && !isWhole ? "(part + params.first_part)" : "part";
+  const pitch = isPiece && isWhole ? "params.pitch_y" : "params.N";
   const place = interleave === 2 ? "(row & 1u) * (params.M / 2u) + row / 2u" : "row";
   const head = `fn finish(part: u32, row: u32, column: u32, sum: vec4<f32>) {
   if (row >= params.M || column >= params.N) { return; }
-  let start = (part * params.M + ${place}) * params.N + column;
+  let start = (${first} * params.M + ${place}) * ${pitch} + column;
   var value = sum;`;
-  const body = isPart(text) ? columns(vectorY, storePart(text)) : epilogue(text);
-  return `${gate && !isPart(text) ? gateFunctions : ""}${head}\n${body}\n}`;
+  const body = isWhole ? epilogue(text) : columns(vectorY, storePart(text));
+  return `${gate && isWhole ? gateFunctions : ""}${head}\n${body}\n}`;
 }
 
 const storePart =

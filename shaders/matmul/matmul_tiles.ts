@@ -34,7 +34,7 @@ interface Operand extends Loader {
   readonly stride: number;
   readonly first: string;
   readonly limit: string;
-  /** Elements from one k to the next, where memory is not contiguous along k. */
+  /** Elements from one row to the next as it lies in memory. */
   readonly pitch: string;
   /** Factors of k are applied to it. */
   readonly scaled: boolean;
@@ -86,7 +86,7 @@ export function matmulTiles(tile: SharedTile, text: MatmulText): string {
     stride: tileN,
     first: "column",
     limit: "params.N",
-    pitch: "params.N",
+    pitch: text.transposeB ? "params.K" : "params.N",
     alongK: text.transposeB,
     width: text.vectorB ? 4 : 1,
     scaled: text.kScale && !ofRows,
@@ -122,7 +122,7 @@ const each = (count: number, line: (index: number) => string): string =>
 /** Copies one operand's tile to shared memory; what lies past an edge becomes 0. */
 function loader(operand: Operand, { tail }: MatmulText): string {
   const { name, stride, first, limit, pitch, alongK, width } = operand;
-  const offset = alongK ? `at * params.K + at_k` : `at_k * ${pitch} + at`;
+  const offset = alongK ? `at * ${pitch} + at_k` : `at_k * ${pitch} + at`;
   const target = (i: number) =>
     alongK ? `(in_k + ${i}u) * ${stride}u + in_size` : `in_k * ${stride}u + in_size + ${i}u`;
   return eachLoad(

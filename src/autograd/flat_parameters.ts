@@ -1,36 +1,23 @@
 /** Named parameters packed into a few flat buffers, so that clearing, norms and optimiser steps take few dispatches. */
 import { ArgumentError } from "../core/errors.js";
 import { checkHalf } from "../gpu/device_facts.js";
-import type { BufferRange, Runtime } from "../gpu/runtime.js";
-import { byteLength } from "../kernels/engine/op.js";
+import type { Runtime } from "../gpu/runtime.js";
+import { type ArrayView, byteLength, piecesOf, type RowPiece, rowsOf } from "../kernels/engine/array_view.js";
+import {
+  type BucketSize,
+  elementCount,
+  type MatrixStorage,
+  type NamedShape,
+  type ParameterPart,
+  type ParameterSlot,
+  packSlots,
+  type StoredShape,
+} from "./parameter_slots.js";
 import { Tensor } from "./tensor.js";
 
-/** Slots begin at multiples of 256 bytes, the largest storage offset alignment WebGPU allows. */
-const SLOT_BYTES = 256;
 const MAX_BUCKET_BYTES = 2 ** 30;
-
-export interface NamedShape {
-  readonly name: string;
-  readonly shape: readonly number[];
-}
-
-/** Rows of a matrix (or elements of a vector) that are a parameter of their own to checkpoints. */
-export interface ParameterPart extends NamedShape {
-  /** Its rows are `first`, `first + stride`, ... of the whole. */
-  readonly first: number;
-  readonly stride: number;
-}
-
-/** A tensor that kernels use whole; `parts`: what it is put together of, if it is. */
-export interface StoredShape extends NamedShape {
-  readonly parts?: readonly ParameterPart[];
-}
-
-/** Where a parameter lies: element `offset` of bucket number `bucket`. */
-export interface ParameterSlot extends NamedShape {
-  readonly bucket: number;
-  readonly offset: number;
-}
+/** Memory that rows of a part go through on their way to and from the whole. */
+const STAGED_BYTES = 2 ** 24;
 
 /** Some parameters in one flat array, and their gradient. The gaps between slots are zero in all and stay zero. */
 export interface ParameterBucket {
@@ -38,9 +25,9 @@ export interface ParameterBucket {
   readonly decayed: boolean;
   /** Length, gaps included; a multiple of 64. */
   readonly elements: number;
-  /** What ops read: f16 for matrices in half precision, f32 else. */
+  /** What ops read. */
   readonly value: Tensor;
-  /** The f32 values that training keeps: `value` itself where that is f32. Absent when frozen in half precision. */
+  /** The f32 values that training keeps: `value` itself where that is f32. Absent when frozen in 16 bits. */
   readonly master: Tensor | undefined;
   /** f32; absent when the parameters are frozen. */
   readonly gradient: Tensor | undefined;
@@ -53,10 +40,11 @@ export interface FlatParametersOptions {
    */
   readonly requiresGrad?: boolean | ((name: string) => boolean);
   /**
-   * Mixed precision: ops read matrices as f16, rounded to nearest from f32 masters that the optimiser steps. Vectors and
-   * gradients stay f32, and frozen parameters have no masters. Default false.
+   * How matrices are stored; vectors and gradients are f32. `f16`: mixed precision, ops read matrices rounded to nearest from
+   * f32 masters that the optimiser steps; frozen ones have no masters. `bf16`: frozen matrices as checkpoints have them, widened
+   * by the kernels; trainable ones are f32. Default f32.
    */
-  readonly half?: boolean;
+  readonly storage?: MatrixStorage;
   /** Upper bound of one bucket in bytes. Default: the adapter's binding limit, at most 1 GiB. */
   readonly maxBucketBytes?: number;
 }
@@ -70,8 +58,7 @@ export class FlatParameters {
   readonly buckets: readonly ParameterBucket[];
   /** Whether any of them is trainable. */
   readonly requiresGrad: boolean;
-  /** Whether ops read matrices as f16. */
-  readonly half: boolean;
+  readonly storage: MatrixStorage;
   readonly #leaves = new Map<string, Tensor>();
   readonly #masters = new Map<string, Tensor>();
   readonly #parts = new Map<string, { readonly whole: string; readonly part: ParameterPart }>();
@@ -79,8 +66,8 @@ export class FlatParameters {
 
   /**
    * Allocates every bucket, filled with zeros.
-   * @throws ArgumentError when a name comes twice, a shape is empty, or one tensor exceeds the largest binding
-   * @throws AdapterError for half precision on an adapter without f16
+   * @throws ArgumentError when a name comes twice, a shape is empty, or a few rows of a tensor exceed the largest binding
+   * @throws AdapterError for f16 on an adapter without it
    */
   constructor(
     readonly runtime: Runtime,
@@ -90,33 +77,36 @@ export class FlatParameters {
     const { requiresGrad = true } = options;
     const trains = typeof requiresGrad === "function" ? requiresGrad : () => requiresGrad;
     this.requiresGrad = parameters.some(({ name }) => trains(name));
-    this.half = options.half ?? false;
-    if (this.half) checkHalf(runtime.facts);
-    const limit = Math.min(
-      options.maxBucketBytes ?? MAX_BUCKET_BYTES,
-      MAX_BUCKET_BYTES,
-      runtime.facts.maxBindingBytes,
-    );
-    const slotElements = SLOT_BYTES / (this.half ? 2 : 4);
-    const { slots, sizes } = packSlots(
-      parameters,
+    this.storage = options.storage ?? "f32";
+    if (this.storage === "f16") checkHalf(runtime.facts);
+    const bindingBytes = runtime.facts.maxBindingBytes;
+    const bucketBytes = Math.min(options.maxBucketBytes ?? MAX_BUCKET_BYTES, MAX_BUCKET_BYTES, bindingBytes);
+    const { slots, sizes } = packSlots(parameters, {
       trains,
-      slotElements,
-      limit,
-      runtime.facts.maxBindingBytes,
-    );
+      storage: this.storage,
+      bucketBytes,
+      bindingBytes,
+    });
     this.slots = slots;
     this.buckets = sizes.map((size, index) => this.#allocate(size, index));
-    for (const { name, shape, bucket: index, offset } of slots.values()) {
+    const all = (key: "value" | "master" | "gradient"): Flat => this.buckets.map((bucket) => bucket[key]);
+    const [values, masters, gradients] = [all("value"), all("master"), all("gradient")];
+    for (const slot of slots.values()) {
+      const { name, bucket: index } = slot;
       const { value, master, gradient } = this.buckets[index] as ParameterBucket;
-      const leaf = value.view(shape, offset, gradient !== undefined);
+      const leaf = viewOf(values, slot, gradient !== undefined);
       leaf.parameter = name;
-      leaf.grad = gradient?.view(shape, offset, false);
+      leaf.grad = gradient && viewOf(gradients, slot);
       this.#leaves.set(name, leaf);
-      if (master && master !== value) this.#masters.set(name, master.view(shape, offset, false));
+      if (master && master !== value) this.#masters.set(name, viewOf(masters, slot));
     }
     for (const { name: whole, parts = [] } of parameters)
       for (const part of parts) this.#parts.set(part.name, { whole, part });
+  }
+
+  /** Whether ops read matrices as f16, and activations are stored so. */
+  get half(): boolean {
+    return this.storage === "f16";
   }
 
   /** Number of values, gaps not counted. */
@@ -206,7 +196,7 @@ export class FlatParameters {
    * @param flat one array a bucket, as long as the bucket (moments of an optimiser, for example); only the one that is meant
    * must be there
    */
-  async readLike(flat: readonly (Tensor | undefined)[], name: string): Promise<Float32Array> {
+  async readLike(flat: Flat, name: string): Promise<Float32Array> {
     const { whole, part } = this.#within(flat, name);
     const values = await this.#readRows(whole, part);
     whole.release();
@@ -214,21 +204,17 @@ export class FlatParameters {
   }
 
   /** Overwrites what belongs to one parameter, or one part. */
-  loadLike(flat: readonly (Tensor | undefined)[], name: string, values: Float32Array): void {
+  loadLike(flat: Flat, name: string, values: Float32Array): void {
     const { whole, part } = this.#within(flat, name);
     this.#writeRows(whole, part, values);
     whole.release();
   }
 
-  #within(
-    flat: readonly (Tensor | undefined)[],
-    name: string,
-  ): { whole: Tensor; part: ParameterPart | undefined } {
+  #within(flat: Flat, name: string): { whole: Tensor; part: ParameterPart | undefined } {
     const found = this.#parts.get(name);
     const slot = this.slots.get(found?.whole ?? name);
     if (!slot) throw new ArgumentError(`[parameters] no parameter of this name: got "${name}".`);
-    const whole = (flat[slot.bucket] as Tensor).view(slot.shape, slot.offset, false);
-    return { whole, part: found?.part };
+    return { whole: viewOf(flat, slot), part: found?.part };
   }
 
   /** `kept`: where the values are exact. */
@@ -250,35 +236,35 @@ export class FlatParameters {
       whole.upload(values);
       return;
     }
-    const rows = Tensor.empty(this.runtime, part.shape, whole.dtype, part.name);
-    rows.upload(values);
-    this.#copyRows(whole, part, (inWhole, inRows) => this.runtime.copy(within(rows, inRows), inWhole));
-    rows.release();
+    const width = elementCount(part.shape.slice(1));
+    for (const { first, count } of stages(part, whole)) {
+      const rows = Tensor.empty(this.runtime, [count, ...part.shape.slice(1)], whole.dtype, part.name);
+      rows.upload(values.subarray(first * width, (first + count) * width));
+      eachRun(part, first, count, (inWhole, inRows, run) =>
+        copyRows(this.runtime, rowsOf(rows, inRows, run), rowsOf(whole, inWhole, run)),
+      );
+      rows.release();
+    }
   }
 
   async #readRows(whole: Tensor, part: ParameterPart | undefined): Promise<Float32Array> {
     if (!part) return (await whole.read()) as Float32Array;
-    const rows = Tensor.empty(this.runtime, part.shape, whole.dtype, part.name);
-    this.#copyRows(whole, part, (inWhole, inRows) => this.runtime.copy(inWhole, within(rows, inRows)));
-    const values = (await rows.read()) as Float32Array;
-    rows.release();
+    const width = elementCount(part.shape.slice(1));
+    const values = new Float32Array(elementCount(part.shape));
+    for (const { first, count } of stages(part, whole)) {
+      const rows = Tensor.empty(this.runtime, [count, ...part.shape.slice(1)], whole.dtype, part.name);
+      eachRun(part, first, count, (inWhole, inRows, run) =>
+        copyRows(this.runtime, rowsOf(whole, inWhole, run), rowsOf(rows, inRows, run)),
+      );
+      values.set((await rows.read()) as Float32Array, first * width);
+      rows.release();
+    }
     return values;
   }
 
-  /** Calls back with the ranges of runs of a part: one run where its rows lie together, else one a row. */
-  #copyRows(
-    whole: Tensor,
-    { shape, first, stride }: ParameterPart,
-    copy: (inWhole: BufferRange, inRows: { readonly offset: number; readonly bytes: number }) => void,
-  ): void {
-    const [rows = 0, ...rest] = shape;
-    const rowBytes = byteLength(rest, whole.dtype);
-    const runs = stride === 1 ? 1 : rows;
-    const bytes = (rows / runs) * rowBytes;
-    for (let run = 0; run < runs; run++) {
-      const offset = (first + run * stride) * rowBytes;
-      copy(within(whole, { offset, bytes }), { offset: run * bytes, bytes });
-    }
+  /** Appends copying one parameter as ops read it from another set of the same storage. */
+  copyFrom(other: FlatParameters, name: string): void {
+    copyRows(this.runtime, other.get(name), this.get(name));
   }
 
   /** Gives all memory back; idempotent. */
@@ -290,69 +276,63 @@ export class FlatParameters {
   }
 
   #allocate({ decayed, trains, elements }: BucketSize, index: number): ParameterBucket {
-    const zeros = (label: string, dtype: "f32" | "f16" = "f32") =>
+    const zeros = (label: string, dtype: MatrixStorage = "f32") =>
       Tensor.zeros(this.runtime, [elements], `${label} ${index}`, dtype);
-    const isHalf = this.half && decayed;
-    const value = zeros("parameters", isHalf ? "f16" : "f32");
-    const master = isHalf ? (trains ? zeros("masters") : undefined) : value;
+    const isShort = this.storage === "f16" || (this.storage === "bf16" && !trains);
+    const value = zeros("parameters", decayed && isShort ? this.storage : "f32");
+    const master = value.dtype === "f32" ? value : trains ? zeros("masters") : undefined;
     const gradient = trains ? zeros("gradients") : undefined;
     return { decayed, elements, value, master, gradient };
   }
 }
 
-function within(
-  { range }: Tensor,
-  { offset, bytes }: { readonly offset: number; readonly bytes: number },
-): BufferRange {
-  return { buffer: range.buffer, offset: range.offset + offset, bytes };
+/** One array a bucket; those that nobody asks for may be absent. */
+type Flat = readonly (Tensor | undefined)[];
+
+/** What belongs to a parameter of arrays that lie as the parameters do. */
+function viewOf(flat: Flat, { shape, bucket, offset, pieces }: ParameterSlot, requiresGrad = false): Tensor {
+  const first = flat[bucket] as Tensor;
+  if (!pieces) return first.view(shape, offset, requiresGrad);
+  const width = elementCount(shape.slice(1));
+  const found = pieces.map(({ first: row, rows, bucket: index, offset: start }): RowPiece => {
+    const view = (flat[index] as Tensor).view([rows, width], start, false);
+    view.release();
+    return { first: row, rows, range: view.range };
+  });
+  const [{ range }] = found as [RowPiece];
+  // the buckets, which outlive their views, hold the memory of the other pieces
+  return new Tensor(first.storage.retain(), range, shape, first.dtype, requiresGrad, found);
 }
 
-interface BucketSize {
-  readonly decayed: boolean;
-  readonly trains: boolean;
-  elements: number;
+/** The rows of a part, as many at a time as go through the memory set aside for them. */
+function stages(
+  { shape: [total = 0, ...rest] }: ParameterPart,
+  { dtype, runtime }: Tensor,
+): { readonly first: number; readonly count: number }[] {
+  const bytes = Math.min(STAGED_BYTES, runtime.facts.maxBindingBytes);
+  const most = Math.max(1, Math.floor(bytes / byteLength(rest, dtype)));
+  return Array.from({ length: Math.ceil(total / most) }, (_, index) => ({
+    first: index * most,
+    count: Math.min(most, total - index * most),
+  }));
 }
 
-/** Fills buckets in the order given, decayed and other parameters apart, and frozen ones from others; a bucket that is full is never reopened. */
-function packSlots(
-  parameters: readonly NamedShape[],
-  trainsByName: (name: string) => boolean,
-  slotElements: number,
-  limitBytes: number,
-  bindingBytes: number,
-): { slots: Map<string, ParameterSlot>; sizes: BucketSize[] } {
-  const slots = new Map<string, ParameterSlot>();
-  const sizes: BucketSize[] = [];
-  const open = new Map<string, number>();
-  for (const { name, shape } of parameters) {
-    if (slots.has(name))
-      throw new ArgumentError(`[parameters] two parameters are called "${name}". Names must differ.`);
-    const elements = Math.ceil(elementCount(shape) / slotElements) * slotElements;
-    if (elements === 0 || !Number.isInteger(elements)) {
-      throw new ArgumentError(
-        `[parameters] ${name} holds nothing: got shape [${shape}], expected positive sizes. Leave it out.`,
-      );
-    }
-    if (4 * elements > bindingBytes) {
-      throw new ArgumentError(
-        `[parameters] ${name} is too large for one binding: got ${4 * elements} bytes, expected at most ${bindingBytes} (the adapter's maxStorageBufferBindingSize). Use a smaller vocabulary or width, or an adapter with a larger limit.`,
-      );
-    }
-    const decayed = shape.length > 1;
-    const trains = trainsByName(name);
-    const kind = `${decayed} ${trains}`;
-    let bucket = open.get(kind);
-    if (bucket === undefined || 4 * ((sizes[bucket] as BucketSize).elements + elements) > limitBytes) {
-      bucket = sizes.push({ decayed, trains, elements: 0 }) - 1;
-      open.set(kind, bucket);
-    }
-    const size = sizes[bucket] as BucketSize;
-    slots.set(name, { name, shape, bucket, offset: size.elements });
-    size.elements += elements;
-  }
-  return { slots, sizes };
+/** Calls back with runs of some rows of a part: one where its rows lie together, else one a row. */
+function eachRun(
+  { first, stride }: ParameterPart,
+  firstRow: number,
+  rows: number,
+  run: (inWhole: number, inRows: number, count: number) => void,
+): void {
+  if (stride === 1) run(first + firstRow, 0, rows);
+  else for (let row = 0; row < rows; row++) run(first + (firstRow + row) * stride, row, 1);
 }
 
-function elementCount(shape: readonly number[]): number {
-  return shape.reduce((product, size) => product * size, 1);
+/** Appends copying a matrix into another of the same shape, whatever pieces they are in. */
+function copyRows(runtime: Runtime, from: ArrayView, to: ArrayView): void {
+  for (const target of piecesOf(to))
+    for (const source of piecesOf(rowsOf(from, target.first, target.rows))) {
+      const place = rowsOf(target.view, source.first, source.rows);
+      runtime.copy(source.view.range, place.range);
+    }
 }

@@ -1,9 +1,16 @@
 /** A shaped array on the GPU with reference-counted storage. */
-import { Float16Array } from "@petamoriken/float16";
 import { ArgumentError } from "../core/errors.js";
+import { fromBfloat16Bits, fromFloat16Bits, toBfloat16Bits, toFloat16Bits } from "../core/half_floats.js";
 import type { GpuBuffer } from "../gpu/buffers.js";
 import type { BufferRange, Runtime } from "../gpu/runtime.js";
-import { type ArrayView, byteLength, type DType, type PlanContext } from "../kernels/engine/op.js";
+import {
+  type ArrayView,
+  byteLength,
+  type DType,
+  piecesOf,
+  type RowPiece,
+} from "../kernels/engine/array_view.js";
+import type { PlanContext } from "../kernels/engine/op.js";
 import type { ProductGradient } from "../kernels/engine/weight_gradient.js";
 
 /** Pooled memory shared by tensors that view it; returned to the pool when the last one is released. */
@@ -66,6 +73,7 @@ export class Tensor implements ArrayView {
     readonly shape: readonly number[],
     readonly dtype: DType,
     readonly requiresGrad = false,
+    readonly pieces?: readonly RowPiece[],
   ) {}
 
   get runtime(): Runtime {
@@ -125,6 +133,7 @@ export class Tensor implements ArrayView {
   view(shape: readonly number[], offset = 0, requiresGrad = this.requiresGrad): Tensor {
     if (this.#released)
       throw new ArgumentError("[tensor] view of a released tensor. Take it before the release.");
+    if (this.pieces) throw new ArgumentError("[tensor] view of a matrix in pieces. Take its rows by rowsOf.");
     const bytes = byteLength(shape, this.dtype);
     const elementBytes = byteLength([], this.dtype);
     if (offset < 0 || offset * elementBytes + bytes > this.range.bytes) {
@@ -140,22 +149,43 @@ export class Tensor implements ArrayView {
     return new Tensor(this.storage.retain(), range, shape, this.dtype, requiresGrad);
   }
 
-  /** Values after all work appended so far; halves widened to f32. */
+  /** Values after all work appended so far; those of 16 bits widened to f32. */
   async read(): Promise<Float32Array | Uint32Array> {
-    const [bytes] = (await this.runtime.read([this.range])) as [ArrayBuffer];
-    if (this.dtype === "u32") return new Uint32Array(bytes);
-    return this.dtype === "f32" ? new Float32Array(bytes) : Float32Array.from(new Float16Array(bytes));
+    if (this.dtype === "u32") return new Uint32Array(await this.#readBytes(this.range));
+    if (!this.pieces) return this.#floats(await this.#readBytes(this.range), this.size);
+    const values = new Float32Array(this.size);
+    for (const { first, view } of piecesOf(this)) {
+      const width = this.size / (this.shape[0] as number);
+      const bytes = await this.#readBytes(view.range);
+      values.set(this.#floats(bytes, width * (view.shape[0] as number)), first * width);
+    }
+    return values;
   }
 
-  /** Overwrites the contents from the host; f16 rounds to the nearest half. An odd number of halves also clears the next. */
+  async #readBytes(range: BufferRange): Promise<ArrayBuffer> {
+    const [bytes] = (await this.runtime.read([range])) as [ArrayBuffer];
+    return bytes;
+  }
+
+  #floats(bytes: ArrayBuffer, count: number): Float32Array {
+    if (this.dtype === "f32") return new Float32Array(bytes);
+    const bits = new Uint16Array(bytes, 0, count);
+    return this.dtype === "f16" ? fromFloat16Bits(bits) : fromBfloat16Bits(bits);
+  }
+
+  /** Overwrites the contents from the host; 16 bits round to nearest. An odd number of them also clears the next. */
   upload(data: Float32Array | Uint32Array): void {
-    if (this.dtype !== "f16") {
-      this.runtime.upload(this.range, data);
-      return;
+    const width = this.size / (this.shape[0] as number);
+    for (const { first, rows, view } of piecesOf(this)) {
+      const part = this.pieces ? data.subarray(first * width, (first + rows) * width) : data;
+      if (this.dtype === "u32" || this.dtype === "f32") {
+        this.runtime.upload(view.range, part);
+        continue;
+      }
+      const bits = new Uint16Array(2 * Math.ceil(part.length / 2));
+      bits.set((this.dtype === "f16" ? toFloat16Bits : toBfloat16Bits)(part as Float32Array));
+      this.runtime.upload({ ...view.range, bytes: bits.byteLength }, bits);
     }
-    const halves = new Float16Array(2 * Math.ceil(data.length / 2));
-    halves.set(data);
-    this.runtime.upload({ ...this.range, bytes: halves.byteLength }, new Uint8Array(halves.buffer));
   }
 
   /** Gives the storage back; idempotent. */

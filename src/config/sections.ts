@@ -1,5 +1,6 @@
 /** The sections of a training configuration, apart from those of the two stages. Descriptions are the documentation. */
 import { z } from "zod";
+import type { MatrixStorage } from "../autograd/parameter_slots.js";
 import { TASK_TYPES } from "../env/alfworld/game.js";
 import { difficulties } from "../env/household/house.js";
 import { MATMUL_PRECISIONS } from "../gpu/device_facts.js";
@@ -207,6 +208,11 @@ export const worldSection = section({
 
 /** How a policy is stored while it trains: all of it as f32, or matrices and activations as f16 beside f32 masters. */
 export const PRECISIONS = ["f32", "mixed"] as const;
+
+/** How parameters are stored for a precision. */
+export function storageOf(precision: (typeof PRECISIONS)[number] | undefined): MatrixStorage {
+  return precision === "mixed" ? "f16" : "f32";
+}
 
 export const modelSection = section({
   path: text()

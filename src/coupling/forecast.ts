@@ -1,5 +1,5 @@
 /** What a Gram will cost, before anything is allocated. Pure. */
-import type { StoredShape } from "../autograd/flat_parameters.js";
+import type { StoredShape } from "../autograd/parameter_slots.js";
 import { ArgumentError } from "../core/errors.js";
 import type { DeviceFacts } from "../gpu/runtime.js";
 import { vocabularyTile } from "../kernels/loss/linear_log_prob.js";

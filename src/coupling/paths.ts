@@ -1,5 +1,5 @@
 /** How the Gram of a matrix's gradients is computed: from the gradients, or from products of tokens. Pure. */
-import type { StoredShape } from "../autograd/flat_parameters.js";
+import type { StoredShape } from "../autograd/parameter_slots.js";
 import type { TokenBlock } from "../kernels/coupling/token_pairs.js";
 import type { Qwen2Config } from "../model/config.js";
 import { storedShapes } from "../model/parameters.js";

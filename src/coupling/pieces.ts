@@ -1,5 +1,5 @@
 /** How the gradient of a parameter is cut up: into pieces that fit scratch memory, regions of one name, parts of a sum. Pure. */
-import type { StoredShape } from "../autograd/flat_parameters.js";
+import type { StoredShape } from "../autograd/parameter_slots.js";
 
 /** Rows of a piece that belong to one parameter under its Hugging Face name. Rows have C elements. */
 export interface Region {

@@ -1,5 +1,5 @@
 /** Per-sample gradients of all parameters, a piece at a time, from the factors that a tape's backward pass shows. */
-import type { StoredShape } from "../autograd/flat_parameters.js";
+import type { StoredShape } from "../autograd/parameter_slots.js";
 import { Tensor } from "../autograd/tensor.js";
 import { ArgumentError } from "../core/errors.js";
 import {

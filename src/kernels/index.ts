@@ -23,6 +23,7 @@ export { KL_KINDS, policyLoss, RATIO_LEVELS, type StreamParam, SURROGATES } from
 export { joinPolicyStatistics, POLICY_STATISTICS, type PolicyStatistics } from "./loss/policy_statistics.js";
 export { tokenLogProb } from "./loss/token_log_prob.js";
 export { matmul } from "./matmul/matmul.js";
-export { type Matmul, matmulInto } from "./matmul/matmul_into.js";
+export { matmulInto } from "./matmul/matmul_into.js";
+export type { Matmul } from "./matmul/matmul_product.js";
 export { advanceSequences, type SampledSequences } from "./steps/advance.js";
 export { sample } from "./steps/sample.js";

@@ -1,9 +1,6 @@
 /** A low-rank adapter on a frozen model: its factors, and the weights of the model with their changes. */
-import {
-  FlatParameters,
-  type FlatParametersOptions,
-  type ParameterSlot,
-} from "../autograd/flat_parameters.js";
+import { FlatParameters, type FlatParametersOptions } from "../autograd/flat_parameters.js";
+import type { ParameterSlot } from "../autograd/parameter_slots.js";
 import { Tensor, type WeightSource } from "../autograd/tensor.js";
 import { ArgumentError } from "../core/errors.js";
 import type { Random } from "../core/random.js";
@@ -55,7 +52,7 @@ export class LoraAdapter {
 
   /**
    * @param base the model's parameters, frozen; they stay with their owner
-   * @throws ArgumentError when one of them is trainable, or no matrix is targeted
+   * @throws ArgumentError when one of them is trainable or stored as bf16, or no matrix is targeted
    */
   constructor(
     readonly launcher: Launcher,
@@ -67,6 +64,11 @@ export class LoraAdapter {
     if (base.requiresGrad) {
       throw new ArgumentError(
         "[lora] the model below an adapter is trainable: got requiresGrad true, expected false. Freeze it.",
+      );
+    }
+    if (base.storage === "bf16") {
+      throw new ArgumentError(
+        "[lora] changed weights are written by kernels: got a model stored as bf16, expected f32 or f16. Store it as one of them.",
       );
     }
     this.#weights = adaptedWeights(config, lora);
@@ -106,9 +108,7 @@ export class LoraAdapter {
     if (this.#version === this.parameters.version) return;
     this.#version = this.parameters.version;
     this.#changed ??= this.#allocate();
-    const { runtime } = this.launcher;
-    for (const { name } of this.#weights)
-      runtime.copy(this.base.get(name).range, this.#changed.get(name).range);
+    for (const { name } of this.#weights) this.#changed.copyFrom(this.base, name);
     this.addTo(this.#changed);
   }
 
@@ -140,7 +140,7 @@ export class LoraAdapter {
     const targeted = new Set(this.#weights.map(({ name }) => name));
     const shapes = storedShapes(this.config).filter(({ name }) => targeted.has(name));
     const { runtime } = this.launcher;
-    const changed = new FlatParameters(runtime, shapes, { requiresGrad: false, half: this.base.half });
+    const changed = new FlatParameters(runtime, shapes, { requiresGrad: false, storage: this.base.storage });
     for (const weight of this.#weights) {
       const source = this.#sourceOf(weight);
       const leaf = changed.get(weight.name);

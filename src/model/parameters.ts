@@ -1,5 +1,5 @@
 /** The tensors of a Qwen2 checkpoint: names, shapes, order. */
-import type { ParameterPart, StoredShape } from "../autograd/flat_parameters.js";
+import type { ParameterPart, StoredShape } from "../autograd/parameter_slots.js";
 import type { Qwen2Config } from "./config.js";
 
 /** One tensor of a checkpoint. Matrices are [outputs, inputs], as Hugging Face stores them. */

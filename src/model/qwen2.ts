@@ -1,5 +1,6 @@
 /** The Qwen2 decoder: packed tokens in, hidden states and log-probabilities out, differentiable through the tape. */
-import type { FlatParameters, NamedShape, StoredShape } from "../autograd/flat_parameters.js";
+import type { FlatParameters } from "../autograd/flat_parameters.js";
+import type { NamedShape, StoredShape } from "../autograd/parameter_slots.js";
 import type { Tape } from "../autograd/tape.js";
 import { Tensor } from "../autograd/tensor.js";
 import { applyUnfused } from "../autograd/unfused.js";

@@ -1,7 +1,7 @@
 /** Reads safetensors: header checks first, then one tensor at a time. Bytes in, float32 out. */
 import { DataError } from "../core/errors.js";
+import { fromBfloat16Bits, fromFloat16Bits } from "../core/half_floats.js";
 import { cut, printable, shown } from "../core/shown.js";
-import { fromBfloat16Bits, fromFloat16Bits } from "./half_floats.js";
 import { findDuplicateKey, isTooDeep } from "./json_keys.js";
 import { elementCount } from "./parameters.js";
 

@@ -1,6 +1,6 @@
 /** Writes safetensors: a header planned from shapes alone, then the data tensor by tensor, so nothing is held twice. */
 import { ArgumentError, DataError } from "../core/errors.js";
-import { toBfloat16Bits, toFloat16Bits } from "./half_floats.js";
+import { toBfloat16Bits, toFloat16Bits } from "../core/half_floats.js";
 import { elementCount, type ParameterShape } from "./parameters.js";
 import { dtypeBytes, type FloatDtype, LENGTH_FIELD_BYTES } from "./safetensors.js";
 

@@ -141,7 +141,7 @@ needing(halfPrecision(runtime.facts.features)).describe("in half precision", () 
 
   test("ops read matrices as f16, all else stays f32", async () => {
     const live = runtime.buffers.liveBytes;
-    const parameters = new FlatParameters(runtime, shapes, { half: true });
+    const parameters = new FlatParameters(runtime, shapes, { storage: "f16" });
     expect(parameters.buckets.map(({ decayed, elements }) => [decayed, elements])).toEqual([
       [true, 256],
       [false, 128],
@@ -160,7 +160,7 @@ needing(halfPrecision(runtime.facts.features)).describe("in half precision", () 
   });
 
   test("frozen matrices have no f32 values", async () => {
-    const parameters = new FlatParameters(runtime, shapes, { half: true, requiresGrad: false });
+    const parameters = new FlatParameters(runtime, shapes, { storage: "f16", requiresGrad: false });
     expect(parameters.buckets.map(({ master }) => master?.dtype)).toEqual([undefined, "f32"]);
     parameters.load("b", values);
     expect(await parameters.read("b")).toEqual(values.map(f16round));
@@ -171,7 +171,7 @@ needing(halfPrecision(runtime.facts.features)).describe("in half precision", () 
 test("half precision on an adapter without f16 is refused", () => {
   const facts = { ...runtime.facts, features: new Set<string>() };
   const plain = Object.create(runtime, { facts: { value: facts } });
-  const make = () => new FlatParameters(plain, [{ name: "a", shape: [2, 2] }], { half: true });
+  const make = () => new FlatParameters(plain, [{ name: "a", shape: [2, 2] }], { storage: "f16" });
   expect(make).toThrow(AdapterError);
   expect(make).toThrow("Use precision f32, or another adapter");
 });

@@ -2,7 +2,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { ArgumentError, DataError } from "../../src/core/errors.js";
-import { fromBfloat16Bits, fromFloat16Bits } from "../../src/model/half_floats.js";
+import { fromBfloat16Bits, fromFloat16Bits } from "../../src/core/half_floats.js";
 import type { FloatDtype } from "../../src/model/safetensors.js";
 import { readSafetensors } from "../../src/model/safetensors.js";
 import { parseShardIndex, planShards, shardIndexJson } from "../../src/model/safetensors_shards.js";

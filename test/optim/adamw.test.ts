@@ -1,6 +1,7 @@
 import { Float16Array, f16round } from "@petamoriken/float16";
 import { describe, expect, test } from "vitest";
-import { FlatParameters, type NamedShape } from "../../src/autograd/flat_parameters.js";
+import { FlatParameters } from "../../src/autograd/flat_parameters.js";
+import type { NamedShape } from "../../src/autograd/parameter_slots.js";
 import { Random } from "../../src/core/random.js";
 import { Launcher } from "../../src/kernels/index.js";
 import { AdamW, type AdamWOptions, type AdamWStats } from "../../src/optim/adamw.js";
@@ -236,7 +237,7 @@ for (const [family, launcher] of families) {
     });
 
     test("a step writes the nearest halves of matrices beside their floats", async () => {
-      const parameters = new FlatParameters(launcher.runtime, shapes, { half: true });
+      const parameters = new FlatParameters(launcher.runtime, shapes, { storage: "f16" });
       const optimiser = new AdamW({ ...settings, parameters, launcher, lr: 0, weightDecay: 0 });
       const values = { ...normals(Random.of(1)), wide: halfwayFloats(130 * 257) };
       values.wide.set([65_536, -70_000, 1e6, 3e38]);

@@ -48,7 +48,9 @@ function rolloutRows(advantage: (row: number) => number): Row[] {
 
 /** @returns whether any weight has other bits after the updates, and the largest ratio that they saw */
 async function updates(launcher: Launcher, half: boolean, grpo: TrainConfigInput["grpo"], rows: Row[]) {
-  const parameters = new FlatParameters(launcher.runtime, storedShapes(config), { half });
+  const parameters = new FlatParameters(launcher.runtime, storedShapes(config), {
+    storage: half ? "f16" : "f32",
+  });
   const model = new Qwen2Model(launcher, config, parameters);
   model.initialise(Random.of(1, "weights"));
   const optimizer = new AdamW({ parameters, launcher, lr: LEARNING_RATE, lossScale: half ? {} : undefined });

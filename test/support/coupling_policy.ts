@@ -18,7 +18,10 @@ export function couplingPolicy(
   requiresGrad: boolean | ((name: string) => boolean) = true,
 ): Qwen2Model {
   const config = { ...presetConfig("nano", V), hidden_size: 32, intermediate_size: 36, ...change };
-  const parameters = new FlatParameters(owner.runtime, storedShapes(config), { half, requiresGrad });
+  const parameters = new FlatParameters(owner.runtime, storedShapes(config), {
+    storage: half ? "f16" : "f32",
+    requiresGrad,
+  });
   const random = new Random(4);
   for (const { name, shape } of parameterShapes(config)) {
     const centre = name.includes("norm") ? 1 : 0;

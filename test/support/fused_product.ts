@@ -2,7 +2,8 @@
 import { Tensor } from "../../src/autograd/tensor.js";
 import { Random } from "../../src/core/random.js";
 import type { Launcher } from "../../src/kernels/engine/launch.js";
-import { type Matmul, matmulInto } from "../../src/kernels/matmul/matmul_into.js";
+import { matmulInto } from "../../src/kernels/matmul/matmul_into.js";
+import type { Matmul } from "../../src/kernels/matmul/matmul_product.js";
 import type { MatmulTile } from "../../src/kernels/matmul/matmul_shape.js";
 
 export interface FusedProduct {

@@ -30,7 +30,10 @@ export function loraPolicy(
 ): Qwen2Model & { readonly adapter: LoraAdapter } {
   const sizes = { hidden_size: 16, intermediate_size: 20, num_attention_heads: 4, num_key_value_heads: 2 };
   const config = { ...presetConfig("nano", LORA_V), ...sizes, ...change };
-  const parameters = new FlatParameters(owner.runtime, storedShapes(config), { requiresGrad: false, half });
+  const parameters = new FlatParameters(owner.runtime, storedShapes(config), {
+    requiresGrad: false,
+    storage: half ? "f16" : "f32",
+  });
   const random = new Random(4);
   const draw = (shape: readonly number[], centre: number) =>
     Float32Array.from({ length: elementCount(shape) }, () => centre + 0.2 * random.normal());

@@ -1,7 +1,9 @@
 /** The Gram of given samples under a given model, as numbers. */
+
 import { performance } from "node:perf_hooks";
 import { Tape } from "../../autograd/tape.js";
 import { Tensor } from "../../autograd/tensor.js";
+import { storageOf } from "../../config/sections.js";
 import { CheckError } from "../../core/errors.js";
 import type { CouplingForecast } from "../../coupling/forecast.js";
 import { type GramOptions, perSampleGram, type SampleGram } from "../../coupling/gram.js";
@@ -49,11 +51,11 @@ export async function calculate(options: CalculatorOptions, context: CliContext)
   const { terminal } = context;
   const samples = await readSamples(options.samples);
   await withGpu(options, context, async ({ runtime }) => {
-    const half = options.precision === "mixed";
+    const storage = storageOf(options.precision);
     const launcher = new Launcher(runtime);
     const { model } = await loadPolicy(launcher, options.model, {
       requiresGrad: true,
-      half,
+      storage,
       lora: options.lora,
     });
     const { gram, failed } = await checkedGram(model, samples, options, terminal);

@@ -1,6 +1,8 @@
 /** `uncouple coupling --last-layer`: scores of groups from hidden states and token probabilities, without a backward pass. */
+
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
+import { storageOf } from "../../config/sections.js";
 import { type LastLayerScores, lastLayerScores } from "../../coupling/analysis/last_layer_groups.js";
 import { responseStates } from "../../coupling/ground_truth/response_states.js";
 import { writeFileAtomic } from "../../host/files/files.js";
@@ -28,8 +30,8 @@ export async function scoreFile(
 ): Promise<void> {
   const samples = await readSamples(options.samples);
   await withGpu(options, context, async ({ runtime }) => {
-    const half = options.precision === "mixed";
-    const wishes = { requiresGrad: false, half, lora: options.lora };
+    const storage = storageOf(options.precision);
+    const wishes = { requiresGrad: false, storage, lora: options.lora };
     const { model } = await loadPolicy(new Launcher(runtime), options.model, wishes);
     show(await scoresOf(model, samples, options), samples.length, options, context);
   });

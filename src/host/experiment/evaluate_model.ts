@@ -1,5 +1,7 @@
 /** Evaluates the policy of a configuration as training does, without training it. */
+
 import type { TrainConfig } from "../../config/schema.js";
+import { storageOf } from "../../config/sections.js";
 import { ConfigError, DataError } from "../../core/errors.js";
 import type { Evaluation } from "../../core/run_record.js";
 import type { Runtime } from "../../gpu/runtime.js";
@@ -35,10 +37,10 @@ export async function evaluateModel(config: TrainConfig, request: EvaluateReques
   const { runtime, onResult, lora, ...options } = request;
   const world = await openTrainingWorld(config);
   try {
-    const half = precision === "mixed";
+    const storage = storageOf(precision);
     const { model, folder } = await loadPolicy(new Launcher(runtime), path, {
       requiresGrad: false,
-      half,
+      storage,
       lora,
     });
     const tokenizer = policyTokenizer(folder);

@@ -20,7 +20,7 @@ export type LoadPolicyOptions = FlatParametersOptions &
 
 /**
  * Uploads the weights of a model folder.
- * @param options `requiresGrad` false: no gradient memory (scoring, playing); `half`: mixed precision; `fused` false: plain ops;
+ * @param options `requiresGrad` false: no gradient memory (scoring, playing); `storage`: of matrices; `fused` false: plain ops;
  * `lora`: an adapter, which without gradients is added to the weights
  * @throws DataError when files are missing or malformed, hold values that are not finite, or the adapter is of another model
  */

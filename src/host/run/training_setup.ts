@@ -1,7 +1,9 @@
 /** From a training configuration to the world, tokenizer and policy that it names. */
+
 import { join } from "node:path";
 import { FlatParameters } from "../../autograd/flat_parameters.js";
 import type { TrainConfig } from "../../config/schema.js";
+import { storageOf } from "../../config/sections.js";
 import { householdOptions, scienceWorldOptions } from "../../config/world_options.js";
 import { ConfigError } from "../../core/errors.js";
 import type { Logger } from "../../core/logger.js";
@@ -136,20 +138,20 @@ export async function openPolicy(
   launcher: Launcher,
   kept?: string,
 ): Promise<OpenPolicy> {
-  const half = config.model.precision === "mixed";
+  const storage = storageOf(config.model.precision);
   const { fused, gradient_checkpointing: recompute } = config.model;
   const requiresGrad = !isAdapted(config);
   if (config.model.path !== null && kept !== undefined && (await usesKept(config.model.path, kept))) {
     checkBase(config, config.model.path);
     const parts = await readModelParts(kept);
-    const parameters = new FlatParameters(launcher.runtime, storedShapes(parts.config), { half });
+    const parameters = new FlatParameters(launcher.runtime, storedShapes(parts.config), { storage });
     const { generationConfig } = parts;
     const model = new Qwen2Model(launcher, parts.config, parameters, { fused, recompute });
     return { model, tokenizer: policyTokenizer(parts), generationConfig, notes: [] };
   }
   if (config.model.path !== null) {
     const { model, folder } = await loadPolicy(launcher, config.model.path, {
-      half,
+      storage,
       fused,
       recompute,
       requiresGrad,
@@ -169,7 +171,10 @@ export async function openPolicy(
     eos_token_id: tokenizer.eosTokenId,
     pad_token_id: tokenizer.padTokenId,
   };
-  const parameters = new FlatParameters(launcher.runtime, storedShapes(modelConfig), { half, requiresGrad });
+  const parameters = new FlatParameters(launcher.runtime, storedShapes(modelConfig), {
+    storage,
+    requiresGrad,
+  });
   const model = new Qwen2Model(launcher, modelConfig, parameters, { fused, recompute });
   model.initialise(Random.of(config.model.seed, "weights", config.seed));
   return { model: await adapted(model, config), tokenizer, generationConfig: {}, notes: [] };

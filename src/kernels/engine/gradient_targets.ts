@@ -1,5 +1,6 @@
 /** Where the gradients of parameters belong, from the names that an op gives them. */
-import { type ArrayView, byteLength, type PlanContext } from "./op.js";
+import { type ArrayView, rowsOf } from "./array_view.js";
+import type { PlanContext } from "./op.js";
 import type { GradientTarget, ObservedGradient, WeightGradient } from "./weight_gradient.js";
 
 /**
@@ -25,14 +26,7 @@ export function targetsOf(
   };
   const target = named(factors.weight);
   if (factors.kind !== "product") return { target };
-  const { bias, first, O, I } = factors;
+  const { bias, first, O } = factors;
   if (!target || first === undefined) return { target, biasTarget: named(bias) };
-  const { range, dtype } = target.view;
-  const offset = range.offset + byteLength([first, I], dtype);
-  const rows = {
-    range: { buffer: range.buffer, offset, bytes: byteLength([O, I], dtype) },
-    shape: [O, I],
-    dtype,
-  };
-  return { target: { ...target, view: rows }, biasTarget: named(bias) };
+  return { target: { ...target, view: rowsOf(target.view, first, O) }, biasTarget: named(bias) };
 }

@@ -1,4 +1,5 @@
 /** Turns kernel declarations into WGSL with generated bindings, cached pipelines and dispatches. */
+
 import type { BufferRange, GpuBuffer } from "../../gpu/buffers.js";
 import {
   type Access,
@@ -8,6 +9,7 @@ import {
   SCALAR_BYTES,
 } from "../../gpu/runtime.js";
 import { launchWeightGradient } from "../layers/weight_gradient.js";
+import { piecesOf } from "./array_view.js";
 import { type GradientDoor, targetsOf } from "./gradient_targets.js";
 import { conflict, isSameRange, levels } from "./launch_order.js";
 import {
@@ -32,7 +34,7 @@ import {
   type Scalars,
 } from "./op.js";
 import { unitOf } from "./op_unit.js";
-import { type Prepared, PreparedKernels, packScalars } from "./prepared.js";
+import { type Prepared, PreparedKernels, packScalars, wholeRange } from "./prepared.js";
 
 const NOTHING: ReadonlySet<string> = new Set();
 
@@ -100,7 +102,7 @@ export class Launcher {
     const prepared = this.#kernels.get(unit, views, scalars);
     const launch = {
       prepared,
-      ranges: prepared.names.map((name) => (views[name] as ArrayView).range),
+      ranges: prepared.names.map((name) => wholeRange(views[name] as ArrayView, name, unit)),
       scalars: packScalars(prepared, scalars, accumulate),
       workgroups,
       isLate,
@@ -254,7 +256,7 @@ export class Launcher {
       },
       clear: (view) => {
         this.settle();
-        this.runtime.clear(view.range);
+        for (const piece of piecesOf(view)) this.runtime.clear(piece.view.range);
       },
       weightGradient: (factors) => {
         const targets = targetsOf(factors, views, accumulate);

@@ -5,8 +5,9 @@ export interface BoundTensor {
   readonly name: string;
   /** WGSL type the kernel computes with: f32, u32, vec4<f32>. */
   readonly element: string;
-  /** WGSL type in memory: the same, or its f16 counterpart. */
+  /** WGSL type in memory: the same, its f16 counterpart, or words with two bf16 each. */
   readonly stored: string;
+  readonly isBfloat?: boolean;
   readonly isWritten: boolean;
 }
 
@@ -200,7 +201,11 @@ function workgroupIndex(suffix: string, first?: string): string {
 /** `read_x(index)` and `write_x(index, value)`, which convert from and to the type in memory, and `store_d_x`. */
 function accessors({ tensors, gradients, body }: KernelText): string {
   const lines: string[] = [];
-  for (const { name, element, stored } of tensors) {
+  for (const { name, element, stored, isBfloat } of tensors) {
+    if (isBfloat) {
+      lines.push(bfloatReader(name, element));
+      continue;
+    }
     const value = element === stored ? `${name}[index]` : `${element}(${name}[index])`;
     if (body.includes(`read_${name}(`))
       lines.push(`fn read_${name}(index: u32) -> ${element} { return ${value}; }`);
@@ -217,4 +222,16 @@ function accessors({ tensors, gradients, body }: KernelText): string {
     }
   }
   return lines.join("\n");
+}
+
+/** The upper half of an f32 is the bf16 of equal value: widening is exact and needs no feature. */
+function bfloatReader(name: string, element: string): string {
+  const head = `fn read_${name}(index: u32) -> ${element}`;
+  const halves = (word: string) => `${word} << 16u, ${word} & 0xffff0000u`;
+  if (element === "f32") {
+    const word = `${name}[index >> 1u]`;
+    return `${head} { let pair = ${word}; return bitcast<f32>(select(pair << 16u, pair & 0xffff0000u, (index & 1u) == 1u)); }`;
+  }
+  const words = element === "vec4<f32>" ? `${halves("pair.x")}, ${halves("pair.y")}` : halves("pair");
+  return `${head} { let pair = ${name}[index]; return bitcast<${element}>(${element.replace("f32", "u32")}(${words})); }`;
 }

@@ -1,10 +1,10 @@
 /** What an op declares: axes, kernels, float64 reference and cost. Everything else is derived from it. */
 import { ArgumentError } from "../../core/errors.js";
 import type { DeviceFacts } from "../../gpu/runtime.js";
-import type { ArrayView, DType } from "./array_view.js";
+import { type ArrayView, byteLength, type DType } from "./array_view.js";
 import type { WeightGradient } from "./weight_gradient.js";
 
-export type { ArrayView, DType };
+export { type ArrayView, byteLength, type DType };
 
 /** Element type and axis names of one tensor, for example `f32("N C")`. */
 export interface TensorSpec {
@@ -24,7 +24,7 @@ const spec = (dtype: "f32" | "u32", axes: string, mayBeHalf: boolean): TensorSpe
 
 /** A float32 tensor with the given axes. */
 export const f32 = (axes: string): TensorSpec => spec("f32", axes, false);
-/** A tensor that is stored as f32 or f16, as the caller chose; outputs as the tape's `activations` say. */
+/** A tensor that is stored as f32, f16 or bf16, as the caller chose; outputs as the tape's `activations` say. */
 export const real = (axes: string): TensorSpec => spec("f32", axes, true);
 /** An unsigned integer tensor (indices, masks, counts); carries no gradient. */
 export const u32 = (axes: string): TensorSpec => spec("u32", axes, false);
@@ -56,7 +56,7 @@ export interface Kernel {
   readonly entry: string;
   /**
    * WGSL with an entry point `main`. Bound tensors are variables of their own names; dims and params are fields of the
-   * uniform `params`. Tensors that may be f16 are reached by `read_x(index)` and `write_x(index, value)`, which convert.
+   * uniform `params`. Tensors that may be f16 or bf16 are reached by `read_x(index)` and `write_x(index, value)`, which convert.
    * A written gradient `d_x` has `store_d_x(index, value)`, which adds when the gradient accumulates.
    */
   readonly shader: (input: ShaderInput) => string;
@@ -171,11 +171,6 @@ export function isDifferentiable(op: OpDefinition): boolean {
   return !(typeof op.backward === "object" && "none" in op.backward);
 }
 
-/** Bytes of a tensor. */
-export function byteLength(shape: readonly number[], dtype: DType = "f32"): number {
-  return (dtype === "f16" ? 2 : 4) * shape.reduce((product, size) => product * size, 1);
-}
-
 /**
  * Sizes of all axes, from the shapes of the given tensors, plus params and derived sizes.
  * @throws ArgumentError naming op, tensor, shape and rule
@@ -196,7 +191,7 @@ export function bindScalars(
         `[${op.name}] input ${name} is missing: expected ${describe(tensor)}. Pass it.`,
       );
     }
-    const isHalf = tensor.mayBeHalf && given.dtype === "f16";
+    const isHalf = tensor.mayBeHalf && (given.dtype === "f16" || given.dtype === "bf16");
     if ((given.dtype !== tensor.dtype && !isHalf) || given.shape.length !== tensor.axes.length) {
       throw new ArgumentError(
         `[${op.name}] ${name} does not fit: got ${given.dtype} [${given.shape}], expected ${describe(tensor)}. Reshape or convert it.`,
@@ -238,5 +233,5 @@ export function shapeOf(op: OpDefinition, name: string, tensor: TensorSpec, scal
 }
 
 function describe(tensor: TensorSpec): string {
-  return `${tensor.dtype}${tensor.mayBeHalf ? " or f16" : ""} [${tensor.axes.join(" ")}]`;
+  return `${tensor.dtype}${tensor.mayBeHalf ? ", f16 or bf16" : ""} [${tensor.axes.join(" ")}]`;
 }

@@ -1,6 +1,6 @@
 /** Kernels made ready for what they are launched with: constants, present tensors and storage types. */
 import { ArgumentError } from "../../core/errors.js";
-import { type DeviceFacts, type PipelineEntry, SCALAR_BYTES } from "../../gpu/runtime.js";
+import { type BufferRange, type DeviceFacts, type PipelineEntry, SCALAR_BYTES } from "../../gpu/runtime.js";
 import type { BoundTensor, KernelText } from "./module_text.js";
 import type { ArrayView, KernelUnit, OptionalViews, Scalars, ShaderInput } from "./op.js";
 
@@ -65,9 +65,17 @@ export class PreparedKernels {
     const names = [...kernel.reads, ...kernel.writes].filter((name) => views[name]);
     const tensors = names.map((name): BoundTensor => {
       const { dtype } = views[name] as ArrayView;
-      const element = elements[name] ?? (dtype === "f16" ? "f32" : dtype);
+      const element = elements[name] ?? (dtype === "u32" ? "u32" : "f32");
+      const isWritten = kernel.writes.includes(name);
+      if (dtype === "bf16") {
+        if (isWritten)
+          throw new ArgumentError(
+            `[${unit.op}.${kernel.entry}] ${name} is written: got bf16, expected f32 or f16. Store it as one of them.`,
+          );
+        return { name, element, stored: wordsOf(element), isWritten, isBfloat: true };
+      }
       const stored = dtype === "f16" ? element.replace("f32", "f16") : element;
-      return { name, element, stored, isWritten: kernel.writes.includes(name) };
+      return { name, element, stored, isWritten };
     });
     const gradients = kernel.writes.filter((name) => name.startsWith("d_") && views[name]);
     const fields = Object.entries(unit.scalars).map(([name, type]) => ({ name, type }));
@@ -91,6 +99,9 @@ export class PreparedKernels {
   }
 }
 
+/** Two bf16 lie in a word. */
+const wordsOf = (element: string): string => (element === "vec4<f32>" ? "vec2<u32>" : "u32");
+
 /** The uniforms of one launch; a gradient's word tells whether it is added to. */
 export function packScalars(
   { words }: Prepared,
@@ -112,4 +123,16 @@ const bits = new Uint32Array(float.buffer);
 function floatBits(value: number): number {
   float[0] = value;
   return bits[0] as number;
+}
+
+/** @throws ArgumentError for a matrix in pieces, of which the kernel would see the first only */
+export function wholeRange(
+  { range, pieces, shape }: ArrayView,
+  name: string,
+  { op, kernel }: KernelUnit,
+): BufferRange {
+  if (!pieces) return range;
+  throw new ArgumentError(
+    `[${op}.${kernel.entry}] ${name} is larger than what this adapter can bind: got [${shape}] in ${pieces.length} pieces, expected one. Use an adapter with a larger limit, or store it in fewer bytes.`,
+  );
 }

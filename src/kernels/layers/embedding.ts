@@ -1,5 +1,6 @@
 import * as shader from "../../../shaders/layers/embedding.js";
 import { ArgumentError } from "../../core/errors.js";
+import { piecesOf } from "../engine/array_view.js";
 import {
   defineOp,
   type Kernel,
@@ -18,7 +19,7 @@ const columns = (C: number): number => C / vectorWidth(C);
 const element = ({ constants }: ShaderInput): string =>
   vectorWidth(constants.C as number) === 4 ? "vec4<f32>" : "f32";
 
-const forward: Kernel = {
+const forwardKernel: Kernel = {
   entry: "forward",
   shader: ({ constants }) => shader.forward(columns(constants.C as number)),
   constants: ["C"],
@@ -27,6 +28,34 @@ const forward: Kernel = {
   elements: (input) => ({ weight: element(input), y: element(input) }),
   workgroups: ({ N, C }) => Math.ceil((N * columns(C)) / shader.WORKGROUP),
 };
+
+const forwardUnit: KernelUnit = {
+  op: "embedding",
+  scalars: { N: "u32", V: "u32", C: "u32" },
+  kernel: forwardKernel,
+};
+
+/** Over the rows `first` to `first + rows` of the weight, which is in pieces. */
+const PIECE = { first: "u32", rows: "u32" } as const;
+
+const forwardPieceUnit: KernelUnit = {
+  op: "embedding",
+  scalars: { ...forwardUnit.scalars, ...PIECE },
+  kernel: {
+    ...forwardKernel,
+    entry: "forward_piece",
+    shader: ({ constants }) => shader.forwardPiece(columns(constants.C as number)),
+  },
+};
+
+function forward({ run, views: { token, weight, y }, scalars: { N, V, C } }: PlanContext): void {
+  if (!weight.pieces) {
+    run(forwardUnit, { token, weight, y }, { N, V, C });
+    return;
+  }
+  for (const { first, rows, view } of piecesOf(weight))
+    run(forwardPieceUnit, { token, weight: view, y }, { N, V, C, first, rows });
+}
 
 const backwardUnit: KernelUnit = {
   op: "embedding",
@@ -39,6 +68,16 @@ const backwardUnit: KernelUnit = {
     writes: ["d_weight"],
     elements: (input) => ({ d_y: element(input), d_weight: element(input) }),
     workgroups: ({ U, C }) => Math.ceil((U * columns(C)) / shader.WORKGROUP),
+  },
+};
+
+const backwardPieceUnit: KernelUnit = {
+  op: "embedding",
+  scalars: { ...backwardUnit.scalars, ...PIECE },
+  kernel: {
+    ...backwardUnit.kernel,
+    entry: "backward_piece",
+    shader: (input) => shader.backwardPiece(element(input), columns(input.constants.C as number)),
   },
 };
 
@@ -66,7 +105,7 @@ export const embedding = defineOp({
     }
     return {};
   },
-  forward: [forward],
+  forward,
   backward: ({ views, weightGradient, scalars: { N, C, U } }) => {
     const { d_weight, d_y: gradient, order, id, segment_start } = views;
     if (!d_weight) return;
@@ -97,7 +136,13 @@ export function lookupGradientInto(
   { view: d_weight, accumulate }: GradientTarget,
 ): void {
   if (!accumulate) clear(d_weight);
-  run(backwardUnit, { d_y, order, id, segment_start, d_weight }, { C, U }, WEIGHT);
+  const segments = { d_y, order, id, segment_start };
+  if (!d_weight.pieces) {
+    run(backwardUnit, { ...segments, d_weight }, { C, U }, WEIGHT);
+    return;
+  }
+  for (const { first, rows, view } of piecesOf(d_weight))
+    run(backwardPieceUnit, { ...segments, d_weight: view }, { C, U, first, rows }, WEIGHT);
 }
 
 /** Token positions grouped by token id, for the gradient of `embedding`. */

@@ -2,9 +2,9 @@ import * as shader from "../../../shaders/loss/linear_log_prob.js";
 import { rowLayout } from "../../../shaders/rows.js";
 import { ArgumentError } from "../../core/errors.js";
 import type { DeviceFacts } from "../../gpu/runtime.js";
+import { rowsOf } from "../engine/array_view.js";
 import {
   type ArrayView,
-  byteLength,
   defineOp,
   f32,
   f32Param,
@@ -82,7 +82,7 @@ interface Tile {
   rows(array: ArrayView): ArrayView;
 }
 
-function tilesOf({ scratch, views, scalars: { N, C, V, tile } }: PlanContext): Tile[] {
+function tilesOf({ scratch, views, scalars: { N, V, tile } }: PlanContext): Tile[] {
   const logits = tile === V ? (views.logits as ArrayView) : scratch("logits", [N, tile]);
   return Array.from({ length: Math.ceil(V / tile) }, (_, index) => {
     const first = index * tile;
@@ -91,14 +91,7 @@ function tilesOf({ scratch, views, scalars: { N, C, V, tile } }: PlanContext): T
       first,
       W,
       z: { ...logits, range: { ...logits.range, bytes: 4 * N * W }, shape: [N, W] },
-      rows: ({ range, dtype }) => {
-        const offset = range.offset + byteLength([first, C], dtype);
-        return {
-          range: { buffer: range.buffer, offset, bytes: byteLength([W, C], dtype) },
-          shape: [W, C],
-          dtype,
-        };
-      },
+      rows: (array) => rowsOf(array, first, W),
     };
   });
 }

@@ -2,12 +2,13 @@
 import { matmulLanes } from "../../../shaders/matmul/matmul_lanes.js";
 import { matmulMatrix, matrixInvocations } from "../../../shaders/matmul/matmul_matrix.js";
 import { matmulSum } from "../../../shaders/matmul/matmul_sum.js";
-import type { MatmulText } from "../../../shaders/matmul/matmul_text.js";
+import type { MatmulLayout, MatmulText } from "../../../shaders/matmul/matmul_text.js";
 import { matmulTiles, sharedInvocations } from "../../../shaders/matmul/matmul_tiles.js";
 import { ArgumentError } from "../../core/errors.js";
 import type { DeviceFacts } from "../../gpu/runtime.js";
 import type { ArrayView, Kernel, KernelUnit, OptionalViews, Scalars } from "../engine/op.js";
 import { type MatmulPlan, type PartsAdded, planMatmul } from "./matmul_plan.js";
+import { independentPieces, isInPieces, type Matmul, summandPieces } from "./matmul_product.js";
 import { isLaneTile, isMatrixTile, type MatmulTile } from "./matmul_shape.js";
 
 /** Anything that launches kernels: a Launcher or the context of a plan. */
@@ -18,47 +19,6 @@ export interface KernelRunner {
   runLate?(unit: KernelUnit, views: OptionalViews, scalars: Scalars, accumulate?: ReadonlySet<string>): void;
   /** Memory for partial sums; without it a product with few tiles and a long K runs on few workgroups. */
   scratch?(name: string, shape: readonly number[]): ArrayView;
-}
-
-/**
- * One product y = op(a) op(b), row-major, per batch, and what is fused into it. In order of application: `norm`, `scaleB`,
- * `bias`, `residual`, then `gated` or `gateBackward`.
- */
-export interface Matmul {
-  /** [B, M, K], or [B, K, M] when `transposeA`. */
-  readonly a: ArrayView;
-  /** [B, K, N], or [B, N, K] when `transposeB`. */
-  readonly b: ArrayView;
-  /** [B, M, N]. */
-  readonly y: ArrayView;
-  readonly M: number;
-  readonly N: number;
-  readonly K: number;
-  /** Default 1. */
-  readonly batch?: number;
-  readonly transposeA?: boolean;
-  readonly transposeB?: boolean;
-  /** [N], added to every row. */
-  readonly bias?: ArrayView;
-  /** Add to y instead of overwriting it. */
-  readonly accumulate?: boolean;
-  /**
-   * RMS norm of the rows of a: op(a)[m, k] is a[m, k] gain[k] rstd[m], with rstd = 1 / sqrt(mean of a^2 + eps).
-   * gain [K]; rstd [M] is written. Not for transposed a, nor in batches.
-   */
-  readonly norm?: { readonly gain: ArrayView; readonly rstd: ArrayView; readonly eps: number };
-  /** op(b)[k, n] is b[k, n] rows[k] columns[n]. Not for transposed b. */
-  readonly scaleB?: { readonly rows: ArrayView; readonly columns: ArrayView };
-  /** [B, M, N], added. */
-  readonly residual?: ArrayView;
-  /** Columns 2 f and 2 f + 1 of y are gate and up of f: h [M, N / 2] becomes silu(gate) up. N must be even. */
-  readonly gated?: { readonly h: ArrayView };
-  /** The product is the gradient of h [M, N]; y [M, 2 N] becomes the gradient of gate_up [M, 2 N], columns as in `gated`. */
-  readonly gateBackward?: { readonly gate_up: ArrayView };
-  /** Nothing reads y soon, as with gradients of weights: parts of a split K may be added late. */
-  readonly isLate?: boolean;
-  /** y [M] of its own: the sum over k of op(a)[m, k]. For transposed a only, not in batches. */
-  readonly sumA?: { readonly y: ArrayView; readonly accumulate?: boolean };
 }
 
 const units = new Map<string, KernelUnit>();
@@ -84,10 +44,15 @@ const MOST_PLANS = 4096;
  * @remarks the order of every sum depends on sizes and adapter only
  */
 export function matmulInto(runner: KernelRunner, product: Matmul, tile?: MatmulTile): void {
-  const { a, b, y, M, N, K, batch = 1, norm, scaleB, gated, gateBackward, sumA } = product;
+  if (isInPieces(product)) {
+    launchPieces(runner, product);
+    return;
+  }
+  const { a, b, y, M, N, K, batch = 1, norm, scaleB, gated, gateBackward, sumA, piece } = product;
   const { plan, product: unit, sum } = plannedFor(runner, product, product.isLate ? "joined" : "alone", tile);
   const { parts: P, partK: R, tiles: T } = plan;
-  const scalars = { B: batch, M, N, K, P, R, T, eps: norm?.eps ?? 0 };
+  const pitches = piece && { pitch_a: piece.pitchA, pitch_y: piece.pitchY, first_part: 0 };
+  const scalars = { B: batch, M, N, K, P, R, T, eps: norm?.eps ?? 0, ...pitches };
   const k_scale = norm?.gain ?? scaleB?.rows;
   // parts need scratch memory: without it nothing is planned in parts
   const partial = sum && runner.scratch?.("partial", [batch, P, M, N]);
@@ -123,12 +88,68 @@ export function matmulParts(
   runner: KernelRunner & Required<Pick<KernelRunner, "scratch">>,
   product: PlainProduct,
 ): ArrayView {
+  if (product.b.pieces) return launchSummands(runner, product);
   const { plan, product: unit } = plannedFor(runner, product, "joined");
   const { parts: P, partK: R, tiles: T } = plan;
   const { a, b, M, N, K } = product;
   const y = runner.scratch("parts", [P, M, N]);
   runner.run(unit, { a, b, y, partial: y }, { B: 1, M, N, K, P, R, T, eps: 0 });
   return y;
+}
+
+/** A product of which a factor, or the result, lies in pieces. @throws ArgumentError where no op asks for it */
+function launchPieces(runner: KernelRunner, product: Matmul): void {
+  const { a, b, y, transposeA, transposeB, batch = 1, scaleB, gateBackward } = product;
+  const isOpen = transposeB
+    ? gateBackward === undefined && scaleB === undefined
+    : runner.scratch !== undefined;
+  if (a.pieces || batch > 1 || (y.pieces ? b.pieces || !transposeA : transposeA || !isOpen)) {
+    throw new ArgumentError(
+      "[matmul] a matrix larger than what the adapter can bind stands where it cannot be split: expected a weight, or the gradient of one, in one batch. Use an adapter with a larger limit.",
+    );
+  }
+  if (y.pieces || transposeB) {
+    for (const part of independentPieces(product)) matmulInto(runner, part);
+    return;
+  }
+  const partial = launchSummands(runner as Required<KernelRunner>, product);
+  const [P = 0] = partial.shape;
+  const { M, N, K } = product;
+  const shape = { M, N, K, batch: 1, transposeA: false, transposeB: false };
+  const { tile, layout } = planMatmul(shape, runner.facts, "never");
+  const sum = sumUnit(textOf(product, layout), sumInvocations(tile));
+  const { bias, residual } = product;
+  const views = { partial, bias, residual, gate_up: gateBackward?.gate_up, n_scale: scaleB?.columns, y };
+  runner.run(sum, views, { B: 1, M, N, K, P, R: 0, T: 0, eps: 0 });
+}
+
+/** The products with the pieces of b [K, N], each in one part or several. @returns all parts [P, M, N] in scratch memory */
+function launchSummands(
+  runner: KernelRunner & Required<Pick<KernelRunner, "scratch">>,
+  product: PlainProduct & Pick<Matmul, "scaleB">,
+): ArrayView {
+  const { M, N } = product;
+  const pieces = summandPieces(product).map((piece) => {
+    const shape = { M, N, K: piece.K, batch: 1, transposeA: false, transposeB: false, pitchA: product.K };
+    return { piece, plan: planMatmul(shape, runner.facts, "joined") };
+  });
+  const parts = pieces.reduce((sum, { plan }) => sum + plan.parts, 0);
+  const partial = runner.scratch("partial", [parts, M, N]);
+  let first_part = 0;
+  for (const { piece, plan } of pieces) {
+    const { a, b, K, scaleB } = piece;
+    const text: MatmulText = { ...textOf(piece, plan.layout), output: "partial", isPiece: true };
+    const scalars = { B: 1, M, N, K, P: plan.parts, R: plan.partK, T: plan.tiles, eps: 0 };
+    const views = { a, b, k_scale: scaleB?.rows, partial };
+    runner.run(productUnit(plan.tile, text), views, {
+      ...scalars,
+      pitch_a: product.K,
+      pitch_y: N,
+      first_part,
+    });
+    first_part += plan.parts;
+  }
+  return partial;
 }
 
 /** A product with nothing fused into it. */
@@ -152,11 +173,12 @@ function plannedFor(
     planned.set(runner.facts, known);
   }
   const { M, N, K, batch = 1, transposeA, transposeB, accumulate } = product;
-  const { bias, residual, norm, scaleB, gated, gateBackward, sumA } = product;
+  const { bias, residual, norm, scaleB, gated, gateBackward, sumA, piece } = product;
   const fused = [bias, residual, norm, scaleB, gated, gateBackward, sumA];
   let key = `${M},${N},${K},${batch},${adding}`;
   for (const flag of [transposeA, transposeB, accumulate]) key += flag ? 1 : 0;
   for (const one of fused) key += one ? 1 : 0;
+  if (piece) key += `,${piece.pitchA % 4},${piece.pitchY % 4}`;
   let plan = known.get(key);
   if (!plan) {
     plan = planFor(product, runner.facts, adding);
@@ -173,23 +195,29 @@ function planFor(
   tile?: MatmulTile,
 ): Planned {
   checkFusion(product);
-  const { M, N, K, batch = 1, transposeA = false, transposeB = false } = product;
-  const { norm, scaleB, gated, gateBackward, sumA } = product;
+  const { M, N, K, batch = 1, transposeA = false, transposeB = false, norm, sumA, piece } = product;
   const rowSums = norm !== undefined || sumA !== undefined;
-  const plan = planMatmul({ M, N, K, batch, transposeA, transposeB, rowSums }, facts, adding, tile);
-  const text: MatmulText = {
-    ...plan.layout,
-    ...(rowSums && { rowSum: norm ? "squares" : "values" }),
+  const shape = { M, N, K, batch, transposeA, transposeB, rowSums, ...piece };
+  const plan = planMatmul(shape, facts, adding, tile);
+  const text = textOf(product, plan.layout);
+  if (plan.parts === 1) return { plan, product: productUnit(plan.tile, text), sum: undefined };
+  const sum = sumUnit(text, sumInvocations(plan.tile));
+  return { plan, product: productUnit(plan.tile, { ...text, output: "partial" }), sum };
+}
+
+function textOf(product: Omit<Matmul, "y">, layout: MatmulLayout): MatmulText {
+  const { norm, scaleB, gated, gateBackward, sumA } = product;
+  return {
+    ...layout,
+    ...((norm || sumA) && { rowSum: norm ? "squares" : "values" }),
     ...((gated || gateBackward) && { gate: gated ? "forward" : "backward" }),
     kScale: norm !== undefined || scaleB !== undefined,
     nScale: scaleB !== undefined,
     bias: product.bias !== undefined,
     residual: product.residual !== undefined,
     output: product.accumulate ? "add" : "y",
+    ...(product.piece && { isPiece: true }),
   };
-  if (plan.parts === 1) return { plan, product: productUnit(plan.tile, text), sum: undefined };
-  const sum = sumUnit(text, sumInvocations(plan.tile));
-  return { plan, product: productUnit(plan.tile, { ...text, output: "partial" }), sum };
 }
 
 function checkFusion({ N, batch = 1, transposeA, transposeB, ...fused }: PlannedProduct): void {
@@ -215,10 +243,13 @@ function checkFusion({ N, batch = 1, transposeA, transposeB, ...fused }: Planned
 
 const SCALARS = { B: "u32", M: "u32", N: "u32", K: "u32", P: "u32", R: "u32", T: "u32", eps: "f32" } as const;
 
-function unitOf(key: string, kernel: () => Kernel): KernelUnit {
+/** What pieces of a product have beside. */
+const PIECE_SCALARS = { ...SCALARS, pitch_a: "u32", pitch_y: "u32", first_part: "u32" } as const;
+
+function unitOf(key: string, { isPiece }: MatmulText, kernel: () => Kernel): KernelUnit {
   let unit = units.get(key);
   if (!unit) {
-    unit = { op: "matmul", scalars: SCALARS, kernel: kernel() };
+    unit = { op: "matmul", scalars: isPiece ? PIECE_SCALARS : SCALARS, kernel: kernel() };
     units.set(key, unit);
   }
   return unit;
@@ -226,7 +257,7 @@ function unitOf(key: string, kernel: () => Kernel): KernelUnit {
 
 function productUnit(tile: MatmulTile, text: MatmulText): KernelUnit {
   const isPart = text.output === "partial";
-  return unitOf(JSON.stringify([tile, text]), () => ({
+  return unitOf(JSON.stringify([tile, text]), text, () => ({
     entry: `${text.transposeA ? "t" : "n"}${text.transposeB ? "t" : "n"}`,
     shader: () => {
       if (isLaneTile(tile)) return matmulLanes(tile, text);
@@ -246,7 +277,7 @@ function sumInvocations(tile: MatmulTile): number {
 }
 
 function sumUnit(text: MatmulText, invocations: number): KernelUnit {
-  return unitOf(`sum ${invocations} ${JSON.stringify(text)}`, () => ({
+  return unitOf(`sum ${invocations} ${JSON.stringify(text)}`, text, () => ({
     entry: "sum",
     shader: () => matmulSum(text, invocations),
     reads: ["partial", "row_sums", ...EPILOGUE_READS],

@@ -42,7 +42,7 @@ export function planMatmul(
   adding: PartsAdded,
   tile: MatmulTile = chooseTile(shape, facts),
 ): MatmulPlan {
-  const { M, N, K, batch, transposeA, transposeB } = shape;
+  const { M, N, K, batch, transposeA, transposeB, pitchA = 0, pitchY = 0 } = shape;
   const [rows, columns] = isLaneTile(tile)
     ? [tile.rows, tile.lanes * tile.groups * 4]
     : [tile.tileM, tile.tileN];
@@ -55,9 +55,10 @@ export function planMatmul(
       transposeA,
       transposeB,
       vectorA:
-        isLaneTile(tile) && tile.exchange === "swap" && transposeA ? false : (transposeA ? M : K) % 4 === 0,
+        !(isLaneTile(tile) && tile.exchange === "swap" && transposeA) &&
+        ((transposeA ? M : K) | pitchA) % 4 === 0,
       vectorB: (transposeB ? K : N) % 4 === 0,
-      vectorY: N % 4 === 0,
+      vectorY: (N | pitchY) % 4 === 0,
       tail: K % 4 !== 0,
     },
     tiles,

@@ -12,6 +12,9 @@ export interface MatmulShape {
   readonly transposeB: boolean;
   /** Sums over the rows of op(a) are fused. */
   readonly rowSums?: boolean;
+  /** Elements from one row of A, as it lies in memory, and of y to the next, where rows are parts of longer ones. */
+  readonly pitchA?: number;
+  readonly pitchY?: number;
 }
 
 /** A LaneTile on CPU adapters, a SharedTile on GPUs, a MatrixTile on GPUs where matrix hardware is asked for. */

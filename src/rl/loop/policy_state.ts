@@ -78,14 +78,13 @@ export async function referenceModel(model: Qwen2Model, from: TensorReader | und
   if (model.adapter)
     return new Qwen2Model(model.launcher, model.config, model.parameters, { fused: model.fused });
   const shapes = storedShapes(model.config);
-  const { half } = model.parameters;
-  const parameters = new FlatParameters(model.launcher.runtime, shapes, { requiresGrad: false, half });
+  const { storage } = model.parameters;
+  const parameters = new FlatParameters(model.launcher.runtime, shapes, { requiresGrad: false, storage });
   const copy = new Qwen2Model(model.launcher, model.config, parameters, { fused: model.fused });
   if (from) {
     await restoreModel(copy, from, REFERENCE);
   } else {
-    for (const { name } of shapes)
-      model.launcher.runtime.copy(model.parameters.get(name).range, parameters.get(name).range);
+    for (const { name } of shapes) parameters.copyFrom(model.parameters, name);
   }
   return copy;
 }

@@ -3,8 +3,6 @@ struct Params {
   N: u32,
   V: u32,
   C: u32,
-  U: u32,
-  U1: u32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> token: array<u32>;

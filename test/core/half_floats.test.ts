@@ -7,7 +7,7 @@ import {
   fromFloat16Bits,
   toBfloat16Bits,
   toFloat16Bits,
-} from "../../src/model/half_floats.js";
+} from "../../src/core/half_floats.js";
 
 const ALL_BITS = Uint16Array.from({ length: 1 << 16 }, (_, bits) => bits);
 const one = (value: number) => Float32Array.of(value);
