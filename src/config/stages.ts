@@ -54,6 +54,12 @@ export const imitationSection = section({
   batch_size: integerFrom(1, MANY)
     .default(32)
     .describe("rows (environment steps of the expert) for each update"),
+  expert: choice(["full_state", "searching"])
+    .default("full_state")
+    .describe(
+      "who demonstrates: a planner that sees the whole state, or one that knows what it has read and looks for the rest where such " +
+        "things mostly are",
+    ),
   detours: fraction()
     .default(0)
     .describe(

@@ -68,6 +68,13 @@ export interface Task {
   readonly type: string;
 }
 
+/** What a player has read and done in an episode. */
+export interface Experience {
+  /** All texts, that of the start first. */
+  readonly texts: readonly string[];
+  readonly commands: readonly string[];
+}
+
 /** A set of tasks with splits, and the environments that play them. */
 export interface World {
   readonly id: string;
@@ -82,6 +89,16 @@ export interface World {
    * @param from a snapshot of an environment playing this task; default: the task's start
    */
   expert?(taskId: string, from?: unknown): Awaitable<readonly string[] | null>;
+  /**
+   * Commands that a player goes on with who knows no more than it has read: some steps, after which to ask again, or all up to the
+   * win; null when it finds no way.
+   * @param from a snapshot of an environment playing this task
+   */
+  searchingExpert?(
+    taskId: string,
+    from: unknown,
+    experience: Experience,
+  ): Awaitable<readonly string[] | null>;
   /** Ends what the world itself started; its environments are closed before. */
   close?(): Awaitable<void>;
   /** A bounded list of texts that together show every word the world can print or understand (for tokenizer building). */

@@ -60,6 +60,29 @@ test("detours are not imitated, and only actions of the pattern are taken", asyn
   expect(journeys.filter((action) => !action.startsWith("go to "))).toEqual([]);
 });
 
+test("a searching expert looks around, and wins all the same", async () => {
+  const { rows, played, imitated } = await playExperts({ isSearching: true, maxSteps: 60 });
+  expect(imitated).toEqual(played);
+  const all = await playExperts({});
+  // it takes more steps than one that sees everything, and wins all the same
+  expect(rows.length).toBeGreaterThan(all.rows.length);
+  const episodes = [...groupBy(rows, ({ episode }) => episode).values()];
+  for (const steps of episodes) expect(steps.at(-1)?.action).toMatch(/^(move|use|go to) /);
+});
+
+test("a searching expert goes on after detours", async () => {
+  const { rows } = await playExperts({
+    isSearching: true,
+    detours: 0.3,
+    misplacedDetours: 0.5,
+    maxSteps: 60,
+  });
+  const episodes = [...groupBy(rows, ({ episode }) => episode).values()];
+  expect(episodes.length).toBe(12);
+  const ends = episodes.map((steps) => steps.at(-1)?.action ?? "");
+  expect(ends.filter((action) => /^(move|use) /.test(action)).length).toBeGreaterThan(9);
+});
+
 test("misplaced detours are the expert's own actions at a wrong time, mostly refused", async () => {
   const all = await playExperts({ detours: 0.5, misplacedDetours: 1 });
   const detours = detoursOf(all);

@@ -2,7 +2,8 @@
 import { ConfigError } from "../../core/errors.js";
 import { Random } from "../../core/random.js";
 import { planFromStart, planFromState } from "../planner/expert.js";
-import type { Task, World } from "../world.js";
+import { type Affinity, affinityOf, planBySearching } from "../planner/searching.js";
+import type { Experience, Task, World } from "../world.js";
 import { AlfworldEnvironment, type GameSource, readSnapshot } from "./environment.js";
 import { AlfworldGame } from "./game.js";
 import { ParseCache } from "./parse_cache.js";
@@ -38,6 +39,8 @@ export interface AlfworldWorldOptions {
 /** How many games, and steps in each, `sampleTexts` looks at. */
 const SAMPLED_GAMES = 48;
 const SAMPLED_STEPS = 12;
+/** How many games tell a searching expert where things mostly are. */
+const AFFINITY_GAMES = 200;
 
 /** ALFWorld games as a world. */
 export class AlfworldWorld implements World, GameSource {
@@ -50,6 +53,7 @@ export class AlfworldWorld implements World, GameSource {
   readonly #cache = new ParseCache();
   /** Least recently used first. */
   readonly #games = new Map<string, AlfworldGame>();
+  #affinity: Affinity | undefined;
 
   /**
    * @param entries games in the order in which `tasks` lists them; splits come in order of first appearance
@@ -119,16 +123,29 @@ export class AlfworldWorld implements World, GameSource {
     return from === undefined ? planFromStart(game) : planFromState(game, readSnapshot(from).state);
   }
 
+  /** Looks for things where they mostly are in training games. */
+  searchingExpert(taskId: string, from: unknown, experience: Experience): readonly string[] | null {
+    this.#affinity ??= affinityOf(this.#spread(this.#trainingIds(), AFFINITY_GAMES));
+    return planBySearching(this.game(taskId), readSnapshot(from).state, experience, this.#affinity);
+  }
+
+  /** Tasks of the split `train`; where there is none, of the first split. */
+  #trainingIds(): string[] {
+    return (this.#tasks.get("train") ?? this.tasks(this.splits[0])).map(({ id }) => id);
+  }
+
+  /** Some games, evenly spread over tasks. */
+  *#spread(taskIds: readonly string[], most: number): Generator<AlfworldGame> {
+    const count = Math.min(most, taskIds.length);
+    for (let i = 0; i < count; i++) yield this.game(taskIds[Math.floor((i * taskIds.length) / count)]);
+  }
+
   /** Words, first texts and short random plays of games spread evenly over all tasks; the same ones every time. */
   sampleTexts(): readonly string[] {
-    const ids = [...this.#entries.keys()];
-    const count = Math.min(SAMPLED_GAMES, ids.length);
     const texts = new Set<string>();
-    for (let i = 0; i < count; i++) {
-      const taskId = ids[Math.floor((i * ids.length) / count)];
-      const game = this.game(taskId);
+    for (const game of this.#spread([...this.#entries.keys()], SAMPLED_GAMES)) {
       const play = game.start();
-      const random = Random.of(0, "sample", taskId);
+      const random = Random.of(0, "sample", game.taskId);
       for (const word of game.words()) texts.add(word);
       texts.add(play.intro());
       for (let step = 0; step < SAMPLED_STEPS && play.admissibleCommands.length > 0; step++) {

@@ -48,9 +48,52 @@ export function planErrands(model: GroundModel, isTrue: Truth): readonly number[
   return best;
 }
 
+/** What can be done for a goal when not all of its things are known. */
+export interface KnownErrands {
+  /** Numbers of the model's actions. They reach the goal when nothing is missing. */
+  readonly actions: readonly number[];
+  /** Objects whose errands cannot be run, of every choice of things of which as many can. */
+  readonly missing: ReadonlySet<number>;
+}
+
+/**
+ * Runs as many errands as the known part of a state allows: of the choices of things and orders that the goal allows, one of
+ * which most errands can be run, the shortest of these.
+ * @param isTrue what is known to be true
+ * @throws DataError when the goal has too many alternatives
+ */
+export function planKnownErrands(model: GroundModel, isTrue: Truth): KnownErrands {
+  const table = operatorsOf(model);
+  const start = Uint8Array.from({ length: model.atoms.size }, (_, atom) => Number(isTrue(atom)));
+  const found = new Map<
+    string,
+    { readonly actions: readonly number[]; readonly missing: readonly number[]; readonly done: number }
+  >();
+  for (const goal of table.goals) {
+    const { errands, places } = errandsOf(model, goal);
+    for (const order of ordersOf(errands)) {
+      const key = `${order.map((errand) => errand.join()).join(";")};${places.join()}`;
+      if (found.has(key)) continue;
+      const walk = new Walk(model, table, start, Number.POSITIVE_INFINITY);
+      const failed = order.filter((errand) => !walk.runAll([errand], []));
+      if (failed.length === 0) walk.runAll([], places);
+      const missing = failed.map((errand) => thingOf(model, errand[0]));
+      found.set(key, { actions: walk.actions, missing, done: order.length - failed.length });
+    }
+  }
+  const most = Math.max(...[...found.values()].map(({ done }) => done));
+  const best = [...found.values()].filter(({ done }) => done === most);
+  best.sort((a, b) => a.actions.length - b.actions.length);
+  return { actions: best[0]?.actions ?? [], missing: new Set(best.flatMap(({ missing }) => missing)) };
+}
+
+/** The object that a wanted atom is about. */
+const thingOf = ({ atoms: { predicates, args } }: GroundModel, atom: number): number =>
+  args[atom][predicates[atom] === HOLDS ? 1 : 0];
+
 /** Sorts the wanted atoms by thing; where the agent is to be comes last. */
 function errandsOf(model: GroundModel, goal: Conjunction): { errands: Errand[]; places: number[] } {
-  const { predicates, args } = model.atoms;
+  const { predicates } = model.atoms;
   const byThing = new Map<number, number[]>();
   const places: number[] = [];
   for (const atom of goal.positive) {
@@ -59,7 +102,7 @@ function errandsOf(model: GroundModel, goal: Conjunction): { errands: Errand[]; 
       places.push(atom);
       continue;
     }
-    const thing = args[atom][predicate === HOLDS ? 1 : 0];
+    const thing = thingOf(model, atom);
     const wanted = byThing.get(thing) ?? [];
     // treatments need the thing in hand, so they come before it is put down
     if (predicate === INSIDE) wanted.push(atom);
@@ -86,9 +129,9 @@ function ordersOf<T>(items: readonly T[]): readonly (readonly T[])[] {
 
 /** One attempt: the actions so far, and the state after them. Methods answer false to give up. */
 class Walk {
-  readonly actions: number[] = [];
+  actions: number[] = [];
   /** 1 for true atoms. */
-  readonly #truths: Uint8Array;
+  #truths: Uint8Array;
   readonly #model: GroundModel;
   readonly #table: OperatorTable;
   readonly #limit: number;
@@ -110,10 +153,13 @@ class Walk {
     );
   }
 
-  /** Runs the errands in order, then goes where the agent is to be. */
+  /** Runs the errands in order, then goes where the agent is to be; all of it or, answering false, nothing. */
   runAll(errands: readonly Errand[], places: readonly number[]): boolean {
+    const [truths, actions] = [this.#truths.slice(), [...this.actions]];
     const run = (wanted: Errand): boolean => wanted.every((atom) => this.#makeTrue(atom, wanted.at(-1), 0));
-    return errands.every(run) && places.every((atom) => this.#makeTrue(atom, undefined, 0));
+    const isDone = errands.every(run) && places.every((atom) => this.#makeTrue(atom, undefined, 0));
+    if (!isDone) [this.#truths, this.actions] = [truths, actions];
+    return isDone;
   }
 
   #isTrue(atom: number): boolean {

@@ -17,6 +17,8 @@ import { expertTag } from "./expert_tags.js";
 /** How expert episodes are played. */
 export interface ExpertOptions {
   readonly seed: number;
+  /** Whether the expert knows no more than it has read; default false: it sees the whole state. */
+  readonly isSearching?: boolean;
   /**
    * Chance before each expert step of a random admissible action, after which the planner plans anew. The random action is
    * not imitated: the rows show how to go on from states that the expert alone never sees.
@@ -67,6 +69,11 @@ export async function expertRows(
   if (!world.expert) {
     throw new ConfigError(
       `[imitation] world ${world.id} has no expert: expected one for imitation. Set imitation.episodes to 0.`,
+    );
+  }
+  if (options.isSearching && !world.searchingExpert) {
+    throw new ConfigError(
+      `[imitation] world ${world.id} has no expert that searches: got imitation.expert searching, expected full_state. Change it.`,
     );
   }
   const environment = world.create();
@@ -131,9 +138,9 @@ class ExpertEpisode {
   }
 
   async play(): Promise<Row[]> {
-    const { environment, task, options, deps } = this;
+    const { environment, task, options } = this;
     const first = await environment.reset({ seed: options.seed, options: { taskId: task.id } });
-    const plan = await deps.world.expert?.(task.id);
+    const plan = await this.#planFrom([first.obs]);
     if (!plan) return [];
     await this.#walk(first, plan);
     const rows = this.#rows(first);
@@ -142,8 +149,9 @@ class ExpertEpisode {
   }
 
   async #walk(first: ResetResult, start: readonly string[]): Promise<void> {
-    const { environment, task, options, deps } = this;
+    const { environment, options } = this;
     let shown: ResetResult | StepResult = first;
+    const texts = [first.obs];
     let plan: readonly string[] | undefined = start;
     let isAfterDetour = false;
     for (let step = 0; plan && plan.length > 0 && step < options.maxSteps; step++) {
@@ -153,16 +161,38 @@ class ExpertEpisode {
       const action: string = detour ?? plan[0];
       const tag = expertTag({ step, action, before: this.#steps.map((one) => one.action), isAfterDetour });
       const questioned = detour === undefined ? await this.#question(plan, shown) : undefined;
+      const before = detour === undefined ? undefined : await this.#stepsLeft(plan);
       this.#steps.push({ observation, admissible, action, tag, isDetour: detour !== undefined, questioned });
       shown = await environment.step(action);
+      texts.push(shown.obs);
       isAfterDetour = detour !== undefined;
-      if (!isAfterDetour) plan = plan.slice(1);
-      else {
-        const after = await deps.world.expert?.(task.id, await environment.snapshot?.());
-        if (compare(plan.length, after?.length) === "bad") this.#note(observation, action);
-        plan = after ?? undefined;
-      }
+      const isAtEnd: boolean = plan.length === 1 && !shown.info.won;
+      plan = isAfterDetour || isAtEnd ? await this.#planFrom(texts) : plan.slice(1);
+      if (isAfterDetour && compare(before, await this.#stepsLeft(plan)) === "bad")
+        this.#note(observation, action);
     }
+  }
+
+  /** How the expert goes on: up to the win, or, when it searches, up to where it must be asked again. */
+  async #planFrom(texts: readonly string[]): Promise<readonly string[] | undefined> {
+    const { task, options, environment } = this;
+    const { world } = this.deps;
+    const commands = this.#steps.map(({ action }) => action);
+    const isStart = commands.length === 0 && !options.isSearching;
+    const state = isStart ? undefined : await environment.snapshot?.();
+    const plan = options.isSearching
+      ? await world.searchingExpert?.(task.id, state, { texts, commands })
+      : await world.expert?.(task.id, state);
+    return plan ?? undefined;
+  }
+
+  /**
+   * Commands to the win for one who sees the whole state; undefined where there is no way.
+   * @param plan the expert's own, where it has one
+   */
+  async #stepsLeft(plan: readonly string[] | undefined): Promise<number | undefined> {
+    if (plan && !this.options.isSearching) return plan.length;
+    return planLength(this.deps.world, this.environment, this.task.id);
   }
 
   #detour(admissible: readonly string[], plan: readonly string[]): string | undefined {
@@ -190,13 +220,13 @@ class ExpertEpisode {
     const others = this.#questions.pick([...this.#otherTimes(plan), admissible]);
     if (others.length === 0) return undefined;
     const other = this.#questions.pick(others);
-    if ((await this.#verdictOn(other, plan.length)) !== "bad") return undefined;
+    if ((await this.#verdictOn(other, await this.#stepsLeft(plan))) !== "bad") return undefined;
     this.#note(shown.obs, other);
     return other;
   }
 
   /** What an action would do to the length of the plan; the environment is put back. */
-  async #verdictOn(action: string, before: number): Promise<Verdict | undefined> {
+  async #verdictOn(action: string, before: number | undefined): Promise<Verdict | undefined> {
     const { environment, task } = this;
     const start = await environment.snapshot?.();
     const { won } = (await environment.step(action)).info;

@@ -124,6 +124,7 @@ async function openStages(config: TrainConfig, deps: TrainingDeps, parts: RunPar
     const { detours, detour_pattern, misplaced_detours: misplacedDetours } = imitation;
     const options = {
       seed,
+      isSearching: imitation.expert === "searching",
       detours,
       detourPattern: detour_pattern ? new RegExp(detour_pattern) : undefined,
       misplacedDetours,
