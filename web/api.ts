@@ -40,3 +40,8 @@ export const api = {
   pairs: (run: string, analysis: string) =>
     ask<LinkedPair[]>(`${of(run)}/analyses/${encodeURIComponent(analysis)}/pairs`),
 };
+
+/** Address of the report of one analysis, or of two. @param analyses `<run>/<analysis>` */
+export function reportAddress(analyses: readonly string[]): string {
+  return `./api/report?${new URLSearchParams(analyses.map((one) => ["analysis", one]))}`;
+}

@@ -15,6 +15,10 @@ export function percent(share: number | null | undefined): string {
   return share === null || share === undefined ? "–" : `${Number((100 * share).toFixed(1))} %`;
 }
 
+export function signed(value: number): string {
+  return value > 0 ? `+${figure(value)}` : figure(value);
+}
+
 /** A moment as people read it; as it is where it is none. */
 export function moment(iso: string | null): string {
   if (iso === null) return "–";

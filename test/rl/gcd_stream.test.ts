@@ -107,7 +107,7 @@ describe("direct verdicts", () => {
     for (const row of rows) {
       const verdict = rightVerdict(row);
       const p = verdict === "good" ? 0.8 : 0.1;
-      expect(row).toMatchObject({ kind: "classification", answer: [judge.verdictTokens[verdict]] });
+      expect(row).toMatchObject({ kind: "classification", answer: [judge.verdictTokens[verdict]], verdict });
       expect(row.advantage).toBeCloseTo((p + 1) / 2, 12);
       expect(row.parts?.classification).toBe(row.advantage);
       expect(row.logProbs?.[0]).toBeCloseTo(Math.log(p), 12);

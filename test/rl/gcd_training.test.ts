@@ -159,6 +159,7 @@ const everything: ConfigInput = {
   correction: { enabled: true, every: 2, min_visits: 1, threshold: 0.05 },
   eval: { episodes: 2, modes: ["greedy"], splits: ["in_domain"] },
   checkpoint: { save_steps: 1 },
+  log: { rollouts: true },
 };
 
 describe("a run with GCD, correction, tags and a value head", () => {
@@ -178,6 +179,16 @@ describe("a run with GCD, correction, tags and a value head", () => {
         "gcd/lambda": expect.any(Number),
         "correction/active": expect.any(Number),
       });
+      // the rows say what each action was labelled: as many as the metrics count
+      for (const row of whole.metrics.filter(({ stage }) => stage === "grpo")) {
+        const labelled = (verdict: string) =>
+          new Set(
+            whole.rollouts
+              .filter((one) => one.step === row.step && one.kind === "policy" && one.verdict === verdict)
+              .map((one) => `${one.task_id} ${one.anchor_key ?? one.prompt_hash} ${one.action}`),
+          ).size;
+        expect([labelled("good"), labelled("bad")]).toEqual([row["labels/good"], row["labels/bad"]]);
+      }
     },
   );
 });

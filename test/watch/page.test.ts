@@ -1,10 +1,13 @@
 /** The page of `uncouple watch` in a real browser: on a whole run, on one that grows, on a damaged one. */
-import { appendFileSync, writeFileSync } from "node:fs";
+import { appendFileSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Browser, Page } from "playwright-core";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
+import { stepName } from "../../src/host/run/checkpoints.js";
+import type { CouplingDocument } from "../../src/report/coupling_document.js";
 import { WatchServer } from "../../src/watch/server.js";
 import { openBrowser } from "../support/browser.js";
+import { drawnDocument } from "../support/coupling_document.js";
 import { temporaryFolder } from "../support/folders.js";
 import { appendUpdates, writeRecordedRun } from "../support/recorded_run.js";
 import { bundledPage } from "../support/web_page.js";
@@ -20,6 +23,15 @@ const hosts = new Set<string>();
 beforeAll(async () => {
   writeRecordedRun(join(root, "first"), { updates: 20, rollouts: [10] });
   writeRecordedRun(join(root, "second"), { updates: 12, rollouts: [], settings: { seed: 9 } });
+  const analysed = drawnDocument(12, "first analysis");
+  // one of its samples is a turn of the rollouts
+  const samples = analysed.samples.map((sample, index) =>
+    index === analysed.pairs[0].from
+      ? { ...sample, stateText: "You are in room 0.1 .", action: "take mug" }
+      : sample,
+  );
+  writeAnalysis("first", 9, { ...analysed, samples });
+  writeAnalysis("second", 3, drawnDocument(6, "second analysis"));
   const [built, opened] = await Promise.all([bundledPage(), openBrowser()]);
   browser = opened;
   server = await WatchServer.start({ runs: root, host: "127.0.0.1", port: 0, page: built });
@@ -40,6 +52,12 @@ afterAll(async () => {
   await browser?.close();
   await server?.close();
 });
+
+function writeAnalysis(run: string, checkpoint: number, document: CouplingDocument): void {
+  const folder = join(root, run, "coupling", stepName(checkpoint));
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(join(folder, "coupling.json"), JSON.stringify(document));
+}
 
 const open = (place: string) => page.goto(`${server.url}#/${place}`);
 const text = (selector: string) => page.locator(selector).textContent();
@@ -87,6 +105,58 @@ test("what is new shows without a reload, and what is damaged is said", async ()
   writeFileSync(join(root, "second", "run.json"), "{}");
   await page.getByText("unreadable").waitFor();
   expect(await text("header.run")).toContain("metrics.jsonl has 1 damaged line");
+});
+
+test("a point of a curve leads to its groups, a bar to its episode beside the one that differs most, turn by turn", async () => {
+  await open("run/first");
+  const chart = page.getByRole("application", { name: /^Entropy/ });
+  await chart.focus();
+  await chart.press("Home");
+  await chart.press("Enter");
+  await expect.poll(() => page.url()).toContain("#/run/first/groups/10");
+  await page.getByText("dead", { exact: true }).waitFor();
+  await page.getByLabel("Order").selectOption("spread");
+  await expect.poll(() => text("ol.groups h3 >> nth=0")).toMatch(/^Group 1\b/);
+  await page
+    .getByRole("link", { name: "Episode 1: outcome 1, advantage +0.5, 3 turns, 0 invalid, 0 repeated" })
+    .last()
+    .click();
+  await page.getByText("The first turn has the same action.").waitFor();
+  const left = page.getByRole("region", { name: "episode 1" });
+  expect(await left.locator(".turn").count()).toBe(2);
+  expect(await left.locator(".turn").first().textContent()).toContain("labelled good");
+  // texts of worlds stay texts
+  expect(await left.locator("b").count()).toBe(0);
+  expect(await left.locator(".observation").first().textContent()).toBe("You see <b>a mug</b> 1.");
+  const right = page.getByRole("region", { name: "episode 0" });
+  expect(await right.locator(".turn").first().textContent()).toContain("not valid");
+  await page.getByRole("button", { name: "show them" }).click();
+  expect(await right.locator(".turn").count()).toBe(3);
+});
+
+test("a state shows what was tried there, with links to the turns", async () => {
+  await open("run/first/states/10");
+  const state = page
+    .getByRole("article")
+    .filter({ hasText: "Group 1" })
+    .filter({ hasText: "take mug" })
+    .first();
+  const cells = state.getByRole("row").filter({ hasText: "take mug" }).getByRole("cell");
+  await expect.poll(() => cells.allTextContents()).toEqual(["2", "1", "+0.5", "good", "1.13.1"]);
+  await state.getByRole("link", { name: "3.1" }).click();
+  await page.locator(".turn.focus").getByText("take mug").first().waitFor();
+});
+
+test("an analysis: worst pairs with their turns, cosines over training, and the report", async () => {
+  await open("run/first/coupling");
+  const pairs = page.locator("ol.linked li");
+  await expect.poll(() => pairs.count()).toBe(5);
+  const links = pairs.getByRole("link", { name: "take mug", exact: true });
+  await page.frameLocator("iframe").getByRole("heading", { name: "Heat map" }).waitFor();
+  await page.getByLabel("Beside it").selectOption("second/step_000003");
+  await page.frameLocator("iframe").getByRole("heading", { name: "second analysis" }).first().waitFor();
+  await links.first().click();
+  await expect.poll(() => page.url()).toMatch(/run\/first\/episodes\/10\/0\?a=1&turn=1$/);
 });
 
 test("nothing is asked of other machines", () => {

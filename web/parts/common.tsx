@@ -67,6 +67,34 @@ export function Choice<T extends string>({
   );
 }
 
+/** Earlier and later parts of a long list. */
+export function Pages({
+  from,
+  shown,
+  total,
+  what,
+  onMove,
+}: {
+  readonly from: number;
+  readonly shown: number;
+  readonly total: number;
+  readonly what: string;
+  readonly onMove: (from: number) => void;
+}) {
+  if (shown === total) return <p class="quiet">{`${total} ${what}`}</p>;
+  return (
+    <p class="pages">
+      <button type="button" disabled={from === 0} onClick={() => onMove(Math.max(0, from - shown))}>
+        earlier
+      </button>
+      <span>{`${from + 1} to ${from + shown} of ${total} ${what}`}</span>
+      <button type="button" disabled={from + shown >= total} onClick={() => onMove(from + shown)}>
+        later
+      </button>
+    </p>
+  );
+}
+
 /** A wide table that scrolls by itself; focusable, so that keys can scroll it. */
 export function Scroll({
   label,

@@ -13,6 +13,7 @@ import { Choice, Shown } from "../parts/common.js";
 import { LineChart } from "../parts/line_chart.js";
 import { link } from "../route.js";
 import { useEvaluations, useSeries } from "../series.js";
+import { nearestOf } from "../steps.js";
 import type { ViewProps } from "./view_props.js";
 
 export function Curves({ run, state, palette }: ViewProps) {
@@ -194,13 +195,5 @@ export function CurveTools({
         </select>
       </label>
     </div>
-  );
-}
-
-/** The kept update that lies nearest; undefined where none is kept. */
-function nearestOf(steps: readonly number[], wanted: number): number | undefined {
-  return steps.reduce<number | undefined>(
-    (best, step) => (best === undefined || Math.abs(step - wanted) < Math.abs(best - wanted) ? step : best),
-    undefined,
   );
 }

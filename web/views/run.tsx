@@ -7,8 +7,12 @@ import { useAsked, useRunState } from "../live.js";
 import { Shown, Status } from "../parts/common.js";
 import { link, type Route } from "../route.js";
 import { moment } from "../text.js";
+import { Coupling } from "./coupling.js";
 import { Curves } from "./curves.js";
+import { Episodes } from "./episodes.js";
+import { Groups } from "./groups.js";
 import { Settings } from "./settings.js";
+import { States } from "./states.js";
 import type { ViewProps } from "./view_props.js";
 
 export function Run({ route, palette }: { readonly route: Route; readonly palette: Palette }) {
@@ -30,6 +34,10 @@ export function Run({ route, palette }: { readonly route: Route; readonly palett
 }
 
 function Content({ view, ...props }: ViewProps & { readonly view: string }): ComponentChildren {
+  if (view === "groups") return <Groups {...props} />;
+  if (view === "episodes") return <Episodes {...props} />;
+  if (view === "states") return <States {...props} />;
+  if (view === "coupling") return <Coupling {...props} />;
   if (view === "settings") return <Settings {...props} />;
   return <Curves {...props} />;
 }
@@ -75,11 +83,11 @@ function Head({
         >{`${file} has ${lines} damaged ${lines === 1 ? "line" : "lines"}, left out here.`}</p>
       ))}
       <nav aria-label="Views of the run">
-        {tabs(run).map(([name, text, parts]) => (
+        {TABS.map(([name, text]) => (
           <a
             key={name}
-            href={link(["run", run.run, ...parts])}
-            aria-current={name === view ? "page" : undefined}
+            href={link(["run", run.run, name])}
+            aria-current={name === view || (name === "groups" && view === "episodes") ? "page" : undefined}
           >
             {text}
           </a>
@@ -89,11 +97,11 @@ function Head({
   );
 }
 
-type Tab = readonly [view: string, text: string, parts: readonly (string | number)[]];
-
-function tabs(_run: RunDetail): Tab[] {
-  return [
-    ["curves", "Curves", ["curves"]],
-    ["settings", "Settings", ["settings"]],
-  ];
-}
+/** Views by the names in addresses. */
+const TABS = [
+  ["curves", "Curves"],
+  ["groups", "Groups"],
+  ["states", "States"],
+  ["coupling", "Coupling"],
+  ["settings", "Settings"],
+] as const;
