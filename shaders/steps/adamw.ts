@@ -8,6 +8,10 @@
  * The loss scale holds 3 floats: 0 the scale, 1 its inverse, 2 good steps since it changed. Scales are powers of two, so that
  * multiplying by the inverse takes the scale out of a gradient exactly.
  *
+ * Moments may be halves: m, and sqrt(v), both times 2^12, so that gradients from 2^-36 to 2^4 have a place. They are rounded up or
+ * down at random, with chances that make the mean exact: an average that changes by less than a half's last bit in a step would
+ * stand still if rounded to the nearest. The random bits depend on place and step alone.
+ *
  * Between the two passes `sums` holds the state and the loss scale from before the step, 8 words, and then the sums. Every
  * workgroup of the update works out the step from it; the first one also writes what the step leaves behind.
  */
@@ -115,6 +119,35 @@ fn half_bits(value: vec4<f32>) -> vec4<u32> {
 `;
 
 /**
+ * `read_halves` and `halves_of`: four moments in two words. Random bits by pcg4d (Jarzynski & Olano 2020) of place, step and bucket.
+ */
+const halfMoments = `
+const MOMENT_SCALE = 4096.0;
+fn random_words(place: u32, step: u32, bucket: u32) -> vec4<u32> {
+  var v = vec4<u32>(place, step, bucket, 0x9e3779b9u) * 1664525u + 1013904223u;
+  v.x += v.y * v.w; v.y += v.z * v.x; v.z += v.x * v.y; v.w += v.y * v.z;
+  v ^= v >> vec4<u32>(16u);
+  v.x += v.y * v.w; v.y += v.z * v.x; v.z += v.x * v.y; v.w += v.y * v.z;
+  return v;
+}
+fn read_halves(words: vec2<u32>) -> vec4<f32> {
+  return vec4<f32>(unpack2x16float(words.x), unpack2x16float(words.y)) / MOMENT_SCALE;
+}
+// random: 13 bits each
+fn halves_of(value: vec4<f32>, random: vec4<u32>) -> vec2<u32> {
+  // the largest half is 65504
+  let scaled = clamp(value * MOMENT_SCALE, vec4<f32>(-65504.0), vec4<f32>(65504.0));
+  let bits = bitcast<vec4<u32>>(scaled);
+  let magnitude = bits & vec4<u32>(0x7fffffffu);
+  let normal = min((magnitude + random) >> vec4<u32>(13u), vec4<u32>(0x23bffu)) - vec4<u32>(0x1c000u);
+  // below 2^-14 halves are multiples of 2^-24
+  let small = vec4<u32>(floor(min(abs(scaled), vec4<f32>(1.0)) * 16777216.0 + vec4<f32>(random) / 8192.0));
+  let half = select(normal, small, magnitude < vec4<u32>(0x38800000u)) | ((bits >> vec4<u32>(16u)) & vec4<u32>(0x8000u));
+  return half.xz | (half.yw << vec2<u32>(16u));
+}
+`;
+
+/**
  * `leave` writes the state, and the loss scale of the next step: half after a gradient that is not finite, but at least 1;
  * double after `growth_interval` good steps in a row, but at most `max_scale`; fixed when the interval is 0.
  */
@@ -183,10 +216,10 @@ ${all}
  * added alike by all workgroups: every lane on CPU adapters adds all of them in ascending order; on GPUs lane l adds vec4s l,
  * l + lanes, ..., and lanes are added as a fixed tree.
  */
-export function update(isSoftware: boolean, hasHalf: boolean): string {
+export function update(isSoftware: boolean, hasHalf: boolean, hasHalfMoments: boolean): string {
   const { lanes } = updateLayout(isSoftware);
   return wgsl`
-${hasHalf ? halfBits : ""}
+${hasHalf ? halfBits : ""}${hasHalfMoments ? halfMoments : ""}
 ${sumFunctions(isSoftware ? 0 : lanes)}
 ${stepFunctions}
 @compute @workgroup_size(${lanes})
@@ -201,10 +234,19 @@ ${stepText(isSoftware, lanes)}
   let end = min(start + params.L, params.E);
   for (var i = start + lane; i < end; i += ${lanes}u) {
     let g = gradient[i] * scale;
+#if ${hasHalfMoments}
+    let root = read_halves(second_moment[i]);
+    let m = params.beta1 * read_halves(first_moment[i]) + params.rest1 * g;
+    let v = params.beta2 * root * root + params.rest2 * g * g;
+    let random = random_words(i, sums[0].x, params.bucket);
+    first_moment[i] = halves_of(m, random & vec4<u32>(0x1fffu));
+    second_moment[i] = halves_of(sqrt(v), random >> vec4<u32>(19u));
+#else
     let m = params.beta1 * first_moment[i] + params.rest1 * g;
     let v = params.beta2 * second_moment[i] + params.rest2 * g * g;
     first_moment[i] = m;
     second_moment[i] = v;
+#endif
     let stepped = params.keep * value[i] - params.lr * (m * correct1) / (sqrt(v) * correct2 + params.eps);
     value[i] = stepped;
 #if ${hasHalf}

@@ -31,6 +31,9 @@ const optimiserFields = {
   adam_beta1: fraction().default(0.9).describe("decay of the first moment"),
   adam_beta2: fraction().default(0.999).describe("decay of the second moment"),
   adam_epsilon: numberAbove(0).default(1e-8).describe("added to the root of the second moment"),
+  adam_moments: choice(["f32", "f16"])
+    .default("f32")
+    .describe("how moments are stored; f16 takes half the memory, rounded at random without bias"),
   tokens_per_micro_batch: integerFrom(1)
     .default(4096)
     .describe(

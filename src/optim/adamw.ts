@@ -3,7 +3,7 @@ import type { FlatParameters, ParameterBucket } from "../autograd/flat_parameter
 import { Tensor } from "../autograd/tensor.js";
 import { ArgumentError, DataError } from "../core/errors.js";
 import type { Launcher } from "../kernels/engine/launch.js";
-import { ADAMW_STATE_WORDS, adamwInto, adamwSumWords } from "../kernels/steps/adamw.js";
+import { ADAMW_STATE_WORDS, adamwInto, adamwSumWords, HALF_MOMENTS } from "../kernels/steps/adamw.js";
 import { LossScale, type LossScaleOptions } from "./loss_scale.js";
 
 export interface AdamWOptions {
@@ -18,6 +18,8 @@ export interface AdamWOptions {
   readonly weightDecay?: number;
   /** Largest norm of the gradient of all parameters together; 0 (default) turns clipping off. */
   readonly maxGradNorm?: number;
+  /** How moments are stored; f16 halves their memory, see `HALF_MOMENTS`. Default f32. */
+  readonly moments?: "f32" | "f16";
   /** Dynamic loss scaling: seeds of backward must be multiplied by `lossScale` then. Default: none. */
   readonly lossScale?: LossScaleOptions;
 }
@@ -54,6 +56,18 @@ interface Moments {
   readonly second: Tensor;
 }
 
+/** From stored numbers to moments and back, exact both ways. */
+interface MomentForm {
+  readonly shown: (value: number) => number;
+  readonly stored: (value: number) => number;
+}
+const same = (value: number): number => value;
+const AS_IT_IS: MomentForm = { shown: same, stored: same };
+const { scale } = HALF_MOMENTS;
+const HALF_FIRST: MomentForm = { shown: (m) => m / scale, stored: (m) => m * scale };
+/** The square of a half has at most 22 bits. */
+const HALF_SECOND: MomentForm = { shown: (root) => (root / scale) ** 2, stored: (v) => Math.sqrt(v) * scale };
+
 /**
  * Steps through `FlatParameters`. The step counter of the bias correction lives on the GPU and advances on good steps
  * only: no value has to come back to the host for a step.
@@ -76,7 +90,7 @@ export class AdamW {
 
   /** @throws ArgumentError for values out of range, and when no parameter is trainable */
   constructor(options: AdamWOptions) {
-    const { parameters, launcher, lr, betas = [0.9, 0.999], eps = 1e-8 } = options;
+    const { parameters, launcher, lr, betas = [0.9, 0.999], eps = 1e-8, moments = "f32" } = options;
     const { weightDecay = 0, maxGradNorm = 0 } = options;
     if (!parameters.requiresGrad) {
       throw new ArgumentError("[adamw] the parameters are frozen. Make them with requiresGrad true.");
@@ -96,8 +110,8 @@ export class AdamW {
     this.#moments = parameters.buckets.map(
       ({ elements, gradient }, index) =>
         gradient && {
-          first: Tensor.zeros(runtime, [elements], `first moments ${index}`),
-          second: Tensor.zeros(runtime, [elements], `second moments ${index}`),
+          first: Tensor.zeros(runtime, [elements], `first moments ${index}`, moments),
+          second: Tensor.zeros(runtime, [elements], `second moments ${index}`, moments),
         },
     );
     this.#scales = options.lossScale !== undefined;
@@ -174,16 +188,17 @@ export class AdamW {
       load: (values) => tensor.upload(values),
     });
     const trained = parameters.named.filter(({ name }) => parameters.isTrainable(name));
-    const moments = (prefix: string, flat: readonly (Tensor | undefined)[]) =>
+    const moments = (prefix: string, flat: readonly (Tensor | undefined)[], { shown, stored }: MomentForm) =>
       trained.map(
         ({ name, shape }): OptimizerTensor => ({
           name: `${prefix}.${name}`,
           shape,
           dtype: "f32",
-          read: () => parameters.readLike(flat, name),
-          load: (values) => parameters.loadLike(flat, name, values as Float32Array),
+          read: async () => (await parameters.readLike(flat, name)).map(shown),
+          load: (values) => parameters.loadLike(flat, name, (values as Float32Array).map(stored)),
         }),
       );
+    const isHalf = this.#moments.some((one) => one?.first.dtype === "f16");
     const scale = this.#lossScale.state;
     return [
       whole("counter", this.#counter, "u32"),
@@ -191,10 +206,12 @@ export class AdamW {
       ...moments(
         "exp_avg",
         this.#moments.map((moments) => moments?.first),
+        isHalf ? HALF_FIRST : AS_IT_IS,
       ),
       ...moments(
         "exp_avg_sq",
         this.#moments.map((moments) => moments?.second),
+        isHalf ? HALF_SECOND : AS_IT_IS,
       ),
     ];
   }

@@ -214,6 +214,55 @@ for (const [family, launcher] of families) {
       expect(launcher.runtime.buffers.liveBytes).toBe(live);
     });
 
+    test("moments in f16 keep their average, follow float64 within their bound, and resume bit for bit", async () => {
+      const betas = [0.9, 0.999] as const;
+      const still = setUp(launcher, { moments: "f16", betas, weightDecay: 0 });
+      const start = normals(Random.of(5), 0.01);
+      still.step(start);
+      const zeros = times(start, 0);
+      for (let i = 0; i < 400; i++) still.step(zeros);
+      const { "exp_avg_sq.wide": v } = await stateOf(still.optimiser);
+      // rounded to the nearest, the root would not move at all: it changes by half a last bit in a step
+      const ratios = [...start.wide.keys()]
+        .filter((i) => Math.abs(start.wide[i]) > 1e-3)
+        .map((i) => v[i] / (0.001 * start.wide[i] ** 2 * 0.999 ** 400));
+      expect(Math.abs(ratios.reduce((a, b) => a + b, 0) / ratios.length - 1)).toBeLessThan(2e-3);
+      expect(Math.max(...ratios.map((ratio) => Math.abs(ratio - 1)))).toBeLessThan(0.1);
+      still.release();
+
+      const [exact, rounded, resumed] = (["f32", "f16", "f16"] as const).map((moments) =>
+        setUp(launcher, { moments, maxGradNorm: 1 }),
+      );
+      const gradients = Array.from({ length: 12 }, (_, i) => normals(Random.of(30 + i), 10 ** -(i % 5)));
+      for (const [i, gradient] of gradients.entries()) {
+        exact.step(gradient);
+        rounded.step(gradient);
+        if (i === 5) {
+          for (const [name, values] of Object.entries(await rounded.readAll()))
+            resumed.parameters.load(name, values);
+          resumed.optimiser.load(new Map(Object.entries(await stateOf(rounded.optimiser))));
+        }
+        if (i > 5) resumed.step(gradient);
+      }
+      expect(await stateOf(resumed.optimiser)).toEqual(await stateOf(rounded.optimiser));
+      expect(await resumed.readAll()).toEqual(await rounded.readAll());
+      const [expected, actual] = [await stateOf(exact.optimiser), await stateOf(rounded.optimiser)];
+      for (const [name, values] of Object.entries(expected)) {
+        if (name === "counter") continue;
+        const largest = Math.max(...Array.from(values, Math.abs));
+        const worst = Math.max(...Array.from(values, (value, i) => Math.abs(actual[name][i] - value)));
+        expect(worst / largest, name).toBeLessThan(3e-3);
+        expect(worst, name).toBeGreaterThan(0);
+      }
+      const values = await exact.readAll();
+      const wide = Object.fromEntries(
+        Object.entries(values).map(([name, data]) => [name, Float64Array.from(data)]),
+      );
+      // twelve steps of at most about the learning rate each
+      expect(worstError(await rounded.readAll(), wide)).toBeLessThan(12 * settings.lr * 0.01);
+      for (const run of [exact, rounded, resumed]) run.release();
+    });
+
     test("gradients times a power of two give the step of the gradients themselves, bit for bit", async () => {
       for (const maxGradNorm of [0, 1]) {
         const plain = setUp(launcher, { maxGradNorm });

@@ -30,6 +30,7 @@ export async function throughOptimiser(
     lr: grpo.learning_rate,
     betas: [grpo.adam_beta1, grpo.adam_beta2],
     eps: grpo.adam_epsilon,
+    moments: grpo.adam_moments,
     weightDecay: grpo.weight_decay,
     maxGradNorm: grpo.max_grad_norm,
   });

@@ -39,18 +39,21 @@ const updateUnit: KernelUnit = {
     max_norm: "f32",
     growth_interval: "f32",
     max_scale: "f32",
+    bucket: "u32",
   },
   kernel: {
     entry: "update",
-    shader: ({ facts, has }) => shader.update(facts.isSoftware, has("half")),
+    constants: ["half_moments"],
+    shader: ({ facts, has, constants }) =>
+      shader.update(facts.isSoftware, has("half"), constants.half_moments === 1),
     reads: ["sums", "gradient"],
     writes: ["value", "first_moment", "second_moment", "half", "state", "loss_scale"],
-    elements: () => ({
+    elements: ({ constants }) => ({
       sums: "vec4<u32>",
       gradient: "vec4<f32>",
       value: "vec4<f32>",
-      first_moment: "vec4<f32>",
-      second_moment: "vec4<f32>",
+      first_moment: constants.half_moments === 1 ? "vec2<u32>" : "vec4<f32>",
+      second_moment: constants.half_moments === 1 ? "vec2<u32>" : "vec4<f32>",
       half: "vec2<u32>",
     }),
     workgroups: ({ E, L }) => Math.ceil(E / L),
@@ -69,12 +72,19 @@ function bucketSums(E: number, isSoftware: boolean): number {
   return Math.ceil(E / shader.partLength(layout, E)) * (isSoftware ? layout.lanes : 1);
 }
 
+/**
+ * Moments in f16: 2^12 m, and 2^12 sqrt(v). Each step rounds them up or down at random without bias, by at most a part in 2^10 of
+ * the stored number, or 2^-24 of its unit below 2^-14.
+ */
+export const HALF_MOMENTS = { scale: 2 ** 12 } as const;
+
 /** One bucket of a step. All views hold the same number of values, a multiple of 4. */
 export interface AdamwBucket {
   readonly value: ArrayView;
   /** f16 copy of the values, written with them. */
   readonly half?: ArrayView;
   readonly gradient: ArrayView;
+  /** m, and v: f32, or f16 in the form that `HALF_MOMENTS` says. */
   readonly firstMoment: ArrayView;
   readonly secondMoment: ArrayView;
   /** lr * weight decay; 0 where parameters are not decayed. */
@@ -138,13 +148,31 @@ export function adamwInto(
     for (const [index, bucket] of buckets.entries()) {
       const { value, half, gradient, firstMoment: first_moment, secondMoment: second_moment } = bucket;
       // the shader packs pairs of halves into words itself
-      const words: ArrayView | undefined = half && { range: half.range, shape: half.shape, dtype: "u32" };
+      const asWords = ({ range, shape }: ArrayView): ArrayView => ({ range, shape, dtype: "u32" });
+      const halfMoments = first_moment.dtype === "f16";
       const E = gradient.range.bytes / 16;
       const L = shader.partLength(shader.updateLayout(isSoftware), E);
       runner.run(
         updateUnit,
-        { sums, gradient, value, first_moment, second_moment, half: words, state, loss_scale },
-        { ...scalars, E, L, leads: index === 0 ? 1 : 0, keep: 1 - bucket.decay },
+        {
+          sums,
+          gradient,
+          value,
+          first_moment: halfMoments ? asWords(first_moment) : first_moment,
+          second_moment: halfMoments ? asWords(second_moment) : second_moment,
+          half: half && asWords(half),
+          state,
+          loss_scale,
+        },
+        {
+          ...scalars,
+          E,
+          L,
+          bucket: index,
+          half_moments: halfMoments ? 1 : 0,
+          leads: index === 0 ? 1 : 0,
+          keep: 1 - bucket.decay,
+        },
       );
     }
   });

@@ -203,6 +203,16 @@ export async function memoryCures(request: PlanRequest, plan: MemoryPlan): Promi
       { config: { ...config, model: { ...model, gradient_checkpointing: true } } },
     ],
     ["model.precision=mixed", { config: { ...config, model: { ...model, precision: "mixed" } } }],
+    [
+      "grpo.adam_moments=f16",
+      {
+        config: {
+          ...config,
+          grpo: { ...grpo, adam_moments: "f16" },
+          imitation: { ...imitation, adam_moments: "f16" },
+        },
+      },
+    ],
     ["grpo.beta=0", { config: { ...config, grpo: { ...grpo, beta: 0 } } }],
     [
       `grpo.tasks_per_step=${Math.ceil(grpo.tasks_per_step / 2)}`,

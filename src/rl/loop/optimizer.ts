@@ -14,6 +14,7 @@ export function stageOptimizer(
     lr: settings.learning_rate,
     betas: [settings.adam_beta1, settings.adam_beta2],
     eps: settings.adam_epsilon,
+    moments: settings.adam_moments,
     weightDecay: settings.weight_decay,
     maxGradNorm: settings.max_grad_norm,
     lossScale: parameters.half ? {} : undefined,

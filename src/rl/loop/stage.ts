@@ -14,6 +14,7 @@ export interface StageSettings {
   readonly adam_beta1: number;
   readonly adam_beta2: number;
   readonly adam_epsilon: number;
+  readonly adam_moments: "f32" | "f16";
   readonly tokens_per_micro_batch: number;
 }
 

@@ -16,6 +16,7 @@ struct Params0 {
   max_norm: f32,
   growth_interval: f32,
   max_scale: f32,
+  bucket: u32,
 }
 struct Params1 {
   E: u32,
@@ -34,6 +35,7 @@ struct Params1 {
   max_norm: f32,
   growth_interval: f32,
   max_scale: f32,
+  bucket: u32,
 }
 struct Params {
   @align(16) kernel_0: Params0,
@@ -124,10 +126,12 @@ fn main_0( group: vec3<u32>,  groups: vec3<u32>,
   let end = min(start + params.kernel_0.L, params.kernel_0.E);
   for (var i = start + lane; i < end; i += 64u) {
     let g = tensor_1[i] * scale;
+
     let m = params.kernel_0.beta1 * tensor_3[i] + params.kernel_0.rest1 * g;
     let v = params.kernel_0.beta2 * tensor_4[i] + params.kernel_0.rest2 * g * g;
     tensor_3[i] = m;
     tensor_4[i] = v;
+
     let stepped = params.kernel_0.keep * tensor_2[i] - params.kernel_0.lr * (m * correct1) / (sqrt(v) * correct2 + params.kernel_0.eps);
     tensor_2[i] = stepped;
 
@@ -204,10 +208,12 @@ fn main_1( group: vec3<u32>,  groups: vec3<u32>,
   let end = min(start + params.kernel_1.L, params.kernel_1.E);
   for (var i = start + lane; i < end; i += 64u) {
     let g = tensor_7[i] * scale;
+
     let m = params.kernel_1.beta1 * tensor_9[i] + params.kernel_1.rest1 * g;
     let v = params.kernel_1.beta2 * tensor_10[i] + params.kernel_1.rest2 * g * g;
     tensor_9[i] = m;
     tensor_10[i] = v;
+
     let stepped = params.kernel_1.keep * tensor_8[i] - params.kernel_1.lr * (m * correct1) / (sqrt(v) * correct2 + params.kernel_1.eps);
     tensor_8[i] = stepped;
 
