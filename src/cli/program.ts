@@ -108,7 +108,12 @@ function report(error: unknown, terminal: Terminal): number {
     if (!known && !terminal.isVerbose)
       terminal.info("This was not foreseen; --verbose prints where it happened.");
   }
-  return known ? error.exitCode : EXIT.failed;
+  return known ? exitCodeOf(error) : EXIT.failed;
+}
+
+/** A path that cannot be used is a mistake of the command line, whoever noticed it. */
+function exitCodeOf({ exitCode, cause }: UncoupleError): number {
+  return exitCode === EXIT.failed && systemError(cause)?.isUsage === true ? EXIT.usage : exitCode;
 }
 
 /** Stack traces of an error and of those behind it. */

@@ -71,9 +71,9 @@ function whereIs(layers: readonly Layer[], path: Path, part: "key" | "value"): s
   return layers.findLast(({ settings }) => has(settings, path))?.where(path, part) ?? "configuration";
 }
 
-function unknownKey(layers: readonly Layer[], section: Path, key: string, isHinted: boolean): string {
+function unknownKey(layers: readonly Layer[], section: Path, key: string): string {
   const path = [...section, key];
-  const guesses = isHinted ? nearest(section, key) : [];
+  const guesses = key.length < 100 ? nearest(section, key) : [];
   const cure =
     guesses.length > 0
       ? `Did you mean ${guesses.join(" or ")}?`
@@ -102,17 +102,25 @@ function wrongValue(layers: readonly Layer[], issue: Issue): string {
   );
 }
 
-/** Unknown settings of a section that are listed, and that similar names are looked for: a file of another program has many. */
-const MOST_SHOWN = 50;
-const MOST_HINTED = 10;
+/** Unknown settings of a section that are listed: a file of another program has many, and is not to be read out. */
+const MOST_SHOWN = 10;
+
+function unknownKeys(layers: readonly Layer[], section: Path, keys: readonly string[]): string[] {
+  const lines = keys.slice(0, MOST_SHOWN).map((key) => unknownKey(layers, section, key));
+  const more = keys.length - lines.length;
+  if (more === 0) return lines;
+  const place = whereIs(layers, [...section, keys[MOST_SHOWN]], "key");
+  return [
+    ...lines,
+    `[${place}] more unknown settings: got ${more} that are not listed, expected none. Is it a file of settings?`,
+  ];
+}
 
 /** One line for each thing that is wrong. @param issues with their inputs (`reportInput`) */
 export function describeIssues(issues: readonly Issue[], layers: readonly Layer[]): string[] {
   return issues.flatMap((issue) =>
     issue.code === "unrecognized_keys"
-      ? issue.keys
-          .slice(0, MOST_SHOWN)
-          .map((key, index) => unknownKey(layers, issue.path, key, index < MOST_HINTED && key.length < 100))
+      ? unknownKeys(layers, issue.path, issue.keys)
       : [wrongValue(layers, issue)],
   );
 }

@@ -33,8 +33,10 @@ function parseYaml(
   const mistake = document.errors[0] ?? document.warnings[0];
   if (mistake) {
     const { line, col } = lines.linePos(mistake.pos[0]);
+    // the parser reports its own full stack as a mistake of the text
+    const got = /call stack/.test(mistake.message) ? "lists or sections nested too deep" : mistake.message;
     throw new ConfigError(
-      `[${place(line, col)}] text is not YAML: got "${mistake.message}", expected \`key: value\` lines. Mend the line.`,
+      `[${place(line, col)}] text is not YAML: got "${printable(cut(got, 160))}", expected \`key: value\` lines. Mend the line.`,
     );
   }
   return document;
@@ -139,7 +141,9 @@ export function innerLayer(layer: Layer, section: Path): Layer {
 
 /** One setting from elsewhere. @param name what the user wrote, or the environment variable */
 export function settingLayer(path: Path, value: unknown, name: string): Layer {
-  const settings = [...path].reverse().reduce<unknown>((inner, key) => ({ [key]: inner }), value);
+  const settings = [...path]
+    .reverse()
+    .reduce<unknown>((inner, key) => Object.fromEntries([[String(key), inner]]), value);
   return { settings: settings as Record<string, unknown>, where: () => name };
 }
 

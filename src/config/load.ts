@@ -60,11 +60,12 @@ function environmentLayers(env: Environment): Layer[] {
 /** Settings of `over` on top of those of `under`. Sections merge; lists and values are replaced. */
 export function mergeSettings(under: unknown, over: unknown): unknown {
   if (!isSection(under) || !isSection(over)) return over;
-  const result = { ...under };
-  for (const [key, value] of Object.entries(over)) {
-    result[key] = Object.hasOwn(under, key) ? mergeSettings(under[key], value) : value;
-  }
-  return result;
+  // by entries: an assignment to `__proto__` would change what the object inherits, unseen by the check for unknown settings
+  const merged = Object.entries(over).map(([key, value]) => [
+    key,
+    Object.hasOwn(under, key) ? mergeSettings(under[key], value) : value,
+  ]);
+  return Object.fromEntries([...Object.entries(under), ...merged]);
 }
 
 /**

@@ -112,6 +112,11 @@ test("a row slower than the baseline allows ends with exit code 5, after the row
   expect(failed.stderr).toMatch(/\[bench\] slower than the baseline: got add forward at N1.*30\.0 % slower/);
   expect((await bench("--from", now, "--baseline", before, "--fail-above", "35%")).code).toBe(0);
   expect((await bench("rope", "--from", now, "--baseline", before)).code).toBe(0);
+  expect(await bench("--from", now, "--shape", "zzz")).toMatchObject({
+    code: 2,
+    stdout: "",
+    stderr: expect.stringContaining('[bench] no shape matches: got --shape "zzz"'),
+  });
 });
 
 test("saved rows are printed as CSV and Markdown; the first of two files wins", async () => {
@@ -147,7 +152,7 @@ test("an op behind --save is not taken for a file", async () => {
 
 test("files that are no benchmark are named", async () => {
   const missing = await bench("--baseline", file("nowhere.json"));
-  expect(missing).toMatchObject({ code: 1, stderr: expect.stringContaining("nowhere.json") });
+  expect(missing).toMatchObject({ code: 2, stderr: expect.stringContaining("nowhere.json") });
   const wrong = await bench("--from", write("wrong.json", { rows: [{ op: 1 }] }));
   expect(wrong).toMatchObject({ code: 1, stderr: expect.stringContaining("rows.0.op") });
 });

@@ -124,6 +124,22 @@ test("play goes on after the win and pays 1 a step while it lasts", async () => 
   expect(played.map(({ step }) => step)).toEqual([...played.keys()]);
 });
 
+test("a script says at which step the game was won, wherever it goes from there", async () => {
+  const end = async (after: readonly string[]) => {
+    const commands = file([...smallWalkthrough, ...after].join("\n"));
+    return (await play(["--game", file(smallGameText()), "--commands", commands])).stdout
+      .trim()
+      .split("\n")
+      .at(-1);
+  };
+  const steps = smallWalkthrough.length;
+  expect(await end([])).toBe(`Won after ${steps} steps.`);
+  const played = `Won after ${steps} steps. The game was played on to step ${steps + 2}.`;
+  expect(await end(["bag", "nonsense"])).toBe(played);
+  // the goal does not hold any more at the end
+  expect(await end(["bag", "open box 1"])).toBe(played);
+});
+
 test("--max-steps makes steps done, and a script goes on all the same", async () => {
   const commands = file("bag\nbag\nbag\n");
   const played = await steps(["--game", file(smallGameText()), "--commands", commands, "--max-steps", "2"]);
@@ -284,7 +300,11 @@ test("--model plays the policy as in the run that exported it", async () => {
   const sampled = ["--temperature", "1", "--max-steps", "3", "--sampling-seed"];
   expect(await steps([...args, ...sampled, "1"])).not.toEqual(await steps([...args, ...sampled, "2"]));
   const settings = { world: { max_steps: 2, household: { seed: 5 } }, grpo: { max_completion_length: 1 } };
+  // somebody's own file of that name beside a model folder says nothing
+  writeFileSync(join(scratch, "run", "config.yaml"), "services: [db]\n");
+  expect(await steps([...args, "--max-steps", "3"])).toEqual(played);
   writeFileSync(join(scratch, "run", "config.yaml"), JSON.stringify(settings));
+  writeFileSync(join(scratch, "run", "run.json"), "{}");
   const [first, ...rest] = await steps(["--model", model]);
   expect(first).toEqual((await steps(["--seed", "5", "--expert"]))[0]);
   expect(rest).toHaveLength(2);

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { plainCommand, type Register } from "../../src/cli/kit/options.js";
 import { runCli } from "../../src/cli/program.js";
-import { ConfigError } from "../../src/core/errors.js";
+import { ConfigError, DataError } from "../../src/core/errors.js";
 import { TextStream } from "../support/streams.js";
 
 /** Fails in the way its argument says. */
@@ -134,6 +134,22 @@ test.each([
     new RegExp(`^error: \\[/a/b\\] the system refused: got ${code} \\(.*${meaning}`),
   );
   expect(result.stderr).not.toContain("not foreseen");
+});
+
+test("a path that cannot be used gives 2, whoever noticed it; what a file holds gives 1", async () => {
+  const failing =
+    (cause: unknown): Register =>
+    (program) => {
+      program.command("fail").action(() => {
+        throw new DataError("[/a/b] file cannot be read: got it, expected a file. Check the path.", {
+          cause,
+        });
+      });
+    };
+  const system = (code: string) => Object.assign(new Error("raw"), { code, syscall: "open", path: "/a/b" });
+  expect((await run(["fail"], [failing(system("ENOENT"))])).code).toBe(2);
+  expect((await run(["fail"], [failing(system("EIO"))])).code).toBe(1);
+  expect((await run(["fail"], [failing(new SyntaxError("not JSON"))])).code).toBe(1);
 });
 
 test("no control character of a game or file reaches the terminal", async () => {

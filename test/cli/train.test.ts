@@ -125,6 +125,12 @@ test("a run is stopped by a signal, refused with other settings, resumed, and fi
     err: expect.stringMatching(/other values of seed,/),
   });
 
+  for (const place of ["name=two", `out=${root}`]) {
+    expect(await run(never, "--resume", folder, place)).toMatchObject({
+      code: 2,
+      err: expect.stringMatching(/\[--resume\] setting has no effect: got (name|out) /),
+    });
+  }
   const second = await run(counting, "--resume", "eval.episodes=5", "--json");
   expect(second.code).toBe(0);
   expect(JSON.parse(second.out)).toEqual({ run: folder, step: 5, finished: true, summary: { loss: 0.25 } });

@@ -1,4 +1,5 @@
 /** What would end a run later is said before it has a folder. */
+import { readdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
@@ -39,6 +40,48 @@ test.each([
 ])("%j is refused as a setting", async (settings, message) => {
   await expect(check(settings)).rejects.toThrow(ConfigError);
   await expect(check(settings)).rejects.toThrow(message);
+});
+
+test("a place that cannot be written to, and a name that is taken, are said first", async () => {
+  const root = temporaryFolder();
+  writeFileSync(join(root, "file"), "");
+  symlinkSync("two", join(root, "one"));
+  symlinkSync("one", join(root, "two"));
+  symlinkSync("nowhere", join(root, "dangling"));
+  await mkdir(join(root, "taken"));
+  writeFileSync(join(root, "taken", "thesis.txt"), "");
+  const refused = async (out: string, rule: RegExp, name = "a") => {
+    const failure = check({ name, out });
+    await expect(failure, out).rejects.toThrow(ConfigError);
+    await expect(failure).rejects.toThrow(rule);
+  };
+  await refused(join(root, "file"), /file\] the system refused: got ENOTDIR/);
+  await refused(join(root, "file", "below", "it"), /got ENOTDIR/);
+  await refused(join(root, "one"), /got ELOOP/);
+  await refused(join(root, "dangling"), /got ENOENT/);
+  await refused(join(root, "x".repeat(300)), /got ENAMETOOLONG/);
+  if (process.platform === "linux") await refused("/proc/x", /got (ENOENT|EACCES)/);
+  await refused(root, /taken\] run folder cannot be made: got a folder that is there already/, "taken");
+  await check({ name: "a", out: join(root, "new", "runs") });
+  expect(readdirSync(root).sort()).toEqual(["dangling", "file", "one", "taken", "two"]);
+});
+
+test("programs and files of a world are looked for", async () => {
+  const external = (command: string) =>
+    check({ world: { id: "external", command: [command] }, model: { path: "x" } });
+  await expect(external("/nowhere/program")).rejects.toThrow(/\[\/nowhere\/program\] .*got ENOENT/);
+  const notExecutable = join(temporaryFolder(), "notes.txt");
+  writeFileSync(notExecutable, "");
+  await expect(external(notExecutable)).rejects.toThrow(/got EACCES/);
+  await expect(
+    check({
+      world: { id: "openenv", url: "http://localhost:1", token_file: "/nowhere/token" },
+      model: { path: "x" },
+    }),
+  ).rejects.toThrow(/\[\/nowhere\/token\] .*got ENOENT/);
+  await expect(
+    check({ world: { id: "scienceworld", jar: "/nowhere/a.jar" }, model: { path: "x" } }),
+  ).rejects.toThrow(/no such jar/);
 });
 
 test("a model folder is opened, and what a run kept of it stands in where it is gone", async () => {

@@ -226,6 +226,24 @@ test("rows and checkpoints that a damaged checkpoint costs are set aside", async
   expect(existsSync(at("checkpoints", "set_aside", "step_000004", "model.safetensors"))).toBe(true);
 });
 
+test("rows that are missing or doubled are told when a run goes on", async () => {
+  const run = await create();
+  await train(run, 1, 6);
+  await run.finish("stopped", 6);
+  left.splice(0);
+  const rows = text("metrics.jsonl").split("\n");
+  writeFileSync(
+    at("metrics.jsonl"),
+    [...rows.slice(0, 1), ...rows.slice(2, 5), rows[4], rows[5], ""].join("\n"),
+  );
+  left.push((await RunFolder.resume(at(), options())).folder);
+  expect(warnings).toEqual([
+    expect.stringMatching(
+      /metrics\.jsonl\] rows are not those of the updates done: got none of updates 2 and several of updates 5, expected one for each of 6\./,
+    ),
+  ]);
+});
+
 test("a session that fails before it records anything leaves the run as it was", async () => {
   const run = await create();
   await train(run, 1, 2);
@@ -360,9 +378,15 @@ test("git tells commit and changes, and nothing outside a checkout", async () =>
   const commit = git("rev-parse", "HEAD").trim();
   expect(await readGitState(root, process.env)).toEqual({ commit, dirty: false, diff: "" });
   writeFileSync(join(root, "file"), "new\n");
+  // programs that the checkout names are not run
+  const program = `touch ${join(root, "was-run")}; cat`;
+  for (const name of ["filter.own.clean", "filter.own.process", "core.fsmonitor", "diff.external"])
+    git("config", name, program);
+  writeFileSync(join(root, ".git", "info", "attributes"), "* filter=own\n");
   expect(await readGitState(root, process.env)).toMatchObject({
     commit,
     dirty: true,
     diff: expect.stringContaining("+new"),
   });
+  expect(existsSync(join(root, "was-run"))).toBe(false);
 });

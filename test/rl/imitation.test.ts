@@ -96,8 +96,11 @@ test("misplaced detours are the expert's own actions at a wrong time, mostly ref
   expect(refusals(half)).toBeLessThan(refusals(all));
 });
 
-test("a pattern that nothing fits leaves the expert on its way", async () => {
-  const { played, imitated } = await playExperts({ detours: 1, detourPattern: /^fly / });
+test("a pattern that no action matches is refused, in time that does not grow out of bounds", async () => {
+  await expect(playExperts({ detours: 1, detourPattern: /^fly / })).rejects.toThrow(
+    /\[imitation\.detour_pattern\] no action matches: got .*fly.*such as "\w/,
+  );
+  const { played, imitated } = await playExperts({ detours: 0, detourPattern: /^fly / });
   expect(imitated).toEqual(played);
 });
 

@@ -123,6 +123,7 @@ async function bench(options: BenchOptions, context: CliContext): Promise<void> 
           measureAll(session, options, context),
         )
       : chosenRows(await readReports(options.from), options);
+  checkMatched(report, options);
   const comparison = baseline && compareWithBaseline(report.rows, baseline.rows, options.failAbove);
   if (comparison) report = { ...report, rows: comparison.rows };
   printReport(report, options, terminal);
@@ -170,6 +171,15 @@ async function readReports(files: readonly string[]): Promise<BenchReport> {
 function chosenRows(report: BenchReport, options: BenchOptions): BenchReport {
   const wants = rowFilter(options, [...new Set(report.rows.map(({ op }) => op))]);
   return withRows(report, report.rows.filter(wants));
+}
+
+/** @throws ConfigError when no shape of the wanted ops matched: a table of peaks alone would look like a result */
+function checkMatched({ rows }: BenchReport, { shape }: BenchOptions): void {
+  if (shape === undefined || rows.some(({ op }) => op !== "peak")) return;
+  throw new ConfigError(
+    `[bench] no shape matches: got --shape "${shape.source}", expected a pattern of some shapes, such as 512x512, nano or N1024. ` +
+      "Correct it, or leave it out to see all.",
+  );
 }
 
 /** Peaks always stay: shares and pictures need them. */

@@ -18,6 +18,7 @@ import { RUN_FILES, readRunInfo } from "../../host/run/run_info.js";
 import type { TrainLoop } from "../../host/run/train_loop.js";
 import { trainLoop } from "../../host/run/train_loop.js";
 import type { KeptTuning } from "../../host/tuning/tuning_record.js";
+import { wholeNumber } from "../kit/numbers.js";
 import { type CliContext, plainCommand, type Register } from "../kit/options.js";
 import { type GpuOptions, withGpu } from "../kit/session.js";
 import { StopListener, StoppedError } from "../kit/stop_signal.js";
@@ -51,7 +52,7 @@ export function experimentWith(loop: TrainLoop): Register {
         "run only cells of this name, or cell__sSEED; * stands for anything; may be given again",
         (value, previous: string[] | undefined) => [...(previous ?? []), value],
       )
-      .option("--jobs <number>", "processes that run cells at the same time", wholeJobs, 1)
+      .option("--jobs <number>", "processes that run cells at the same time", wholeNumber(1), 1)
       .option("--out <folder>", "folder of the experiment (default: <folder of run folders>/<name>)")
       .addOption(new Option("--child").hideHelp())
       .option("--dry-run", "print one line for each run, and start nothing")
@@ -63,13 +64,6 @@ export function experimentWith(loop: TrainLoop): Register {
 }
 
 export const register: Register = experimentWith(trainLoop);
-
-function wholeJobs(text: string): number {
-  if (/^[1-9]\d*$/.test(text)) return Number(text);
-  throw new UncoupleError(
-    `[experiment] --jobs is malformed: got "${text}", expected an integer, 1 or more. Change it.`,
-  );
-}
 
 async function experiment(options: ExperimentOptions, context: CliContext, loop: TrainLoop): Promise<void> {
   const { terminal, env } = context;

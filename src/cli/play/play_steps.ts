@@ -99,6 +99,8 @@ export type PolicyPlayer = (world: World, taskId: string, options: PolicyOptions
 /** Prints steps as they come. */
 export class StepPrinter {
   #last: PlayStep | undefined;
+  /** First step at which the game was won; commands may go on. */
+  #wonAt: number | undefined;
 
   /** @param echo whether a transcript repeats the commands; not where the user has just typed them */
   constructor(
@@ -111,6 +113,7 @@ export class StepPrinter {
   async print(step: PlayStep): Promise<void> {
     const { terminal } = this;
     this.#last = step;
+    if (step.won) this.#wonAt ??= step.step;
     if (this.json) terminal.print(JSON.stringify(step));
     else {
       const command =
@@ -124,8 +127,14 @@ export class StepPrinter {
   finish(): void {
     if (this.#last === undefined || this.json) return;
     const { colors } = this.terminal;
-    const { won, step } = this.#last;
-    const count = `${step} ${step === 1 ? "step" : "steps"}`;
-    this.terminal.print(won ? colors.green(`Won after ${count}.`) : colors.yellow(`Not won after ${count}.`));
+    const { step } = this.#last;
+    const won = this.#wonAt;
+    const steps = (count: number) => `${count} ${count === 1 ? "step" : "steps"}`;
+    const rest = won === step ? "" : ` The game was played on to step ${step}.`;
+    this.terminal.print(
+      won === undefined
+        ? colors.yellow(`Not won after ${steps(step)}.`)
+        : colors.green(`Won after ${steps(won)}.${rest}`),
+    );
   }
 }

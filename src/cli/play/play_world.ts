@@ -49,14 +49,14 @@ export interface WorldChoice {
 /** Split of the one task of a world made from `--game`. */
 const GAME_SPLIT = "game";
 
-/** The configuration of the run that exported a model: it lies beside the model's folder.
- *  @returns undefined for a model from elsewhere
+/** The configuration of the run that exported a model: it lies beside the model's folder, and so does the run's record.
+ *  @returns undefined for a model from elsewhere, whatever else of that name lies there
  *  @throws ConfigError when the configuration is wrong */
 export async function runConfig(model: string): Promise<TrainConfig | undefined> {
-  const file = join(dirname(resolve(model)), RUN_FILES.config);
-  return (await pathExists(file))
-    ? resolveLayers([textLayer(await readConfigText(file), file)]).config
-    : undefined;
+  const run = dirname(resolve(model));
+  const file = join(run, RUN_FILES.config);
+  if (!(await pathExists(file)) || !(await pathExists(join(run, RUN_FILES.info)))) return undefined;
+  return resolveLayers([textLayer(await readConfigText(file), file)]).config;
 }
 
 /** Opens the world of a choice; by default that of the run, else the household world.

@@ -25,7 +25,7 @@ export const register: Register = (program, { env, terminal }) => {
     .option("--program <words...>", "external: program of the world and its arguments")
     .option("--seed <number>", "household: draws other games", wholeNumber(0))
     .option("--host <name>", "address to serve on; others than this machine's own need a token", "127.0.0.1")
-    .option("--port <number>", "port to serve on; 0 = any free one", wholeNumber(0), PORT)
+    .option("--port <number>", "port to serve on; 0 = any free one", wholeNumber(0, 65535), PORT)
     .option("--token-file <file>", "file that holds a token which every request has to bring")
     .option(
       "--max-episodes <number>",

@@ -5,6 +5,7 @@ import { DataError } from "../../core/errors.js";
 import type { Evaluation } from "../../core/run_record.js";
 import { findOwnPackage } from "../../host/files/packages.js";
 import { trainLoop } from "../../host/run/train_loop.js";
+import { wholeNumber } from "../kit/numbers.js";
 import { plainCommand, type Register } from "../kit/options.js";
 import { noTuneOption } from "../kit/tuning.js";
 import { trainOnce } from "./train.js";
@@ -47,7 +48,7 @@ function successTable(evaluations: readonly Evaluation[]): string {
 export const register: Register = (program, context) => {
   plainCommand(program, "quickstart", "watch a small policy learn household tasks: imitation, then GRPO")
     .argument("[overrides...]", "settings as section.field=value over configs/quickstart.yaml")
-    .option("--seed <number>", "seed of the run", Number)
+    .option("--seed <number>", "seed of the run", wholeNumber(0))
     .option("--adapter <name>", "auto, gpu, lavapipe, swiftshader or a part of an adapter's name")
     .addOption(precisionOption())
     .addOption(noTuneOption())

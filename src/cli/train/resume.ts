@@ -1,10 +1,12 @@
 /** Finds the run that `--resume` means, and what of its configuration may still change. */
-import { join } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import { isSection } from "../../config/fields.js";
 import { type Layer, textLayer } from "../../config/layers.js";
 import type { TrainConfig } from "../../config/schema.js";
+import type { Environment } from "../../core/environment.js";
 import { ConfigError } from "../../core/errors.js";
+import { shown } from "../../core/shown.js";
 import { readConfigText } from "../../host/files/config_text.js";
 import { pathExists } from "../../host/files/files.js";
 import { configSum, findLatestRun, RUN_FILES, readRunInfo } from "../../host/run/run_info.js";
@@ -95,5 +97,25 @@ export function checkResumable(before: TrainConfig, after: TrainConfig): string[
   throw new ConfigError(
     `[--resume] settings of the run differ: got other values of ${refused.join(", ")}, expected those that the run was ` +
       "started with. Leave them out, or start a new run.",
+  );
+}
+
+/**
+ * A run that goes on stays where it is.
+ * @param given settings of files, flags and overrides, without defaults
+ * @param env whose UNCOUPLE_RUNS_DIR is meant for new runs
+ * @throws ConfigError when they name another place
+ */
+export function refuseOtherPlace(run: string, given: unknown, env: Environment): void {
+  const { name, out } = isSection(given) ? given : {};
+  const folder = resolve(run);
+  const isElsewhere =
+    typeof out === "string" && out !== env.UNCOUPLE_RUNS_DIR && resolve(out) !== dirname(folder);
+  const isOther = typeof name === "string" && name !== basename(folder);
+  if (!isElsewhere && !isOther) return;
+  const [setting, value] = isOther ? ["name", name] : ["out", out];
+  throw new ConfigError(
+    `[--resume] setting has no effect: got ${setting} ${shown(value)} beside the folder ${run}, expected that of the run. ` +
+      `Leave ${setting} out.`,
   );
 }

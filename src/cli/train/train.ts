@@ -1,6 +1,6 @@
 /** `uncouple train`: settings in, run folder out. */
 
-import { isOverride } from "../../config/layers.js";
+import { isOverride, settingLayer } from "../../config/layers.js";
 import { type LoadedConfig, loadConfig, resolveLayers } from "../../config/load.js";
 import { presetFields } from "../../config/presets.js";
 import { stagesOf, totalUpdates } from "../../config/schema.js";
@@ -24,7 +24,7 @@ import { StopListener, StoppedError } from "../kit/stop_signal.js";
 import { tuningLine } from "../kit/tuning.js";
 import { checkFits, memoryTable, presetTable } from "./dry_run.js";
 import { Progress } from "./progress.js";
-import { checkResumable, findRun, runLayer } from "./resume.js";
+import { checkResumable, findRun, refuseOtherPlace, runLayer } from "./resume.js";
 import { flagSettings, type TrainOptions, trainCommand, wishesOf } from "./train_options.js";
 
 /** What is to be done, settled before a GPU is touched. */
@@ -82,8 +82,12 @@ async function settle(options: TrainOptions, words: readonly string[], context: 
     await checkBeforeWork(checkStages(given).config, run);
     return { ...given, run };
   }
+  refuseOtherPlace(run, given.settings, env);
   const base = await runLayer(run);
-  const loaded = await loadConfig({ ...sources, base: [base] });
+  // UNCOUPLE_RUNS_DIR is for new runs
+  const { name, out } = base.settings;
+  const places = Object.entries({ name, out }).map(([key, value]) => settingLayer([key], value, run));
+  const loaded = await loadConfig({ ...sources, base: [base], top: places });
   const changed = checkResumable(resolveLayers([base]).config, loaded.config);
   if (changed.length > 0) terminal.warn(`changed since the run was started: ${changed.join(", ")}`);
   refusePlaces(options);

@@ -3,7 +3,7 @@ import { Option } from "@commander-js/extra-typings";
 import { isOverride } from "../../config/layers.js";
 import type { FlagSetting } from "../../config/load.js";
 import { PRECISIONS } from "../../config/sections.js";
-import { ConfigError } from "../../core/errors.js";
+import { wholeNumber } from "../kit/numbers.js";
 import { plainCommand, type Register } from "../kit/options.js";
 import { noTuneOption } from "../kit/tuning.js";
 
@@ -31,13 +31,6 @@ function collect(value: string, previous: string[] | undefined): string[] {
   return [...(previous ?? []), value];
 }
 
-function wholeNumber(text: string): number {
-  if (/^\d+$/.test(text)) return Number(text);
-  throw new ConfigError(
-    `[train] number is malformed: got "${text}", expected an integer, 0 or more. Give --steps and --seed whole numbers.`,
-  );
-}
-
 /** `--precision`, of commands that train. */
 export function precisionOption() {
   return new Option("--precision <name>", "storage of the policy: f32, or mixed with f16").choices(
@@ -53,8 +46,8 @@ export function trainCommand(program: Parameters<Register>[0]) {
     .option("--set <override>", "the same as an override; may be given again", collect)
     .option("--name <name>", "name of the run folder")
     .option("--out <folder>", "folder of the run folders (UNCOUPLE_RUNS_DIR; default runs)")
-    .option("--seed <number>", "seed of the run", wholeNumber)
-    .option("--steps <number>", "GRPO iterations: grpo.max_steps", wholeNumber)
+    .option("--seed <number>", "seed of the run", wholeNumber(0))
+    .option("--steps <number>", "GRPO iterations: grpo.max_steps", wholeNumber(0))
     .option("--resume [run]", "go on with a run: its folder, or latest (also without a value)")
     .option("--log-rollouts", "write every step of every rollout")
     .option("--dry-run", "print the resolved settings and an estimate of the memory, and stop")

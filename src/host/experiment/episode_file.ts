@@ -62,8 +62,10 @@ export class EpisodeFile implements EpisodeRecords {
     return new EpisodeFile(played, identity, await AppendFile.open(path));
   }
 
+  /** @throws what the system says of an earlier write: episodes that cannot be kept need not be played */
   add(episode: EvaluationEpisode): void {
-    // a failed write is thrown by `close`
+    if (this.file.failure !== undefined) throw this.file.failure;
+    // a failed write is thrown by the next call, or by `close`
     this.file.append(jsonLine({ evaluation: this.identity, ...episode })).catch(() => {});
   }
 

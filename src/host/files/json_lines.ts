@@ -20,6 +20,11 @@ export class AppendFile {
     return new AppendFile(await open(path, "a"));
   }
 
+  /** What the system said of the first write that failed; undefined as long as none did. */
+  get failure(): unknown {
+    return this.#failure;
+  }
+
   /** Resolves when the text has been handed to the system. @throws what the system says, also of earlier writes */
   append(text: string): Promise<void> {
     const writing = this.#last.then(async () => {

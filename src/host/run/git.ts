@@ -10,8 +10,11 @@ const run = promisify(execFile);
 /** Bytes of changes above which they are not recorded. */
 const MAX_DIFF_BYTES = 64 << 20;
 
-/** A checkout may come from anywhere: programs that its configuration names are not run. */
-const SAFE = ["-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "diff.external="];
+/** A checkout may come from anywhere: programs that its configuration names are not run, and nothing is fetched. */
+const SAFE = [
+  ...["-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "diff.external="],
+  ...["-c", "protocol.allow=never"],
+];
 
 /** State of a checkout. */
 export interface GitSnapshot extends GitState {
@@ -32,9 +35,12 @@ export async function readGitState(folder: string, env: Environment): Promise<Gi
   };
   try {
     const { stdout: commit } = await run("git", [...SAFE, "rev-parse", "--verify", "HEAD"], options);
+    const filters = await withoutFilters(options);
     // from the top of the checkout, without external tools and colours that the user may have configured
     const diffArguments = ["diff", "HEAD", "--no-ext-diff", "--no-color", "--no-textconv", "--binary"];
-    const diff = await run("git", [...SAFE, ...diffArguments], options).then(
+    // a submodule has a configuration of its own
+    const ofSubmodules = "--ignore-submodules=dirty";
+    const diff = await run("git", [...SAFE, ...filters, ...diffArguments, ofSubmodules], options).then(
       ({ stdout }) => stdout,
       noteIfTooLong,
     );
@@ -43,6 +49,34 @@ export async function readGitState(folder: string, env: Environment): Promise<Gi
     if (isAbsence(error)) return null;
     throw error;
   }
+}
+
+/**
+ * Settings that turn off the filters which the checkout itself configures: git runs their programs on changed files. Those of
+ * the user's own configuration stay, large file storage for one.
+ */
+async function withoutFilters(options: {
+  readonly cwd: string;
+  readonly env: Environment;
+}): Promise<string[]> {
+  const list = ["config", "--show-scope", "-z", "--name-only", "--get-regexp", "^filter\\."];
+  const stdout = await run("git", [...SAFE, ...list], { ...options, encoding: "utf8" }).then(
+    (found) => found.stdout,
+    (error) => {
+      // there is none
+      if (hasCode(error, 1)) return "";
+      throw error;
+    },
+  );
+  const words = stdout.split("\0");
+  const names = words.filter(
+    (_, index) => index % 2 === 1 && ["local", "worktree"].includes(words[index - 1]),
+  );
+  const filters = new Set(names.map((name) => name.slice(0, name.lastIndexOf("."))));
+  return [...filters].flatMap((filter) => [
+    ...["-c", `${filter}.clean=`, "-c", `${filter}.smudge=`],
+    ...["-c", `${filter}.process=`, "-c", `${filter}.required=false`],
+  ]);
 }
 
 /** Stands in for a difference that is too long to keep. @throws every other error */

@@ -1,31 +1,47 @@
 /** What can be said against a run before it has a folder: its world, its splits, its model. */
-import { join } from "node:path";
+import { access, constants, open } from "node:fs/promises";
+import { join, resolve } from "node:path";
 import type { TrainConfig } from "../../config/schema.js";
 import { stagesOf } from "../../config/schema.js";
 import { ConfigError, UncoupleError } from "../../core/errors.js";
 import type { World } from "../../env/world.js";
 import { presetConfig, type Qwen2Config } from "../../model/config.js";
 import { checkRank } from "../../model/lora_config.js";
+import { systemError } from "../files/system_errors.js";
+import { checkWritable } from "../files/writable.js";
 import { readAdapterFolder } from "../model/adapter_folder.js";
 import { openTokenizer, readModelFolder, readModelParts } from "../model/model_folder.js";
 import { checkAlfworldFolder } from "../worlds/alfworld_folder.js";
+import { findScienceWorldJar } from "../worlds/scienceworld_jar.js";
+import { checkNameFree } from "./run_folder.js";
 import { RUN_FILES } from "./run_info.js";
 import { checkBase, openTrainingWorld, usesKept } from "./training_setup.js";
 
 /**
- * Checks what a run needs, without a GPU and without writing anything.
+ * Checks what a run needs, without a GPU and without leaving anything behind.
  * @param run folder of a run that goes on
- * @throws ConfigError for everything that would end the run later: unknown or empty splits, a model folder that cannot be used,
- *   answers longer than the model reads
+ * @throws ConfigError for everything that would end the run later: a folder that cannot be written to, a name that is taken,
+ *   unknown or empty splits, programs and files of a world that are not there, a model folder that cannot be used, answers
+ *   longer than the model reads
  */
 export async function checkBeforeWork(config: TrainConfig, run: string | undefined): Promise<void> {
   try {
+    await checkPlace(config, run);
     await checkWorld(config);
     await checkModel(config, run);
   } catch (error) {
-    if (!(error instanceof UncoupleError) || error instanceof ConfigError) throw error;
-    throw new ConfigError(error.message, { cause: error });
+    if (error instanceof ConfigError) throw error;
+    const message = error instanceof UncoupleError ? error.message : systemError(error)?.message;
+    if (message === undefined) throw error;
+    throw new ConfigError(message, { cause: error });
   }
+}
+
+/** The run's folder can be made, or written to. */
+async function checkPlace({ out, name }: TrainConfig, run: string | undefined): Promise<void> {
+  if (run !== undefined) return checkWritable(run);
+  await checkWritable(out);
+  if (name !== null) await checkNameFree(resolve(out, name));
 }
 
 async function checkWorld(config: TrainConfig): Promise<void> {
@@ -34,6 +50,10 @@ async function checkWorld(config: TrainConfig): Promise<void> {
   if (world.id === "alfworld" && world.path !== null) {
     await checkAlfworldFolder(world.path, [...new Set([world.train_split, ...given])]);
   }
+  if (world.id === "alfworld") for (const file of [world.domain, world.grammar]) await checkFile(file);
+  if (world.id === "openenv") await checkFile(world.token_file);
+  if (world.id === "scienceworld") await findScienceWorldJar(world.jar ?? undefined);
+  if (world.id === "external") await checkProgram(world.command?.[0] ?? "");
   // other worlds start processes or read many files
   if (world.id !== "household") return;
   const opened = await openTrainingWorld(config);
@@ -45,6 +65,16 @@ async function checkWorld(config: TrainConfig): Promise<void> {
   } finally {
     await opened.close?.();
   }
+}
+
+/** @throws what the system says of a file that is named and cannot be read */
+async function checkFile(path: string | null): Promise<void> {
+  if (path !== null) await (await open(path, "r")).close();
+}
+
+/** @throws what the system says of a program that cannot be run; one without a folder is looked for when it is started */
+async function checkProgram(program: string): Promise<void> {
+  if (program.includes("/")) await access(program, constants.X_OK);
 }
 
 /** @param field that names the split */

@@ -141,6 +141,12 @@ export class RunFolder implements RunSink {
     const recorded = [RUN_FILES.metrics, RUN_FILES.evaluations];
     // a line that is broken is said before anything is changed
     for (const file of recorded) await readJsonLines(join(folder, file));
+    warnOfMissingRows(
+      join(folder, RUN_FILES.metrics),
+      await readJsonLines(join(folder, RUN_FILES.metrics)),
+      step,
+      options.logger,
+    );
     for (const file of recorded) {
       const rows = join(folder, file);
       if (damaged.length > 0) await keepCopy(rows);
@@ -329,6 +335,33 @@ function checkResumable(path: string, { recordVersion }: RunInfo): void {
   );
 }
 
+/** Training goes on without them, but what reads the records later would take them for whole. */
+function warnOfMissingRows(file: string, rows: readonly unknown[], step: number, logger: Logger): void {
+  const counts = new Map<unknown, number>();
+  for (const row of rows) {
+    const of = typeof row === "object" && row !== null && "step" in row ? row.step : undefined;
+    counts.set(of, (counts.get(of) ?? 0) + 1);
+  }
+  const updates = Array.from({ length: Math.max(0, step) }, (_, index) => index + 1);
+  const wrong = (what: string, steps: readonly number[]) =>
+    steps.length === 0 ? [] : [`${what} ${steps.slice(0, 10).join(", ")}${steps.length > 10 ? ", ..." : ""}`];
+  const found = [
+    ...wrong(
+      "none of updates",
+      updates.filter((of) => !counts.has(of)),
+    ),
+    ...wrong(
+      "several of updates",
+      updates.filter((of) => (counts.get(of) ?? 0) > 1),
+    ),
+  ];
+  if (found.length === 0) return;
+  logger.warn(
+    `[${file}] rows are not those of the updates done: got ${found.join(" and ")}, expected one for each of ${step}. ` +
+      "The run goes on; its records stay as they are.",
+  );
+}
+
 /** Names in the folder of a run that was killed before it had begun. */
 const FIRST_FILES = new Set<string>([RUN_FILES.config, RUN_FILES.input, RUN_FILES.diff, RUN_FILES.log]);
 
@@ -373,13 +406,22 @@ async function claimFolder({ out, name, taken }: NewRunOptions): Promise<{ path:
         await lock.release();
       }
       if (taken === "suffix") continue;
-      throw new ConfigError(
-        `[${path}] run folder cannot be made: got a folder that is there already, expected a new name. Choose another ` +
-          "--name, or go on with that run with --resume.",
-        { cause: error },
-      );
+      throw takenError(path, error);
     }
   }
+}
+
+function takenError(path: string, cause?: unknown): ConfigError {
+  return new ConfigError(
+    `[${path}] run folder cannot be made: got a folder that is there already, expected a new name. Choose another ` +
+      "--name, or go on with that run with --resume.",
+    { cause },
+  );
+}
+
+/** @throws ConfigError when a new run cannot have the folder: something other than what a killed process left lies there */
+export async function checkNameFree(path: string): Promise<void> {
+  if ((await pathExists(path)) && !(await isAbandoned(path))) throw takenError(path);
 }
 
 /** What `action` gives; when it fails, the lock is given back. */

@@ -1,6 +1,7 @@
 /** Rows of expert play, for the imitation stage: its steps, and questions about actions that it answers as a critic. */
 import { ConfigError } from "../../core/errors.js";
 import { Random } from "../../core/random.js";
+import { cut, printable } from "../../core/shown.js";
 import type { Environment, ResetResult, StepResult, Task, World } from "../../env/world.js";
 import type { KnownMistakes } from "../correction/cold_start.js";
 import type { Mistake } from "../correction/habits.js";
@@ -26,7 +27,7 @@ export interface ExpertOptions {
    */
   readonly detours: number;
   /** Only admissible actions that match it are taken as detours; default all. */
-  readonly detourPattern?: RegExp;
+  readonly detourPattern?: Pick<RegExp, "test">;
   /**
    * Share of the detours that are what the expert does elsewhere in the episode or did in an earlier one, in place of an admissible
    * action. Most are refused: rows show what the world then says, and how to go on.
@@ -58,7 +59,7 @@ export interface ExpertDeps {
 
 /**
  * Plays the world's expert on each task and keeps every expert step as a row. Tasks the planner cannot solve are left out.
- * @throws ConfigError when the world has no expert, or it solves none of the tasks
+ * @throws ConfigError when the world has no expert, it solves none of the tasks, or no action matches the pattern of detours
  */
 export async function expertRows(
   deps: ExpertDeps,
@@ -79,6 +80,8 @@ export async function expertRows(
   const environment = world.create();
   const rows: Row[] = [];
   const earlier: string[] = [];
+  const pattern = options.detourPattern && new UsedPattern(options.detourPattern);
+  const played = { ...options, detourPattern: pattern };
   try {
     if (options.detours > 0 && !environment.snapshot) {
       throw new ConfigError(
@@ -87,19 +90,44 @@ export async function expertRows(
     }
     if (options.questions) requireExpert(world, environment);
     for (const [episode, task] of tasks.entries()) {
-      const own = await new ExpertEpisode(deps, environment, task, episode, options, earlier).play();
+      const own = await new ExpertEpisode(deps, environment, task, episode, played, earlier).play();
       rows.push(...own);
       earlier.push(...own.filter(({ tag }) => tag !== undefined).map(({ action }) => action ?? ""));
     }
   } finally {
     await environment.close();
   }
+  if (options.detours > 0) pattern?.check();
   if (rows.length === 0) {
     throw new ConfigError(
       `[imitation] the expert solved none of ${tasks.length} tasks: expected at least one. Choose other tasks.`,
     );
   }
   return rows;
+}
+
+/** A pattern that knows whether anything has matched it. */
+class UsedPattern {
+  #isUsed = false;
+  #refused: string | undefined;
+
+  constructor(private readonly pattern: Pick<RegExp, "test">) {}
+
+  test(command: string): boolean {
+    const matches = this.pattern.test(command);
+    if (matches) this.#isUsed = true;
+    else this.#refused ??= command;
+    return matches;
+  }
+
+  /** @throws ConfigError when commands were tried and none matched */
+  check(): void {
+    if (this.#isUsed || this.#refused === undefined) return;
+    throw new ConfigError(
+      `[imitation.detour_pattern] no action matches: got ${this.pattern}, expected a pattern that some admissible actions ` +
+        `match, such as "${printable(cut(this.#refused))}". Change it, or leave it out.`,
+    );
+  }
 }
 
 /** One step of an expert episode. */

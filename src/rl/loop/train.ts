@@ -1,4 +1,5 @@
 /** The training run: its stages one after the other, with checkpoints and evaluations between. */
+import { RE2JS } from "re2js";
 import type { TrainConfig } from "../../config/schema.js";
 import { ConfigError } from "../../core/errors.js";
 import type { Logger } from "../../core/logger.js";
@@ -126,7 +127,7 @@ async function openStages(config: TrainConfig, deps: TrainingDeps, parts: RunPar
       seed,
       isSearching: imitation.expert === "searching",
       detours,
-      detourPattern: detour_pattern ? new RegExp(detour_pattern) : undefined,
+      detourPattern: detour_pattern ? RE2JS.compile(detour_pattern) : undefined,
       misplacedDetours,
       maxSteps: config.world.max_steps,
       questions:
