@@ -15,6 +15,8 @@ import { StoppedError } from "./kit/stop_signal.js";
 import { Terminal, type TerminalOptions } from "./kit/terminal.js";
 import { register as play } from "./play/play.js";
 import { register as serveEnv } from "./play/serve_env.js";
+import { register as reportRun } from "./run/report.js";
+import { register as run } from "./run/run.js";
 import { register as score } from "./score.js";
 import { register as init } from "./train/init.js";
 import { register as quickstart } from "./train/quickstart.js";
@@ -26,6 +28,8 @@ const COMMANDS: readonly Register[] = [
   quickstart,
   train,
   watch,
+  run,
+  reportRun,
   experiment,
   evaluate,
   init,

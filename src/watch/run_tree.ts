@@ -27,7 +27,7 @@ export class RunTree {
     /** Without links. */
     readonly root: string,
     /** The only run, where a run folder itself was given. */
-    private readonly only: string | undefined,
+    readonly only: string | undefined,
   ) {}
 
   /** @param path folder of run folders, or one run folder. @throws ConfigError when it is neither */

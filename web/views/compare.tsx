@@ -1,10 +1,12 @@
 /** Several runs: their curves together, and where their settings differ. */
+
 import { useMemo, useState } from "preact/hooks";
 import type { Palette } from "../../src/report/palette.js";
+import { PANELS } from "../../src/report/run_panels.js";
 import type { EvaluationPoint, RunDetail, RunState, Series } from "../../src/watch/api.js";
 import { api } from "../api.js";
 import { useAsked, useEvents } from "../live.js";
-import { evaluationLines, lineOf, PANEL_KEYS, PANELS } from "../panels.js";
+import { evaluationLines, lineOf, PANEL_KEYS } from "../panels.js";
 import { Shown } from "../parts/common.js";
 import { type Line, LineChart } from "../parts/line_chart.js";
 import { link } from "../route.js";

@@ -1,14 +1,8 @@
 /** Curves of one run. */
+
 import { useMemo, useState } from "preact/hooks";
-import {
-  evaluationLines,
-  evaluationName,
-  lineOf,
-  PANEL_KEYS,
-  PANELS,
-  stageStart,
-  typeLines,
-} from "../panels.js";
+import { PANELS } from "../../src/report/run_panels.js";
+import { evaluationLines, evaluationName, lineOf, PANEL_KEYS, stageStart, typeLines } from "../panels.js";
 import { Choice, Shown } from "../parts/common.js";
 import { LineChart } from "../parts/line_chart.js";
 import { link } from "../route.js";
