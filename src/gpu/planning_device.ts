@@ -1,8 +1,8 @@
 /** A device that keeps count of memory and computes nothing: what a program would allocate is found out by running it. */
 import { type DeviceFacts, Runtime } from "./runtime.js";
 
-/** Above any buffer. */
-const BOUNDLESS = 2 ** 52;
+/** Of lavapipe, and of GPUs' drivers. */
+const BINDING_BYTES = { software: 2 ** 27, gpu: 2 ** 31 };
 /** Uniform blocks begin at multiples of 256 bytes on every adapter. */
 const UNIFORM_ALIGNMENT = 256;
 
@@ -66,7 +66,7 @@ function assumedFacts(isSoftware: boolean): DeviceFacts {
     subgroupMinSize: isSoftware ? 8 : 32,
     subgroupMaxSize: isSoftware ? 8 : 32,
     features: new Set(["shader-f16", "subgroups"]),
-    maxBindingBytes: BOUNDLESS,
+    maxBindingBytes: isSoftware ? BINDING_BYTES.software : BINDING_BYTES.gpu,
     maxWorkgroupInvocations: 1024,
     maxWorkgroupBytes: 32768,
     maxStorageBuffers: 16,
@@ -79,7 +79,7 @@ function assumedFacts(isSoftware: boolean): DeviceFacts {
 
 /**
  * A runtime on which everything can be called, in no time and without memory; its pool counts as a real one does.
- * @param facts of the adapter that is planned for, or whether it is a software adapter. One that is assumed has no limit of a binding
+ * @param facts of the adapter that is planned for, or whether it is a software adapter
  * @remarks needs WebGPU's constants (`GPUBufferUsage`, ...) as globals
  */
 export async function planningRuntime(

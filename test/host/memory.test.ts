@@ -52,6 +52,12 @@ test("weights, gradients and moments are those of the sizes; an adapter has its 
   near("moments", 2 * weights);
   const halves = { ...config, grpo: { ...config.grpo, adam_moments: "f16" as const } };
   near("moments", weights, await planMemory({ ...request, config: halves }));
+  const mixed = await planMemory({
+    ...request,
+    config: { ...config, model: { ...config.model, precision: "mixed" } },
+  });
+  near("masters", weights, mixed);
+  near("weights", weights / 2, mixed);
   const lora = { rank: 8, alpha: 16, dropout: 0, targets: ["q_proj", "o_proj"] as const };
   const adapted = await planMemory({ ...request, lora });
   const factors = 4 * 24 * 2 * 8 * (896 + 896);

@@ -1,6 +1,7 @@
 /** How much GPU memory a run will need: the run's own code on a device that counts and computes nothing. */
-import { FlatParameters } from "../../autograd/flat_parameters.js";
+import { FlatParameters, type FlatParametersOptions } from "../../autograd/flat_parameters.js";
 import { stagesOf, type TrainConfig } from "../../config/schema.js";
+import { storageOf } from "../../config/sections.js";
 import { planningRuntime } from "../../gpu/planning_device.js";
 import type { DeviceFacts } from "../../gpu/runtime.js";
 import { Launcher } from "../../kernels/index.js";
@@ -122,7 +123,10 @@ async function update(learner: Learner, objective: Objective): Promise<void> {
 
 function plannedModel(launcher: Launcher, { config, model, lora }: PlanRequest): Qwen2Model {
   const { precision, fused, gradient_checkpointing: recompute } = config.model;
-  const options = { half: precision === "mixed", requiresGrad: lora === undefined };
+  const options: FlatParametersOptions = {
+    storage: storageOf(precision),
+    requiresGrad: lora === undefined,
+  };
   const parameters = new FlatParameters(launcher.runtime, storedShapes(model), options);
   const plain = new Qwen2Model(launcher, model, parameters, { fused, recompute });
   return lora ? plain.withAdapter(new LoraAdapter(launcher, parameters, model, lora)) : plain;
