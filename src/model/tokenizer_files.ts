@@ -84,14 +84,24 @@ function tokenText(value: unknown): string | null {
   return typeof text === "string" ? text : null;
 }
 
-/** The vocabulary of `tokenizer.json`: id by text. @throws DataError for ids that are no ids, or are used twice */
+/** Tokens and their ids: an object, or a list of tokens with scores. @throws DataError for anything else */
+function vocabularyRows({ vocab }: JsonObject, file: string): [string, unknown][] {
+  if (isObject(vocab)) return Object.entries(vocab);
+  if (!Array.isArray(vocab)) throw malformed(file, `vocab ${shown(vocab)}`, "tokens with their ids");
+  return vocab.map((row: unknown, id) => {
+    if (Array.isArray(row) && typeof row[0] === "string") return [row[0], id];
+    throw malformed(file, `token ${id}: ${shown(row)}`, "a text and a score");
+  });
+}
+
+/** The vocabulary of `tokenizer.json`: id by text. @throws DataError for ids that are no ids, and for what is there twice */
 export function vocabularyOf(json: JsonObject, file: string): Map<string, number> {
-  const { vocab } = json.model as JsonObject;
-  const rows: [string, unknown][] = Array.isArray(vocab)
-    ? vocab.map((row: unknown, id) => [Array.isArray(row) ? String(row[0]) : "", id])
-    : Object.entries(isObject(vocab) ? vocab : {});
+  const rows = vocabularyRows(json.model as JsonObject, file);
+  const texts = new Set<string>();
   const owners = new Map<number, string>();
   for (const [text, id] of rows) {
+    if (texts.has(text)) throw malformed(file, `token ${shown(text)} twice`, "each once");
+    texts.add(text);
     if (!isId(id)) throw malformed(file, `id ${shown(id)} of ${shown(text)}`, "an integer of 0 or more");
     const other = owners.get(id);
     if (other !== undefined)

@@ -117,6 +117,17 @@ test("broken files are named", () => {
   };
   build({}).toThrow("[m/tokenizer.json] tokenizer files are malformed");
   build([]).toThrow("malformed");
+  build({ model: { type: "WordPiece" } }).toThrow("got vocab nothing, expected tokens with their ids");
+  build({ model: { type: "Unigram", vocab: [["a", 0], "b"] } }).toThrow('got token 1: "b", expected a text');
+  build({
+    model: {
+      type: "Unigram",
+      vocab: [
+        ["a", 0],
+        ["a", 1],
+      ],
+    },
+  }).toThrow('got token "a" twice');
   build({ model: { type: "BPE", vocab: {}, merges: [] }, decoder: { type: "Nonsense" } }).toThrow("Nonsense");
   build({ model: { type: "WordLevel", vocab: { a: 0 } } }, { eos_token: "</s>" }).toThrow('no "</s>"');
 });

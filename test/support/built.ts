@@ -8,11 +8,15 @@ const root = fileURLToPath(new URL("../../", import.meta.url));
 
 /** Strips the types from every file of src/, shaders/ and bench/, without checking them.
  *  @param name of the caller, so that two test files do not share a folder
+ *  @param more further folders of the project
  *  @returns the folder that holds `src/`, `shaders/` and `bench/`; `remove` deletes it */
-export function buildForTest(name: string): { folder: string; remove: () => void } {
+export function buildForTest(
+  name: string,
+  more: readonly string[] = [],
+): { folder: string; remove: () => void } {
   // Inside node_modules, so that bare imports resolve as in the project.
   const folder = join(root, "node_modules", ".cache", `uncouple-${name}-${process.pid}`);
-  for (const top of ["src", "shaders", "bench"]) {
+  for (const top of ["src", "shaders", "bench", ...more]) {
     // below bench/ there are results and the packages of its peers
     const recursive = top !== "bench";
     for (const entry of readdirSync(join(root, top), { recursive, withFileTypes: true })) {
