@@ -27,10 +27,15 @@ export async function onFullDisk(
     const number = writes++;
     return lasts ? number >= from : number === from;
   };
-  const refuse = (syscall: string, path: unknown) =>
-    Object.assign(new Error(`ENOSPC: no space left on device, ${syscall} '${path}'`), {
-      ...{ code: "ENOSPC", errno: -28, syscall, path },
-    });
+  // as Node has them: what an open file says names no path
+  const refuse = (syscall: string, path?: unknown) =>
+    Object.assign(
+      new Error(`ENOSPC: no space left on device, ${syscall}${path === undefined ? "" : ` '${path}'`}`),
+      {
+        ...{ code: "ENOSPC", errno: -28, syscall },
+        ...(path !== undefined && { path }),
+      },
+    );
   const replace = (target: object, name: string, around: (...args: unknown[]) => Promise<unknown>) =>
     Object.assign(target, { [name]: around });
   for (const name of FUNCTIONS) {
@@ -39,11 +44,11 @@ export async function onFullDisk(
       const isWrite = name !== "open" || (args[1] ?? "r") !== "r";
       if (isWrite && isFull()) throw refuse(name, args[0]);
       const result = await original.apply(disk, args);
-      if (name === "open") for (const inner of OF_HANDLES) narrow(result as object, inner, args[0]);
+      if (name === "open") for (const inner of OF_HANDLES) narrow(result as object, inner);
       return result;
     });
   }
-  function narrow(handle: object, name: (typeof OF_HANDLES)[number], path: unknown): void {
+  function narrow(handle: object, name: (typeof OF_HANDLES)[number]): void {
     const original = Reflect.get(handle, name) as (...args: unknown[]) => Promise<unknown>;
     let isInside = false;
     replace(handle, name, async (...args) => {
@@ -53,7 +58,7 @@ export async function onFullDisk(
         isInside = true;
         if (given !== undefined) await original.call(handle, given.slice(0, given.length >> 1));
         isInside = false;
-        throw refuse(name, path);
+        throw refuse(name);
       }
       return original.apply(handle, args);
     });

@@ -2,7 +2,7 @@
 import { randomUUID } from "node:crypto";
 import { type FileHandle, mkdir, open, readdir, readFile, rename, rm, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
-import { hasCode } from "./error_codes.js";
+import { hasCode, withPath } from "./error_codes.js";
 
 /** What a file can be written from. Chunks are written one after the other, each before the next is asked for. */
 export type FileContent = string | Uint8Array | Iterable<Uint8Array> | AsyncIterable<Uint8Array>;
@@ -17,7 +17,9 @@ async function flushFolder(path: string): Promise<void> {
   if (process.platform === "win32") return;
   const folder = await open(path, "r");
   try {
-    await folder.sync();
+    await folder.sync().catch((error) => {
+      throw withPath(error, path);
+    });
   } finally {
     await folder.close();
   }
@@ -81,7 +83,7 @@ export async function writeFileAtomic(path: string, content: FileContent): Promi
     await rename(temporary, path);
   } catch (error) {
     await rm(temporary, { force: true });
-    throw error;
+    throw withPath(error, path, temporary);
   }
   await flushFolder(dirname(path));
 }
@@ -94,7 +96,9 @@ async function flushTree(path: string): Promise<void> {
     else if (entry.isFile()) {
       const handle = await open(child, "r+");
       try {
-        await handle.sync();
+        await handle.sync().catch((error) => {
+          throw withPath(error, child);
+        });
       } finally {
         await handle.close();
       }

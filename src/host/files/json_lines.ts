@@ -1,6 +1,7 @@
 /** Files of one JSON object a line that grow at their end. */
 import { type FileHandle, open, readFile } from "node:fs/promises";
 import { DataError } from "../../core/errors.js";
+import { withPath } from "./error_codes.js";
 import { pathExists, writeFileAtomic } from "./files.js";
 
 /** Numbers that JSON has no word for become null. */
@@ -13,11 +14,14 @@ export class AppendFile {
   #last: Promise<void> = Promise.resolve();
   #failure: unknown;
 
-  private constructor(readonly handle: FileHandle) {}
+  private constructor(
+    readonly handle: FileHandle,
+    readonly path: string,
+  ) {}
 
   /** Opens or makes a file. */
   static async open(path: string): Promise<AppendFile> {
-    return new AppendFile(await open(path, "a"));
+    return new AppendFile(await open(path, "a"), path);
   }
 
   /** What the system said of the first write that failed; undefined as long as none did. */
@@ -29,7 +33,9 @@ export class AppendFile {
   append(text: string): Promise<void> {
     const writing = this.#last.then(async () => {
       if (this.#failure) throw this.#failure;
-      await this.handle.appendFile(text, "utf8");
+      await this.handle.appendFile(text, "utf8").catch((error) => {
+        throw withPath(error, this.path);
+      });
     });
     this.#last = writing.catch((error) => {
       this.#failure = error;
@@ -41,7 +47,9 @@ export class AppendFile {
   async flush(): Promise<void> {
     await this.#last;
     if (this.#failure) throw this.#failure;
-    await this.handle.sync();
+    await this.handle.sync().catch((error) => {
+      throw withPath(error, this.path);
+    });
   }
 
   async close(): Promise<void> {

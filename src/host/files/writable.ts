@@ -2,7 +2,7 @@
 import { randomUUID } from "node:crypto";
 import { lstat, rm, stat, writeFile } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
-import { hasCode } from "./error_codes.js";
+import { hasCode, withPath } from "./error_codes.js";
 
 /**
  * Writes a byte into the folder, or into the nearest one above it that is there, and removes it.
@@ -14,6 +14,8 @@ export async function checkWritable(folder: string): Promise<void> {
   const probe = join(nearest, `.probe.${randomUUID()}.partial`);
   try {
     await writeFile(probe, "-", { flag: "wx" });
+  } catch (error) {
+    throw withPath(error, folder, probe);
   } finally {
     await rm(probe, { force: true });
   }

@@ -8,7 +8,7 @@ import { open, readdir, readFile, rm, stat, utimes } from "node:fs/promises";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { ConfigError } from "../../core/errors.js";
-import { hasCode } from "../files/error_codes.js";
+import { hasCode, withPath } from "../files/error_codes.js";
 
 /** Who has a lock. */
 interface Owner {
@@ -92,7 +92,7 @@ export class RunLock {
         await handle.writeFile(await birthOf("self"));
       } catch (error) {
         await rm(path, { force: true });
-        throw error;
+        throw withPath(error, path);
       } finally {
         await handle.close();
       }
