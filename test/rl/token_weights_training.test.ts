@@ -53,15 +53,22 @@ test("GTPO: conflict tokens among the answers of one state, beside a row's own w
   model.release();
 });
 
-test("NTHR: by the policy's own hidden states, state by state", async () => {
+test("NTHR: by the policy's own hidden states at the temperature of play, state by state", async () => {
   const model = tinyModel(launcher);
-  const settings = grpo({ token_weights: "nthr", nthr_eta: 0.25, nthr_beta: 0.1, temperature: 0.7 });
-  const weighed = weightsOf(await withTokenWeights(model, rows, settings));
-  const seen = await responseStates(model, rows.map(sampleOf), { temperature: 0.7 });
-  const [first, second] = nthrTokenWeights([seen[0]], [seen[1], seen[2]], { beta: 0.1, eta: 0.25 });
-  expect(weighed).toEqual([[1, 1], [first[0], 0.5 * first[1], first[2]], [...second], [1], [1], [1]]);
-  // the case tells something: some tokens are spared, others are not
-  expect(new Set([...first, ...second])).toEqual(new Set([0.25, 1]));
+  const spared = async (temperature: number) => {
+    const seen = await responseStates(model, rows.map(sampleOf), { temperature });
+    return nthrTokenWeights([seen[0]], [seen[1], seen[2]], { beta: 0.1, eta: 0.25 });
+  };
+  for (const temperature of [0.7, 0.05]) {
+    const settings = grpo({ token_weights: "nthr", nthr_eta: 0.25, nthr_beta: 0.1, temperature });
+    const weighed = weightsOf(await withTokenWeights(model, rows, settings));
+    const [first, second] = await spared(temperature);
+    expect(weighed).toEqual([[1, 1], [first[0], 0.5 * first[1], first[2]], [...second], [1], [1], [1]]);
+  }
+  // the case tells something: some tokens are spared, others are not, and which depends on the temperature
+  const usual = await spared(0.7);
+  expect(new Set(usual.flatMap((factors) => [...factors]))).toEqual(new Set([0.25, 1]));
+  expect(await spared(0.05)).not.toEqual(usual);
   model.release();
 });
 
