@@ -12,6 +12,7 @@ import { Qwen2Model } from "../../src/model/qwen2.js";
 import { Tokenizer } from "../../src/model/tokenizer.js";
 import { buildWordTokenizer } from "../../src/model/word_tokenizer.js";
 import { AdamW } from "../../src/optim/adamw.js";
+import { Gcd } from "../../src/rl/gcd/gcd.js";
 import { JUDGE_WORDS, Judge } from "../../src/rl/gcd/judge.js";
 import { labelActions } from "../../src/rl/gcd/labels.js";
 import { classificationStream } from "../../src/rl/gcd/stream.js";
@@ -233,13 +234,15 @@ describe("learning to judge", () => {
     );
   }
 
+  const nanoParameters = () =>
+    new FlatParameters(launcher.runtime, storedShapes(presetConfig("nano", tokenizer.vocabularySize)));
+
   /** Held-out accuracy before each of some updates of the classification stream alone. */
   async function heldOutAccuracy(gcd: NonNullable<ConfigInput["gcd"]>): Promise<number[]> {
     const config = trainConfigSchema.parse({
       gcd: { enabled: true, label_source: "step_advantage", loss: "ce", max_token_share: 0.9, ...gcd },
     });
-    const shape = presetConfig("nano", tokenizer.vocabularySize);
-    const model = new Qwen2Model(launcher, shape, new FlatParameters(launcher.runtime, storedShapes(shape)));
+    const model = new Qwen2Model(launcher, presetConfig("nano", tokenizer.vocabularySize), nanoParameters());
     model.initialise(Random.of(1, "weights"));
     const optimizer = new AdamW({ parameters: model.parameters, launcher, lr: 3e-3, maxGradNorm: 1 });
     const learner = new Learner(model, optimizer, 4096);
@@ -269,6 +272,36 @@ describe("learning to judge", () => {
     for (const one of [optimizer, model, model.parameters]) one.release();
     return accuracies;
   }
+  test("with a weight of 0 the questions are asked, and nobody learns from them", async () => {
+    const model = new Qwen2Model(launcher, presetConfig("nano", tokenizer.vocabularySize), nanoParameters());
+    model.initialise(Random.of(1, "weights"));
+    const played = someRows(Random.of(3));
+    const { labels } = labelActions(played, {
+      source: "step_advantage",
+      threshold: 0.1,
+      minVisits: 1,
+      conflicts: "drop",
+      gamma: 0.95,
+    });
+    const worker = { prompts: { tokenizer }, sampler: { generate: async () => [] }, endToken: 0 };
+    const rowsWith = async (lambda: number) => {
+      const config = trainConfigSchema.parse({
+        gcd: { enabled: true, lambda, warmup_steps: 0 },
+        prompt: { format: "plain" },
+      });
+      const { rows, metrics } = await new Gcd({ config, model, worker: worker as never }).rows(
+        played,
+        labels,
+        0,
+      );
+      return [rows.length, metrics["gcd/questions"], metrics["gcd/token_share"] > 0];
+    };
+    const [count, questions] = await rowsWith(0.5);
+    expect(count).toBeGreaterThan(4);
+    expect(await rowsWith(0)).toEqual([0, questions, false]);
+    for (const one of [model, model.parameters]) one.release();
+  });
+
   const late = (values: readonly number[]) => values.slice(-10).reduce((sum, value) => sum + value, 0) / 10;
 
   test("accuracy on tasks that are never trained on rises above 0.8; with shuffled labels it stays at chance", async () => {

@@ -15,6 +15,7 @@ import { PromptBuilder } from "../../src/rl/play/prompt.js";
 import { Learner } from "../../src/rl/update/learner.js";
 import { testRuntime } from "../support/runtime.js";
 import { tinyModel } from "../support/tiny_model.js";
+import { fewHouseholds, recordTraining } from "../support/training.js";
 
 /** Actions played on a few tasks, and those of them that are to be imitated. */
 async function playExperts(options: Partial<ExpertOptions>) {
@@ -177,6 +178,26 @@ test("a verdict weighs as much as the answer beside it", async () => {
   expect(rows.filter(({ prompt }) => prompt.length > 1).every(({ weight }) => weight === undefined)).toBe(
     true,
   );
+});
+
+test("settings of the demonstrations reach the first update", async () => {
+  const launcher = new Launcher(await testRuntime());
+  const losses: number[] = [];
+  for (const changes of [
+    {},
+    { expert: "searching" },
+    { detours: 0.5 },
+    { detours: 0.5, misplaced_detours: 1 },
+  ] as const) {
+    const { metrics } = await recordTraining(launcher, fewHouseholds(), {
+      imitation: { episodes: 6, max_steps: 1, batch_size: 64, ...changes },
+      grpo: { max_steps: 0 },
+      eval: { episodes: 1, modes: ["greedy"], splits: ["in_domain"], at_start: false },
+      checkpoint: { save_steps: 0 },
+    });
+    losses.push(metrics[0].loss as number);
+  }
+  expect(new Set(losses).size).toBe(4);
 });
 
 test("a weight of 2 is the same as being there twice", async () => {
