@@ -1,6 +1,5 @@
-/** Tells a run that goes wrong from one that learns: updates that are skipped, numbers that are not finite. */
+/** Ends a run that has diverged: updates that are skipped, numbers that are not finite. */
 import { CheckError } from "./errors.js";
-import type { Logger } from "./logger.js";
 
 /** Skipped f32 updates in a row after which a run is stopped. In mixed precision the loss scale skips some on purpose. */
 const MOST_SKIPPED = 5;
@@ -8,13 +7,9 @@ const MOST_SKIPPED = 5;
 /** Looks at the metrics of every update. */
 export class DivergenceGuard {
   #skipped = 0;
-  #warned = false;
 
   /** @param hasLossScale mixed precision: skipped updates are a part of the loss scale's search */
-  constructor(
-    readonly logger: Logger,
-    readonly hasLossScale: boolean,
-  ) {}
+  constructor(readonly hasLossScale: boolean) {}
 
   /**
    * @throws CheckError after several skipped updates in a row
@@ -23,13 +18,6 @@ export class DivergenceGuard {
     if (this.hasLossScale) return;
     const isSkipped = typeof row.skipped === "number" && row.skipped > 0;
     this.#skipped = isSkipped ? this.#skipped + 1 : 0;
-    if (!isSkipped) return;
-    if (!this.#warned) {
-      this.#warned = true;
-      this.logger.warn(
-        `update ${row.step} was skipped: its gradients are not finite. The learning rate may be too high`,
-      );
-    }
     if (this.#skipped < MOST_SKIPPED) return;
     throw new CheckError(
       `[update ${row.step}] training has diverged: got ${this.#skipped} updates in a row whose gradients are not finite, ` +

@@ -4,6 +4,7 @@
  *     run.json             RunInfo, replaced as a whole
  *     metrics.jsonl        one MetricsRow a line, one line for each update
  *     eval.jsonl           one EvaluationRow a line, one for each split and evaluation
+ *     alerts.jsonl         one Alert a line, see alerts.ts; there is none where nothing was noticed
  *     rollouts/step_*.jsonl  one RolloutRow a line, one for each environment step
  *     checkpoints/step_*   Checkpoint
  */

@@ -25,6 +25,8 @@ export interface RunLine {
   readonly world: string | null;
   readonly algorithm: string | null;
   readonly model: string | null;
+  /** What was noticed last: kind and text of the newest alert. */
+  readonly alert: string | null;
   /** Share of won episodes in the newest update and in the newest evaluation. */
   readonly success: number | null;
   readonly evaluated: number | null;
@@ -36,10 +38,19 @@ export interface RunState {
   /** Lines read of `metrics.jsonl` and `eval.jsonl`. */
   readonly metrics: number;
   readonly evaluations: number;
+  /** Alerts read. */
+  readonly alerts: number;
   /** Counts how often lines were taken back, as a resumed run does: what was read before is void. */
   readonly generation: number;
   /** Newest update whose rollouts are kept; null: none. */
   readonly rollouts: number | null;
+}
+
+/** Something that went wrong. */
+export interface ShownAlert {
+  readonly step: number;
+  readonly kind: string;
+  readonly text: string;
 }
 
 /** A run by itself. */
@@ -59,6 +70,7 @@ export interface RunDetail extends RunLine {
   }[];
   /** Lines that are no JSON, by file. */
   readonly damaged: Readonly<Record<string, number>>;
+  readonly alerts: readonly ShownAlert[];
   /** Updates whose rollouts are kept. */
   readonly rolloutSteps: readonly number[];
   /** Coupling analyses in the folder, oldest first. */

@@ -1,12 +1,12 @@
 /** One run that somebody looks at: what was read of it stays in memory and grows with its files. */
 import { stepOfName } from "../host/run/checkpoints.js";
 import { RUN_FILES } from "../host/run/run_info.js";
-import type { EvaluationPoint, RunDetail, RunState } from "./api.js";
+import type { EvaluationPoint, RunDetail, RunState, ShownAlert } from "./api.js";
 import { evaluationPoint } from "./evaluations.js";
 import { JsonTail } from "./json_tail.js";
 import { MetricsTable } from "./metrics_table.js";
 import { listRolloutSteps, RolloutStore } from "./rollout_store.js";
-import { type ReadInfo, readInfo, readSettings, runLine, statusOf } from "./run_record.js";
+import { type ReadInfo, readInfo, readSettings, runLine, shownAlert, statusOf } from "./run_record.js";
 import type { RunTree } from "./run_tree.js";
 import { type Decode, openDecoder } from "./token_texts.js";
 
@@ -15,6 +15,8 @@ export class OpenRun {
   readonly rollouts: RolloutStore;
   #evaluations: EvaluationPoint[] = [];
   #malformedEvaluations = 0;
+  #alerts: ShownAlert[] = [];
+  readonly #alertsTail: JsonTail;
   readonly #metricsTail: JsonTail;
   readonly #evaluationsTail: JsonTail;
   #decoder: { readonly decode: Decode | undefined } | undefined;
@@ -30,6 +32,13 @@ export class OpenRun {
       () => tree.open(run, RUN_FILES.metrics),
       (row) => this.metrics.add(row),
       () => this.metrics.clear(),
+    );
+    this.#alertsTail = new JsonTail(
+      () => tree.open(run, RUN_FILES.alerts),
+      (row) => this.#alerts.push(...[shownAlert(row) ?? []].flat()),
+      () => {
+        this.#alerts = [];
+      },
     );
     this.#evaluationsTail = new JsonTail(
       () => tree.open(run, RUN_FILES.evaluations),
@@ -55,7 +64,9 @@ export class OpenRun {
 
   /** Reads what was written since the last look. */
   async refresh(): Promise<void> {
-    await Promise.all([this.#metricsTail.refresh(), this.#evaluationsTail.refresh()]);
+    await Promise.all(
+      [this.#metricsTail, this.#evaluationsTail, this.#alertsTail].map((tail) => tail.refresh()),
+    );
   }
 
   async state(): Promise<RunState> {
@@ -68,6 +79,7 @@ export class OpenRun {
       status: await statusOf(this.tree, this.run, read, this.now()),
       metrics: this.metrics.rows,
       evaluations: this.#evaluations.length,
+      alerts: this.#alerts.length,
       generation: this.generation,
       rollouts: (await listRolloutSteps(this.tree, this.run)).at(-1) ?? null,
     };
@@ -94,6 +106,7 @@ export class OpenRun {
         [RUN_FILES.metrics]: this.#metricsTail.damaged,
         [RUN_FILES.evaluations]: this.#evaluationsTail.damaged + this.#malformedEvaluations,
       },
+      alerts: this.#alerts,
       rolloutSteps,
       analyses,
     };

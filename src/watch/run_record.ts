@@ -5,7 +5,7 @@ import { DataError } from "../core/errors.js";
 import type { RunInfo } from "../core/run_record.js";
 import { parseJson } from "../host/files/json_file.js";
 import { checkedRunInfo, RUN_FILES } from "../host/run/run_info.js";
-import type { RunLine, ShownStatus } from "./api.js";
+import type { RunLine, ShownAlert, ShownStatus } from "./api.js";
 import { lastRows } from "./json_tail.js";
 import type { RunTree } from "./run_tree.js";
 
@@ -76,11 +76,12 @@ const newest = z.object({ step: number, success: number });
 
 /** @param now milliseconds since 1970 */
 export async function runLine(tree: RunTree, run: string, now: number): Promise<RunLine> {
-  const [read, { settings }, metrics, evaluations] = await Promise.all([
+  const [read, { settings }, metrics, evaluations, alerts] = await Promise.all([
     readInfo(tree, run),
     readSettings(tree, run),
     lastRows(() => tree.open(run, RUN_FILES.metrics)),
     lastRows(() => tree.open(run, RUN_FILES.evaluations)),
+    lastRows(() => tree.open(run, RUN_FILES.alerts)),
   ]);
   // of the newest evaluation the first line: the first split, greedy, without instructions
   const evaluation = evaluations.findLast(({ step }) => step === evaluations[0].step);
@@ -101,9 +102,20 @@ export async function runLine(tree: RunTree, run: string, now: number): Promise<
       settings["model.path"] && settings["model.path"] !== "null"
         ? settings["model.path"]
         : (settings["model.preset"] ?? null),
+    alert:
+      alerts.flatMap((row) => shownAlert(row) ?? []).map(({ step, text }) => `update ${step}: ${text}`)[0] ??
+      null,
     success: last.success,
     evaluated: newest.parse({ step: null, success: null, ...evaluation }).success,
   };
+}
+
+const alertSchema = z.object({ step: z.number(), kind: z.string(), text: z.string() });
+
+/** @returns undefined for a line that is no alert */
+export function shownAlert(line: Readonly<Record<string, unknown>>): ShownAlert | undefined {
+  const result = alertSchema.safeParse(line);
+  return result.success ? result.data : undefined;
 }
 
 function plannedSteps(settings: ReadSettings["settings"]): number | null {

@@ -3,23 +3,21 @@ import { expect, test } from "vitest";
 import { checkFinite, DivergenceGuard } from "../../src/core/divergence.js";
 import { CheckError, EXIT } from "../../src/core/errors.js";
 
-function watch(skipped: readonly number[], hasLossScale = false): string[] {
-  const warnings: string[] = [];
-  const guard = new DivergenceGuard({ info() {}, warn: (text) => void warnings.push(text) }, hasLossScale);
+function watch(skipped: readonly number[], hasLossScale = false): void {
+  const guard = new DivergenceGuard(hasLossScale);
   for (const [index, value] of skipped.entries())
     guard.look({ step: index + 1, stage: "grpo", skipped: value });
-  return warnings;
 }
 
-test("the first skipped update is warned about, once; five in a row end the run with exit code 5", () => {
-  expect(watch([0, 1, 0, 1, 1, 1, 1, 0])).toEqual([expect.stringContaining("update 2 was skipped")]);
+test("five skipped updates in a row end the run with exit code 5; fewer do not", () => {
+  watch([0, 1, 0, 1, 1, 1, 1, 0]);
   expect(() => watch([1, 1, 1, 1, 1])).toThrow(CheckError);
   expect(() => watch([0, 1, 1, 1, 1, 1])).toThrow("[update 6] training has diverged: got 5 updates in a row");
   expect(new CheckError("").exitCode).toBe(EXIT.checkFailed);
 });
 
 test("the search of a loss scale is no divergence", () => {
-  expect(watch([1, 1, 1, 1, 1, 1, 1], true)).toEqual([]);
+  watch([1, 1, 1, 1, 1, 1, 1], true);
 });
 
 test("the first value that is not finite is named", () => {

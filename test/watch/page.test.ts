@@ -101,6 +101,11 @@ test("what is new shows without a reload, and what is damaged is said", async ()
   await success(12).waitFor();
   appendUpdates(join(root, "second"), 13, 2);
   await success(14).waitFor();
+  writeFileSync(
+    join(root, "second", "alerts.jsonl"),
+    '{"step":13,"kind":"all_groups_dead","text":"all <b>dead</b>"}\n',
+  );
+  await page.getByText("1 alert, the newest after update 13: all <b>dead</b>").waitFor();
   appendFileSync(join(root, "second", "metrics.jsonl"), "{broken\n");
   writeFileSync(join(root, "second", "run.json"), "{}");
   await page.getByText("unreadable").waitFor();

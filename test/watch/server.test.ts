@@ -292,7 +292,10 @@ test("a damaged run is shown as far as it can be read", async () => {
   writeRecordedRun(path, { updates: 4, rollouts: [] });
   writeFileSync(join(path, "config.yaml"), "a: [1\nb: *none");
   appendFileSync(join(path, "eval.jsonl"), `{"step": 1}\n${evaluationLine(4, 0.75)}\0\0`);
+  const alert = { step: 3, kind: "all_groups_dead", text: "all groups are dead" };
+  writeFileSync(join(path, "alerts.jsonl"), `${JSON.stringify(alert)}\n{"step": "x"}\n`);
   const detail = await json<RunDetail>("/api/runs/damaged");
+  expect(detail).toMatchObject({ alerts: [alert], alert: "update 3: all groups are dead" });
   expect(detail).toMatchObject({
     settings: {},
     steps: null,

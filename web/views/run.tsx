@@ -19,7 +19,9 @@ export function Run({ route, palette }: { readonly route: Route; readonly palett
   const [, name, view = "curves"] = route.parts;
   const state = useRunState(name);
   const key =
-    state === undefined ? "" : [state.status, state.generation, state.rollouts, state.metrics > 0].join();
+    state === undefined
+      ? ""
+      : [state.status, state.generation, state.rollouts, state.alerts, state.metrics > 0].join();
   const asked = useAsked(`${name} ${key}`, () => api.run(name));
   return (
     <Shown asked={asked}>
@@ -82,6 +84,18 @@ function Head({
           key={file}
         >{`${file} has ${lines} damaged ${lines === 1 ? "line" : "lines"}, left out here.`}</p>
       ))}
+      {run.alerts.length > 0 && (
+        <details class="problem">
+          <summary>
+            {`${run.alerts.length} ${run.alerts.length === 1 ? "alert" : "alerts"}, the newest after update ${run.alerts[run.alerts.length - 1].step}: ${run.alerts[run.alerts.length - 1].text}`}
+          </summary>
+          <ol>
+            {run.alerts.map(({ step, kind, text }) => (
+              <li key={`${step} ${kind}`}>{`update ${step}, ${kind.replaceAll("_", " ")}: ${text}`}</li>
+            ))}
+          </ol>
+        </details>
+      )}
       <nav aria-label="Views of the run">
         {TABS.map(([name, text]) => (
           <a

@@ -112,6 +112,11 @@ function RunTable({
               </th>
               <td>
                 <Status status={line.status} reason={line.reason} />
+                {line.alert !== null && (
+                  <span class="mark bad" title={line.alert}>
+                    alert
+                  </span>
+                )}
               </td>
               <td class="number">{line.steps === null ? line.step : `${line.step} / ${line.steps}`}</td>
               <td class="number">{percent(line.success)}</td>

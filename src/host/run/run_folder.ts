@@ -1,6 +1,7 @@
 /** The folder of one run: made once, written while training goes on, gone on with after a stop or a kill. */
-import { copyFile, mkdir, readdir, rm } from "node:fs/promises";
+import { appendFile, copyFile, mkdir, readdir, rm } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
+import type { Alert } from "../../core/alerts.js";
 import { ConfigError } from "../../core/errors.js";
 import type { Logger } from "../../core/logger.js";
 import {
@@ -70,6 +71,8 @@ export interface ResumedRun {
   readonly checkpoint: LoadedCheckpoint | undefined;
   /** Evaluations that were recorded after the checkpoint's very step. */
   readonly evaluated: readonly Evaluation[];
+  /** Metrics of the updates up to the checkpoint. */
+  readonly metrics: readonly Metrics[];
 }
 
 /** An open run folder, which no other process can open meanwhile. Close it with `finish`. */
@@ -138,7 +141,7 @@ export class RunFolder implements RunSink {
     await recoverEntries(folder);
     // without a checkpoint everything is made again, what was recorded before the first update too
     const step = checkpoint?.step ?? -1;
-    const recorded = [RUN_FILES.metrics, RUN_FILES.evaluations];
+    const recorded = [RUN_FILES.metrics, RUN_FILES.evaluations, RUN_FILES.alerts];
     // a line that is broken is said before anything is changed
     for (const file of recorded) await readJsonLines(join(folder, file));
     warnOfMissingRows(
@@ -166,7 +169,12 @@ export class RunFolder implements RunSink {
     });
     opened.#before = before;
     const evaluations = (await readJsonLines(join(folder, RUN_FILES.evaluations))) as Evaluation[];
-    return { folder: opened, checkpoint, evaluated: evaluations.filter((row) => row.step === step) };
+    return {
+      folder: opened,
+      checkpoint,
+      evaluated: evaluations.filter((row) => row.step === step),
+      metrics: (await readJsonLines(join(folder, RUN_FILES.metrics))) as Metrics[],
+    };
   }
 
   static async #open(
@@ -222,6 +230,11 @@ export class RunFolder implements RunSink {
   async evaluation(row: Evaluation): Promise<void> {
     this.#before = undefined;
     await this.files.evaluations.append(jsonLine(this.#stamped(row)));
+  }
+
+  /** Records what was noticed. It happens rarely, so the file is opened for it. */
+  async alert(alert: Alert): Promise<void> {
+    await appendFile(join(this.path, RUN_FILES.alerts), jsonLine(this.#stamped(alert)));
   }
 
   async rollouts(step: number, rows: Iterable<RolloutRow>): Promise<void> {

@@ -18,6 +18,7 @@ export const RUN_FILES = {
   diff: "code.diff",
   metrics: "metrics.jsonl",
   evaluations: "eval.jsonl",
+  alerts: "alerts.jsonl",
   rollouts: "rollouts",
   log: "run.log",
   checkpoints: "checkpoints",

@@ -1,5 +1,6 @@
 /** One training run in a folder of its own, from settings to its end: what the command line and experiments start. */
 import { runName, type TrainConfig } from "../../config/schema.js";
+import { AlertWatch } from "../../core/alerts.js";
 import { DivergenceGuard } from "../../core/divergence.js";
 import type { Logger } from "../../core/logger.js";
 import type { RunSink } from "../../core/run_record.js";
@@ -44,8 +45,12 @@ export async function trainRun(request: TrainRunRequest): Promise<TrainRun> {
   const opened = await openFolder(request);
   const { folder, checkpoint, evaluated } = opened;
   const logger = folder.logger(request.logger);
-  const guard = new DivergenceGuard(logger, config.model.precision === "mixed");
-  const sink = guarded(request.watch?.(opened) ?? folder, guard);
+  const isMixed = config.model.precision === "mixed";
+  const guard = new DivergenceGuard(isMixed);
+  const alerts = new AlertWatch(isMixed);
+  // what was told before the interruption is not told again
+  for (const row of opened.metrics) alerts.look(row);
+  const sink = guarded(request.watch?.(opened) ?? folder, { guard, alerts, folder, logger });
   if (checkpoint) logger.info(`going on after update ${checkpoint.step} (${checkpoint.path})`);
   try {
     const result = await loop({ config, runtime, folder, sink, checkpoint, evaluated, signal, logger });
@@ -62,11 +67,23 @@ export async function trainRun(request: TrainRunRequest): Promise<TrainRun> {
   }
 }
 
+/** Who looks at the metrics of each update. */
+interface Lookers {
+  readonly guard: DivergenceGuard;
+  readonly alerts: AlertWatch;
+  readonly folder: RunFolder;
+  readonly logger: Logger;
+}
+
 /** A sink that looks at the metrics, after they are recorded. */
-function guarded(sink: RunSink, guard: DivergenceGuard): RunSink {
+function guarded(sink: RunSink, { guard, alerts, folder, logger }: Lookers): RunSink {
   return {
     metrics: async (row) => {
       await sink.metrics(row);
+      for (const alert of alerts.look(row)) {
+        logger.warn(`update ${alert.step}: ${alert.text}`);
+        await folder.alert(alert);
+      }
       guard.look(row);
     },
     evaluation: (row) => sink.evaluation(row),
@@ -97,5 +114,5 @@ async function openFolder({
   const taken = config.name === null ? "suffix" : "refuse";
   const name = runName(config, clock());
   const folder = await RunFolder.create({ ...shared, out, name, seed, taken });
-  return { folder, checkpoint: undefined, evaluated: [] };
+  return { folder, checkpoint: undefined, evaluated: [], metrics: [] };
 }
