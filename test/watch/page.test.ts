@@ -91,7 +91,11 @@ test("curves are drawn, read by keys, and told in words", async () => {
   await chart.focus();
   await chart.press("ArrowLeft");
   await page.getByText("update 19: entropy 0.84").waitFor();
-  await page.getByText("As a table").nth(2).click();
+  const panel = page.getByRole("figure").filter({ has: chart });
+  await panel.getByText("As a table").click();
+  await expect
+    .poll(() => panel.getByRole("row").last().getByRole("cell").allTextContents())
+    .toEqual(["20", "0.833"]);
 });
 
 test("what is new shows without a reload, and what is damaged is said", async () => {

@@ -71,6 +71,12 @@ test("columns grow with their file, take back what a resumed run takes back, and
   const again = await of("from=7&generation=0");
   expect(again).toMatchObject({ from: 0, total: 3, generation: 1 });
   expect(again.values.success[2]).toBe(0.25);
+  // written over in its place by something longer
+  writeFileSync(
+    file,
+    [1, 2, 3, 4].map((step) => metricsLine(step, { success: 0.5, note: "x".repeat(40) })).join(""),
+  );
+  expect(await of("from=3&generation=1")).toMatchObject({ from: 0, total: 4, generation: 2 });
 });
 
 test("very many lines are averaged in equal runs", () => {

@@ -44,6 +44,7 @@ export function LineChart(props: LineChartProps) {
   const [hidden, setHidden] = useState<readonly string[]>([]);
   const drawn = useMemo(() => known.filter(({ name }) => !hidden.includes(name)), [known, hidden]);
   const steps = useMemo(() => allSteps(drawn), [drawn]);
+  const [hasTable, setTable] = useState(false);
   const [cursor, setCursor] = useState<number>();
   const { box, place } = usePicture({ ...props, lines: drawn }, cursor);
   const move = (event: KeyboardEvent) => {
@@ -88,9 +89,10 @@ export function LineChart(props: LineChartProps) {
       <p class="readout" aria-live="polite">
         {cursor === undefined ? "" : `update ${cursor}: ${at(drawn, cursor)}`}
       </p>
-      <details>
+      {/* a page has dozens of tables, and most are never opened */}
+      <details onToggle={({ currentTarget }) => setTable(currentTarget.open)}>
         <summary>As a table</summary>
-        <PointTable lines={drawn} steps={steps} />
+        {hasTable && <PointTable lines={drawn} steps={steps} />}
       </details>
     </figure>
   );
