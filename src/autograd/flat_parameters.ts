@@ -13,7 +13,7 @@ import {
   packSlots,
   type StoredShape,
 } from "./parameter_slots.js";
-import { Tensor } from "./tensor.js";
+import { Tensor, uploadInto } from "./tensor.js";
 
 const MAX_BUCKET_BYTES = 2 ** 30;
 /** Memory that rows of a part go through on their way to and from the whole. */
@@ -161,6 +161,25 @@ export class FlatParameters {
       );
     }
     for (const whole of new Set([leaf, kept])) this.#writeRows(whole, part, values);
+    this.changed();
+  }
+
+  /**
+   * Overwrites some rows of one stored tensor, no part, and of its f16 copy.
+   * @param values as many rows as follow from their number: floats, or the bits of bf16 for matrices that are stored so
+   * @throws ArgumentError when they are no whole rows, are too many, or are bits for another storage
+   */
+  loadRows(name: string, first: number, values: Float32Array | Uint16Array): void {
+    const { leaf, kept, shape } = this.#find(name);
+    const width = elementCount(shape.slice(1));
+    const rows = values.length / width;
+    const fits = Number.isInteger(rows) && rows > 0 && first >= 0 && first + rows <= (shape[0] as number);
+    if (!fits || (values instanceof Uint16Array && leaf.dtype !== "bf16")) {
+      throw new ArgumentError(
+        `[parameters] rows of ${name} do not fit: got ${values.length} values from row ${first} on, as ${values instanceof Uint16Array ? "bf16" : "floats"}, expected rows of ${width} values within shape [${shape}] stored as ${leaf.dtype}. Load a checkpoint of the same configuration.`,
+      );
+    }
+    for (const whole of new Set([leaf, kept])) uploadInto(this.runtime, rowsOf(whole, first, rows), values);
     this.changed();
   }
 

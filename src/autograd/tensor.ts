@@ -175,17 +175,7 @@ export class Tensor implements ArrayView {
 
   /** Overwrites the contents from the host; 16 bits round to nearest. An odd number of them also clears the next. */
   upload(data: Float32Array | Uint32Array): void {
-    const width = this.size / (this.shape[0] as number);
-    for (const { first, rows, view } of piecesOf(this)) {
-      const part = this.pieces ? data.subarray(first * width, (first + rows) * width) : data;
-      if (this.dtype === "u32" || this.dtype === "f32") {
-        this.runtime.upload(view.range, part);
-        continue;
-      }
-      const bits = new Uint16Array(2 * Math.ceil(part.length / 2));
-      bits.set((this.dtype === "f16" ? toFloat16Bits : toBfloat16Bits)(part as Float32Array));
-      this.runtime.upload({ ...view.range, bytes: bits.byteLength }, bits);
-    }
+    uploadInto(this.runtime, this, data);
   }
 
   /** Gives the storage back; idempotent. */
@@ -196,4 +186,29 @@ export class Tensor implements ArrayView {
     this.grad = undefined;
     this.storage.release();
   }
+}
+
+/** What memory is filled from; 16-bit words are the bits of bf16 values. */
+export type UploadValues = Float32Array | Uint32Array | Uint16Array;
+
+/** Overwrites an array, in pieces where it lies in several. Same rounding as `Tensor.upload`. */
+export function uploadInto(runtime: Runtime, view: ArrayView, data: UploadValues): void {
+  const { dtype } = view;
+  for (const { first, rows, view: piece } of piecesOf(view)) {
+    const width = data.length / (view.shape[0] as number);
+    const part = view.pieces ? data.subarray(first * width, (first + rows) * width) : data;
+    if (dtype === "u32" || dtype === "f32") {
+      runtime.upload(piece.range, part);
+      continue;
+    }
+    const bits = bitsOf(part, dtype);
+    const words = bits.length % 2 === 0 ? bits : new Uint16Array(bits.length + 1);
+    if (words !== bits) words.set(bits);
+    runtime.upload({ ...piece.range, bytes: words.byteLength }, words);
+  }
+}
+
+function bitsOf(data: UploadValues, dtype: "f16" | "bf16"): Uint16Array {
+  if (data instanceof Uint16Array) return data;
+  return (dtype === "f16" ? toFloat16Bits : toBfloat16Bits)(data as Float32Array);
 }

@@ -10,6 +10,8 @@ import { register as coupling } from "./coupling/coupling.js";
 import { register as doctor } from "./doctor/doctor.js";
 import { register as evaluate } from "./eval/eval.js";
 import { register as experiment } from "./experiment/experiment.js";
+import { register as chat } from "./generate/chat.js";
+import { register as generate } from "./generate/generate.js";
 import type { Register } from "./kit/options.js";
 import { StoppedError } from "./kit/stop_signal.js";
 import { Terminal, type TerminalOptions } from "./kit/terminal.js";
@@ -35,6 +37,8 @@ const COMMANDS: readonly Register[] = [
   init,
   play,
   serveEnv,
+  generate,
+  chat,
   score,
   coupling,
   bench,

@@ -5,7 +5,7 @@ import { readJsonFile } from "../host/files/json_file.js";
 import { loadPolicy } from "../host/model/policy_folder.js";
 import { Launcher } from "../kernels/index.js";
 import { scoreSequences } from "../rl/update/score.js";
-import { gpuCommand, loraOption, type Register } from "./kit/options.js";
+import { gpuCommand, loraOption, type Register, storageOption } from "./kit/options.js";
 import { withGpu } from "./kit/session.js";
 import { noTuneOption } from "./kit/tuning.js";
 
@@ -25,6 +25,7 @@ export const register: Register = (program, context) => {
     .requiredOption("--model <folder>", "model in Hugging Face layout")
     .addOption(loraOption())
     .requiredOption("--tokens <file>", "JSON file: array of arrays of token ids")
+    .addOption(storageOption())
     .addOption(noTuneOption())
     .option("--json", "print one JSON object")
     .action(async (options) => {
@@ -32,6 +33,7 @@ export const register: Register = (program, context) => {
       await withGpu(options, context, async ({ runtime }) => {
         const { model, folder } = await loadPolicy(new Launcher(runtime), options.model, {
           requiresGrad: false,
+          storage: options.storage,
           lora: options.lora,
         });
         for (const note of folder.notes) context.terminal.warn(note);

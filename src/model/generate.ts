@@ -7,7 +7,7 @@ import { checkSampling, checkTokens } from "./check_tokens.js";
 import { type Conversation, Conversations } from "./conversations.js";
 import { decode } from "./decode_loop.js";
 import { DecodePace } from "./decode_pace.js";
-import { KvCache } from "./kv_cache.js";
+import { type CacheStorage, KvCache } from "./kv_cache.js";
 import { type PackedTokens, packSequences } from "./packing.js";
 import { headWidth } from "./parameters.js";
 import { type ExtensionPart, extensionParts, promptParts, type SharedPrompt } from "./prefill.js";
@@ -52,7 +52,15 @@ export interface GeneratorOptions {
   readonly maxSequences?: number;
   /** Decode steps between looks at the sampled tokens; default: by adapter and by how often sequences end. */
   readonly stepsPerSubmit?: number;
+  /** How keys and values are kept. `f16` needs the adapter's f16. Default f32. */
+  readonly cache?: CacheStorage;
+  /** Most bytes of logits that exist at a time; those of 64 sequences always may. Default 64 MiB. */
+  readonly logitBytes?: number;
 }
+
+const LOGIT_BYTES = 64 << 20;
+/** Rows of hidden states are taken in multiples of it, so that each part can be bound. */
+const LOGIT_ROWS = 64;
 
 /** Bytes of partial attention results of one pass over the new tokens of conversations. */
 const PARTIAL_BYTES = 64 << 20;
@@ -68,16 +76,18 @@ export class Generator {
   readonly #tokensPerBatch: number;
   readonly #maxSequences: number;
   readonly #stepsPerSubmit: number | undefined;
+  readonly #logitBytes: number;
   readonly #conversations = new Conversations();
 
   constructor(
     readonly model: Qwen2Model,
     options: GeneratorOptions = {},
   ) {
-    this.#cache = new KvCache(model.launcher, model.config);
+    this.#cache = new KvCache(model.launcher, model.config, options.cache);
     this.#tokensPerBatch = options.tokensPerBatch ?? 4096;
     this.#maxSequences = options.maxSequences ?? 256;
     this.#stepsPerSubmit = options.stepsPerSubmit;
+    this.#logitBytes = options.logitBytes ?? LOGIT_BYTES;
   }
 
   /**
@@ -252,21 +262,28 @@ export class Generator {
     first: number,
     options: SamplingOptions,
   ): void {
-    // f32 whatever the activations are: log-probabilities of halves would be far from the trainer's
-    const tape = new Tape(this.model.launcher, { record: false });
-    const logits = tape.apply(linear, { x: hidden, weight: this.model.headWeight }).y;
-    const { token, log_prob } = tape.apply(
-      sample,
-      { logits, stream, counter },
-      {
-        temperature: options.temperature,
-        top_k: options.topK ?? 0,
-        top_p: options.topP ?? 1,
-        seed: options.seed >>> 0,
-      },
-    );
-    state.advance(token, log_prob, first);
-    tape.release();
+    const { vocab_size: V, hidden_size: C } = this.model.config;
+    const [B = 0] = hidden.shape;
+    const most = Math.max(LOGIT_ROWS, Math.floor(this.#logitBytes / (4 * V) / LOGIT_ROWS) * LOGIT_ROWS);
+    const params = {
+      temperature: options.temperature,
+      top_k: options.topK ?? 0,
+      top_p: options.topP ?? 1,
+      seed: options.seed >>> 0,
+    };
+    for (let row = 0; row < B; row += most) {
+      // f32 whatever the activations are: log-probabilities of halves would be far from the trainer's
+      const tape = new Tape(this.model.launcher, { record: false });
+      const rows = Math.min(most, B - row);
+      const cut = (tensor: Tensor, ...width: number[]) =>
+        rows === B ? tensor : tape.own(tensor.view([rows, ...width], row * (width[0] ?? 1)));
+      const x = cut(hidden, C);
+      const logits = tape.apply(linear, { x, weight: this.model.headWeight }).y;
+      const inputs = { logits, stream: cut(stream), counter: cut(counter) };
+      const { token, log_prob } = tape.apply(sample, inputs, params);
+      state.advance(token, log_prob, first + row);
+      tape.release();
+    }
   }
 
   #tape(): Tape {

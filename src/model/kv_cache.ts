@@ -1,11 +1,14 @@
 /** Keys and values of earlier tokens: one slot a sequence, one pair of arrays a layer. */
 import { Tensor } from "../autograd/tensor.js";
+import { checkHalf } from "../gpu/device_facts.js";
 import type { Launcher } from "../kernels/index.js";
 import type { Qwen2Config } from "./config.js";
 import { headWidth } from "./parameters.js";
 
 /** Positions are rounded up to a multiple of this, so that answers of slightly different length share a cache. */
 const POSITIONS = 64;
+
+export type CacheStorage = "f32" | "f16";
 
 /** Grows to the largest call and is kept until `release`. */
 export class KvCache {
@@ -16,7 +19,11 @@ export class KvCache {
   constructor(
     readonly launcher: Launcher,
     readonly config: Qwen2Config,
-  ) {}
+    /** How keys and values are stored. */
+    readonly storage: CacheStorage = "f32",
+  ) {
+    if (storage === "f16") checkHalf(launcher.facts);
+  }
 
   /** Both caches of a layer, [slots, positions, Hkv * D]. */
   layer(layer: number): { readonly key_cache: Tensor; readonly value_cache: Tensor } {
@@ -44,8 +51,8 @@ export class KvCache {
     const shape = [S, T, this.#width];
     for (let layer = 0; layer < config.num_hidden_layers; layer++) {
       this.#layers.push({
-        key_cache: Tensor.empty(launcher.runtime, shape, "f32", "key cache"),
-        value_cache: Tensor.empty(launcher.runtime, shape, "f32", "value cache"),
+        key_cache: Tensor.empty(launcher.runtime, shape, this.storage, "key cache"),
+        value_cache: Tensor.empty(launcher.runtime, shape, this.storage, "value cache"),
       });
     }
     for (const [layer, { key_cache, value_cache }] of old.entries()) {

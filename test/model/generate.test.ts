@@ -6,6 +6,7 @@ import { presetConfig } from "../../src/model/config.js";
 import { Generator, type GeneratorOptions, type SamplingOptions } from "../../src/model/generate.js";
 import { storedShapes } from "../../src/model/parameters.js";
 import { Qwen2Model } from "../../src/model/qwen2.js";
+import { halfPrecision, needing } from "../support/needs.js";
 import { testRuntime } from "../support/runtime.js";
 
 const V = 32;
@@ -126,3 +127,37 @@ test("a steady generation makes no buffer and no bind group, and uploads nothing
   expect(long).toMatchObject({ bindGroups: 0, buffers: 0 });
   generator.release();
 });
+
+test("logits of some sequences at a time give the tokens of all at once", async () => {
+  const requests = requestsOf(150);
+  const sampling = { temperature: 1.2, maxNewTokens: 3, endTokens: [3], seed: 2 };
+  const expected = await generations(own, requests, sampling);
+  expect(await generations(own, requests, sampling, { logitBytes: 1 })).toEqual(expected);
+});
+
+needing(halfPrecision(own.launcher.facts.features)).test(
+  "keys and values in f16 take half the memory and leave log-probabilities near those of f32",
+  async () => {
+    const { buffers } = own.launcher.runtime;
+    const sampling = { temperature: 0, maxNewTokens: 12, endTokens: [], seed: 1 };
+    const measure = async (options: GeneratorOptions) => {
+      let bytes = 0;
+      buffers.observer = {
+        acquired: (buffer, label) => {
+          if (label.endsWith(" cache")) bytes += buffer.bytes;
+        },
+        released: () => {},
+      };
+      const answers = await generations(own, requestsOf(3), sampling, options);
+      buffers.observer = undefined;
+      return { bytes, answers };
+    };
+    const [full, half] = [await measure({}), await measure({ cache: "f16" })];
+    expect(half.bytes).toBe(full.bytes / 2);
+    const apart = full.answers.flatMap(({ logProbs }, index) =>
+      logProbs.map((value, t) => Math.abs(value - half.answers[index].logProbs[t])),
+    );
+    expect(Math.max(...apart)).toBeLessThan(5e-3);
+    expect(Math.max(...apart)).toBeGreaterThan(0);
+  },
+);

@@ -28,6 +28,8 @@ export interface TensorFiles {
   read(name: string): Promise<Float32Array>;
   /** `count` elements from element `first` on, in row-major order. Same errors. */
   readElements(name: string, first: number, count: number): Promise<Float32Array>;
+  /** The same elements as bits, of a tensor that is stored as BF16. */
+  readBits(name: string, first: number, count: number): Promise<Uint16Array>;
 }
 
 async function readHeader(path: string): Promise<SafetensorsHeader> {
@@ -62,17 +64,25 @@ function tensorFiles(
   metadata: Readonly<Record<string, string>>,
   where: string,
 ): TensorFiles {
-  const readElements = async (name: string, first: number, count: number) => {
+  const readBytes = async (name: string, first: number, count: number) => {
     const found = located.get(name);
     if (found === undefined) throw missingTensor(where, name);
     const { entry, path } = found;
     const begin = entry.begin + first * dtypeBytes(entry.dtype);
-    return decodeTensor(entry, await readRange(path, begin, begin + count * dtypeBytes(entry.dtype)), path);
+    return { entry, path, bytes: await readRange(path, begin, begin + count * dtypeBytes(entry.dtype)) };
+  };
+  const readElements = async (name: string, first: number, count: number) => {
+    const { entry, path, bytes } = await readBytes(name, first, count);
+    return decodeTensor(entry, bytes, path);
   };
   return {
     tensors: new Map([...located].map(([name, { entry }]) => [name, entry])),
     metadata,
     readElements,
+    readBits: async (name, first, count) => {
+      const { bytes } = await readBytes(name, first, count);
+      return new Uint16Array(bytes.buffer);
+    },
     async read(name) {
       const found = located.get(name);
       if (found === undefined) throw missingTensor(where, name);

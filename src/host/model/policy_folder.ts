@@ -1,10 +1,10 @@
 /** A model folder as a policy ready to run: weights on the GPU, tokenizer beside them. */
 import { FlatParameters, type FlatParametersOptions } from "../../autograd/flat_parameters.js";
-import { DataError } from "../../core/errors.js";
 import type { Launcher } from "../../kernels/index.js";
-import { elementCount, parameterShapes, storedShapes } from "../../model/parameters.js";
+import { storedShapes } from "../../model/parameters.js";
 import { Qwen2Model, type Qwen2ModelOptions } from "../../model/qwen2.js";
 import { readAdapterFolder, withAdapterFolder } from "./adapter_folder.js";
+import { loadWeights } from "./load_weights.js";
 import { type ModelFolder, openTokenizer, readModelFolder } from "./model_folder.js";
 
 export interface LoadedPolicy {
@@ -31,20 +31,11 @@ export async function loadPolicy(
 ): Promise<LoadedPolicy> {
   const adapter = lora === undefined ? undefined : await readAdapterFolder(lora);
   const folder = await readModelFolder(path);
-  const shapes = parameterShapes(folder.config);
   const parameters = new FlatParameters(launcher.runtime, storedShapes(folder.config), {
     ...options,
     ...(adapter && { requiresGrad: false }),
   });
-  for (const { name, shape } of shapes) {
-    const values = await folder.tensors.read(name);
-    if (values.length !== elementCount(shape) || !values.every(Number.isFinite)) {
-      throw new DataError(
-        `[${path}] tensor ${name} holds values that are not finite, expected numbers. Use another checkpoint.`,
-      );
-    }
-    parameters.load(name, values);
-  }
+  await loadWeights(parameters, folder);
   const model = new Qwen2Model(launcher, folder.config, parameters, { fused, recompute });
   if (!adapter) return { model, folder };
   const requiresGrad = options.requiresGrad !== false;
