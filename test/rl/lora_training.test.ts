@@ -8,7 +8,7 @@ import {
   withAdapterFolder,
   writeAdapterFolder,
 } from "../../src/host/model/adapter_folder.js";
-import { openPolicy } from "../../src/host/run/training_setup.js";
+import { checkBase, openPolicy } from "../../src/host/run/training_setup.js";
 import { Launcher } from "../../src/kernels/index.js";
 import type { LoraAdapter } from "../../src/model/lora.js";
 import { loraScale } from "../../src/model/lora_config.js";
@@ -99,6 +99,11 @@ test("checkpoints hold factors alone, a resumed run goes on bit for bit, and a f
 test("settings reach the adapter, and layers computed again need less memory for the same bits", async () => {
   const stabilised = await open({ lora: { ...lora, rank: 4, rank_stabilised: true } });
   expect(loraScale((stabilised.adapter as LoraAdapter).lora)).toBe(3);
+  const config = trainConfigSchema.parse(input);
+  expect(() => checkBase(config, "gone")).toThrow(
+    /model below the adapter is gone: got no config.json in gone/,
+  );
+  expect(() => checkBase({ ...config, lora: { ...config.lora, rank: null } }, "gone")).not.toThrow();
   const row = { prompt: Array.from({ length: 90 }, (_, t) => 5 + (t % 70)), answer: [6, 7, 8] };
   const updated = async (gradient_checkpointing: boolean) => {
     const model = await open({ model: { gradient_checkpointing } });
