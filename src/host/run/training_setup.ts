@@ -109,7 +109,7 @@ export interface OpenPolicy {
 }
 
 /** Whether a configuration trains an adapter, and not the policy's own weights. */
-export function isAdapted({ lora }: Pick<TrainConfig, "lora">): boolean {
+function isAdapted({ lora }: Pick<TrainConfig, "lora">): boolean {
   return lora.rank !== null || lora.path !== null;
 }
 
