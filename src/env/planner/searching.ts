@@ -70,7 +70,7 @@ const kindOf = (name: string): string => name.replace(/ \d*$/, "");
 /** By object: whether it is a thing in some receptacle that no text has named. */
 function hiddenThings(game: AlfworldGame, texts: readonly string[]): boolean[] {
   const { atoms, objects, initial } = game.model;
-  const named = new Set(texts.flatMap((text) => text.match(/[a-z]+ \d+/g) ?? []));
+  const named = new Set(texts.flatMap(namesIn));
   const hidden = objects.ids.map(() => false);
   for (const atom of atoms.ofPredicate(INSIDE)) {
     const [thing] = atoms.args[atom];
@@ -93,6 +93,9 @@ function performed(play: AlfworldPlay, actions: readonly number[]): string[] {
   return commands;
 }
 
+/** Things and receptacles that a text names, in its order. */
+const namesIn = (text: string): string[] => text.match(/[a-z]+ \d+/g) ?? [];
+
 const GO = "go to ";
 const OPEN = "open ";
 
@@ -104,17 +107,14 @@ function nextLook(
 ): string | undefined {
   const before = commands.findLast((command) => command.startsWith(GO))?.slice(GO.length);
   const opening = `${OPEN}${before}`;
-  if (admissible.includes(opening) && !commands.includes(opening)) return opening;
+  if (admissible.includes(opening)) return opening;
+  const named = namesIn(texts[0]);
   const ranked = admissible
     .filter((command) => command.startsWith(GO) && !commands.includes(command))
     .map((command) => {
       const place = command.slice(GO.length);
       // in the order in which the first text names them, where one is worth as much as the other
-      return {
-        command,
-        worth: worth(kindOf(place)),
-        at: `${texts[0]},`.search(new RegExp(`${place}[^0-9]`)),
-      };
+      return { command, worth: worth(kindOf(place)), at: named.indexOf(place) };
     });
   ranked.sort((a, b) => b.worth - a.worth || a.at - b.at);
   return ranked[0]?.command;
