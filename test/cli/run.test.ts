@@ -37,6 +37,15 @@ test("ls and show tell where runs stand", async () => {
   expect((await json("run", "show", first)).newest.reward).toBeCloseTo(20 / 110, 12);
 });
 
+test("before the first run ls lists nothing; a folder that was named must be there", async () => {
+  const stdout = new TextStream();
+  const env = { UNCOUPLE_RUNS_DIR: join(root, "none") };
+  const of = (...args: string[]) =>
+    runCli(["run", "ls", "--json", ...args], { stdout, stderr: new TextStream(), env });
+  expect([await of(), JSON.parse(stdout.text)]).toEqual([0, []]);
+  expect(await of(join(root, "none"))).toBe(2);
+});
+
 test("get prints the updates that have the number; an unknown one is an error with those that are near", async () => {
   expect(await json("run", "get", second, "loss")).toEqual([1, 2, 3, 4].map((step) => [step, 1 / step]));
   expect((await run("run", "get", second, "extra")).out).toBe("5\t2\n");

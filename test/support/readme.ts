@@ -118,11 +118,14 @@ async function checkUncouple(
 ): Promise<string[]> {
   const program = await facts.program();
   let chosen: CommandUnknownOpts | undefined;
-  for (const command of program.commands) {
-    command.action(() => {
-      chosen = command;
-    });
-  }
+  const disarm = (command: CommandUnknownOpts): void => {
+    if (command.commands.length > 0) command.commands.forEach(disarm);
+    else
+      command.action(() => {
+        chosen = command;
+      });
+  };
+  program.commands.forEach(disarm);
   try {
     await program.parseAsync(args, { from: "user" });
   } catch (error) {

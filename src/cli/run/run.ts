@@ -1,4 +1,5 @@
 /** `uncouple run`: what run folders hold, for terminals and scripts. */
+import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
 import Table from "cli-table3";
 import { ConfigError } from "../../core/errors.js";
@@ -20,8 +21,11 @@ export const register: Register = (program, { env, terminal }) => {
     .argument("[folder]", "folder of run folders (default: the variable UNCOUPLE_RUNS_DIR, else runs)")
     .option("--json", "print one JSON array")
     .action(async (folder, { json }) => {
-      const runs = new OpenRuns(await RunTree.open(folder ?? (env.UNCOUPLE_RUNS_DIR || "runs")), Date.now);
-      const lines = await runs.lines();
+      const path = folder ?? (env.UNCOUPLE_RUNS_DIR || "runs");
+      // before the first run nobody has made the folder
+      const isNone = folder === undefined && !existsSync(path);
+      const lines = isNone ? [] : await new OpenRuns(await RunTree.open(path), Date.now).lines();
+      if (isNone) terminal.info(`no runs yet: there is no folder ${path}`);
       if (json) return terminal.printJson(lines);
       const table = new Table({
         head: ["run", "status", "updates", "success", "evaluated", "algorithm", "world"],
