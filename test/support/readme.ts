@@ -119,11 +119,13 @@ async function checkUncouple(
   const program = await facts.program();
   let chosen: CommandUnknownOpts | undefined;
   const disarm = (command: CommandUnknownOpts): void => {
-    if (command.commands.length > 0) command.commands.forEach(disarm);
-    else
-      command.action(() => {
-        chosen = command;
-      });
+    command.commands.forEach(disarm);
+    // a command of commands alone has no action, and must not get one
+    const { _actionHandler: action } = command as unknown as { readonly _actionHandler: unknown };
+    if (!action) return;
+    command.action(() => {
+      chosen = command;
+    });
   };
   program.commands.forEach(disarm);
   try {
