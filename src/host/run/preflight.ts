@@ -13,7 +13,7 @@ import { readAdapterFolder } from "../model/adapter_folder.js";
 import { openTokenizer, readModelFolder, readModelParts } from "../model/model_folder.js";
 import { checkAlfworldFolder } from "../worlds/alfworld_folder.js";
 import { findScienceWorldJar } from "../worlds/scienceworld_jar.js";
-import { checkNameFree } from "./run_folder.js";
+import { checkNameFree } from "./run_claim.js";
 import { RUN_FILES } from "./run_info.js";
 import { checkBase, openTrainingWorld, usesKept } from "./training_setup.js";
 

@@ -1,5 +1,5 @@
 /** The folder of one run: made once, written while training goes on, gone on with after a stop or a kill. */
-import { appendFile, copyFile, mkdir, readdir, rm } from "node:fs/promises";
+import { appendFile } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import type { Alert } from "../../core/alerts.js";
 import { ConfigError } from "../../core/errors.js";
@@ -17,10 +17,9 @@ import {
   type RunStatus,
 } from "../../core/run_record.js";
 import type { LoraAdapter } from "../../model/lora.js";
-import { hasCode } from "../files/error_codes.js";
-import { isLeftover, pathExists, readIfPresent, recoverEntries, writeFileAtomic } from "../files/files.js";
+import { pathExists, readIfPresent, recoverEntries, writeFileAtomic } from "../files/files.js";
 import { jsonText } from "../files/json_file.js";
-import { AppendFile, dropRowsAfter, jsonLine, readJsonLines } from "../files/json_lines.js";
+import { AppendFile, jsonLine, readJsonLines } from "../files/json_lines.js";
 import { writeAdapterFolder } from "../model/adapter_folder.js";
 import { type ModelFolderContent, writeModelFolder, writeModelParts } from "../model/model_folder_write.js";
 import {
@@ -30,12 +29,13 @@ import {
   setAsideAfter,
   settleCheckpoints,
   stepName,
-  stepOfName,
   writeCheckpoint,
 } from "./checkpoints.js";
 import type { GitSnapshot } from "./git.js";
+import { dropRecordsAfter } from "./records_after.js";
+import { abandonedOnError, claimFolder, releasedOnError, type WantedFolder } from "./run_claim.js";
 import { configSum, RUN_FILES, readRunInfo } from "./run_info.js";
-import { isLockFile, RunLock } from "./run_lock.js";
+import { RunLock } from "./run_lock.js";
 
 /** What a process tells about itself. */
 export type SessionFacts = Omit<RunSession, "started" | "fromStep" | "git"> & {
@@ -55,13 +55,8 @@ export interface RunFolderOptions {
   readonly logger: Logger;
 }
 
-export interface NewRunOptions extends RunFolderOptions {
-  /** Folder of the run folders. */
-  readonly out: string;
-  readonly name: string;
+export interface NewRunOptions extends RunFolderOptions, WantedFolder {
   readonly seed: number;
-  /** What to do when the name is taken: choose `<name>-2` and so on, or refuse. */
-  readonly taken: "suffix" | "refuse";
 }
 
 /** A run that goes on. */
@@ -141,22 +136,9 @@ export class RunFolder implements RunSink {
     await recoverEntries(folder);
     // without a checkpoint everything is made again, what was recorded before the first update too
     const step = checkpoint?.step ?? -1;
-    const recorded = [RUN_FILES.metrics, RUN_FILES.evaluations, RUN_FILES.alerts];
-    // a line that is broken is said before anything is changed
-    for (const file of recorded) await readJsonLines(join(folder, file));
-    warnOfMissingRows(
-      join(folder, RUN_FILES.metrics),
-      await readJsonLines(join(folder, RUN_FILES.metrics)),
-      step,
-      options.logger,
-    );
-    for (const file of recorded) {
-      const rows = join(folder, file);
-      if (damaged.length > 0) await keepCopy(rows);
-      await dropRowsAfter(rows, step);
-    }
-    await dropRolloutsAfter(join(folder, RUN_FILES.rollouts), step);
-    await setAsideAfter(checkpoints, step, options.logger);
+    const { logger } = options;
+    await dropRecordsAfter(folder, step, { keepCopies: damaged.length > 0, logger });
+    await setAsideAfter(checkpoints, step, logger);
     if (checkpoint) await settleCheckpoints(checkpoints, step, options.keepCheckpoints);
     const before = { info, config: await readIfPresent(join(folder, RUN_FILES.config)) };
     await writeFileAtomic(join(folder, RUN_FILES.config), options.config);
@@ -346,136 +328,6 @@ function checkResumable(path: string, { recordVersion }: RunInfo): void {
     `[${path}] run cannot be gone on with: got records of version ${recordVersion}, expected ${OLDEST_RESUMABLE} to ` +
       `${RECORD_VERSION}. Go on with it by the version of the program that wrote it; its records can still be read.`,
   );
-}
-
-/** Training goes on without them, but what reads the records later would take them for whole. */
-function warnOfMissingRows(file: string, rows: readonly unknown[], step: number, logger: Logger): void {
-  const counts = new Map<unknown, number>();
-  for (const row of rows) {
-    const of = typeof row === "object" && row !== null && "step" in row ? row.step : undefined;
-    counts.set(of, (counts.get(of) ?? 0) + 1);
-  }
-  const updates = Array.from({ length: Math.max(0, step) }, (_, index) => index + 1);
-  const wrong = (what: string, steps: readonly number[]) =>
-    steps.length === 0 ? [] : [`${what} ${steps.slice(0, 10).join(", ")}${steps.length > 10 ? ", ..." : ""}`];
-  const found = [
-    ...wrong(
-      "none of updates",
-      updates.filter((of) => !counts.has(of)),
-    ),
-    ...wrong(
-      "several of updates",
-      updates.filter((of) => (counts.get(of) ?? 0) > 1),
-    ),
-  ];
-  if (found.length === 0) return;
-  logger.warn(
-    `[${file}] rows are not those of the updates done: got ${found.join(" and ")}, expected one for each of ${step}. ` +
-      "The run goes on; its records stay as they are.",
-  );
-}
-
-/** Names in the folder of a run that was killed before it had begun. */
-const FIRST_FILES = new Set<string>([RUN_FILES.config, RUN_FILES.input, RUN_FILES.diff, RUN_FILES.log]);
-
-/**
- * Whether a folder holds nothing but what a run writes before its `run.json`. The lock comes first: without one, files of these
- * names are somebody's own.
- */
-async function isAbandoned(path: string): Promise<boolean> {
-  try {
-    const names = await readdir(path);
-    for (const name of names) {
-      const isEmptyLog =
-        (name === RUN_FILES.metrics || name === RUN_FILES.evaluations) &&
-        (await readIfPresent(join(path, name)))?.length === 0;
-      const isOwn = FIRST_FILES.has(name) || isLockFile(name) || isLeftover(name);
-      if (!isOwn && !isEmptyLog) return false;
-    }
-    return names.length === 0 || names.some(isLockFile);
-  } catch (error) {
-    if (hasCode(error, "ENOTDIR", "ENOENT", "EACCES")) return false;
-    throw error;
-  }
-}
-
-/** Makes a folder that nobody else has, or takes one that a killed process left before its run had begun. */
-async function claimFolder({ out, name, taken }: NewRunOptions): Promise<{ path: string; lock: RunLock }> {
-  await mkdir(out, { recursive: true });
-  for (let attempt = 1; ; attempt++) {
-    const path = resolve(out, attempt === 1 ? name : `${name}-${attempt}`);
-    try {
-      await mkdir(path);
-      return { path, lock: await RunLock.take(path) };
-    } catch (error) {
-      if (!hasCode(error, "EEXIST")) throw error;
-      if (taken === "refuse" && (await isAbandoned(path))) {
-        const lock = await RunLock.take(path);
-        // the other process may have begun its run meanwhile
-        if (await isAbandoned(path)) {
-          await recoverEntries(path);
-          return { path, lock };
-        }
-        await lock.release();
-      }
-      if (taken === "suffix") continue;
-      throw takenError(path, error);
-    }
-  }
-}
-
-function takenError(path: string, cause?: unknown): ConfigError {
-  return new ConfigError(
-    `[${path}] run folder cannot be made: got a folder that is there already, expected a new name. Choose another ` +
-      "--name, or go on with that run with --resume.",
-    { cause },
-  );
-}
-
-/** @throws ConfigError when a new run cannot have the folder: something other than what a killed process left lies there */
-export async function checkNameFree(path: string): Promise<void> {
-  if ((await pathExists(path)) && !(await isAbandoned(path))) throw takenError(path);
-}
-
-/** What `action` gives; when it fails, the lock is given back. */
-async function releasedOnError<T>(lock: RunLock, action: () => Promise<T>): Promise<T> {
-  try {
-    return await action();
-  } catch (error) {
-    await lock.release();
-    throw error;
-  }
-}
-
-/** The same for a new run: a folder in which it could not begin must not block its name. */
-async function abandonedOnError<T>(path: string, lock: RunLock, action: () => Promise<T>): Promise<T> {
-  return releasedOnError(lock, async () => {
-    try {
-      return await action();
-    } catch (error) {
-      if (await isAbandoned(path)) await rm(path, { recursive: true, force: true });
-      throw error;
-    }
-  });
-}
-
-/** Keeps rows that are about to be dropped because a damaged checkpoint is passed over. */
-async function keepCopy(file: string): Promise<void> {
-  if (!(await pathExists(file))) return;
-  for (let number = 1; ; number++) {
-    const copy = `${file}.set_aside${number === 1 ? "" : `.${number}`}`;
-    if (await pathExists(copy)) continue;
-    await copyFile(file, copy);
-    return;
-  }
-}
-
-async function dropRolloutsAfter(folder: string, step: number): Promise<void> {
-  if (!(await pathExists(folder))) return;
-  for (const file of await readdir(folder)) {
-    const of = stepOfName(file.replace(/\.jsonl$/, ""));
-    if (file.endsWith(".partial") || (of !== undefined && of > step)) await rm(join(folder, file));
-  }
 }
 
 function* encodeRows(rows: Iterable<RolloutRow>): Generator<Uint8Array> {
