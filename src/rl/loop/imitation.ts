@@ -194,8 +194,9 @@ class ExpertEpisode {
       shown = await environment.step(action);
       texts.push(shown.obs);
       isAfterDetour = detour !== undefined;
-      const isAtEnd: boolean = plan.length === 1 && !shown.info.won;
-      plan = isAfterDetour || isAtEnd ? await this.#planFrom(texts) : plan.slice(1);
+      // a plan of one who sees everything ends the episode, won or not
+      const isAskedAgain: boolean = !!options.isSearching && plan.length === 1 && !shown.info.won;
+      plan = isAfterDetour || isAskedAgain ? await this.#planFrom(texts) : plan.slice(1);
       if (isAfterDetour && compare(before, await this.#stepsLeft(plan)) === "bad")
         this.#note(observation, action);
     }
@@ -228,14 +229,17 @@ class ExpertEpisode {
     const away = admissible.filter((command) => detourPattern?.test(command) ?? true);
     if (this.#random.uniform() >= detours) return undefined;
     const isMisplaced = misplacedDetours > 0 && this.#random.uniform() < misplacedDetours;
-    const actions = isMisplaced ? this.#random.pick(this.#otherTimes(plan)) : away;
+    const misplaced = isMisplaced ? this.#otherTimes(plan) : [];
+    const actions = misplaced.length > 0 ? this.#random.pick(misplaced) : away;
     return actions.length > 0 ? this.#random.pick(actions) : undefined;
   }
 
-  /** What the expert does now is not among what it does elsewhere in this episode, nor among what it did in earlier ones. */
+  /** What the expert does elsewhere in this episode, and what it did in earlier ones, without what it does now; none are empty. */
   #otherTimes(plan: readonly string[]): (readonly string[])[] {
     const elsewhere = [...this.#steps.map(({ action }) => action), ...plan];
-    return [elsewhere, this.earlier].map((actions) => actions.filter((action) => action !== plan[0]));
+    return [elsewhere, this.earlier]
+      .map((actions) => actions.filter((action) => action !== plan[0]))
+      .filter((actions) => actions.length > 0);
   }
 
   /** In some steps, an action that brings the goal no nearer, to be asked about beside the expert's own. */
@@ -245,8 +249,9 @@ class ExpertEpisode {
     if (!questions || isHeldOut(this.task.id)) return undefined;
     if (this.#questions.uniform() >= questions.share / (2 * (1 - questions.share))) return undefined;
     const admissible = shown.info.admissibleCommands.filter((command) => command !== plan[0]);
-    const others = this.#questions.pick([...this.#otherTimes(plan), admissible]);
-    if (others.length === 0) return undefined;
+    const sources = [...this.#otherTimes(plan), ...(admissible.length > 0 ? [admissible] : [])];
+    if (sources.length === 0) return undefined;
+    const others = this.#questions.pick(sources);
     const other = this.#questions.pick(others);
     if ((await this.#verdictOn(other, await this.#stepsLeft(plan))) !== "bad") return undefined;
     this.#note(shown.obs, other);
