@@ -2,10 +2,16 @@
 import { ArgumentError } from "../core/errors.js";
 import { checkHalf } from "../gpu/device_facts.js";
 import type { Runtime } from "../gpu/runtime.js";
-import { type ArrayView, byteLength, piecesOf, type RowPiece, rowsOf } from "../kernels/engine/array_view.js";
+import {
+  type ArrayView,
+  byteLength,
+  elementCount,
+  piecesOf,
+  type RowPiece,
+  rowsOf,
+} from "../kernels/engine/array_view.js";
 import {
   type BucketSize,
-  elementCount,
   type MatrixStorage,
   type NamedShape,
   type ParameterPart,

@@ -1,5 +1,6 @@
 /** Which parameter lies where: slots of flat buckets, and pieces of tensors that no kernel could bind whole. */
 import { ArgumentError } from "../core/errors.js";
+import { elementCount } from "../kernels/engine/array_view.js";
 
 /** Slots begin at multiples of 256 bytes, the largest storage offset alignment WebGPU allows. */
 const SLOT_BYTES = 256;
@@ -126,8 +127,4 @@ function rowPieces(
     first: index * rows,
     rows: Math.min(rows, total - index * rows),
   }));
-}
-
-export function elementCount(shape: readonly number[]): number {
-  return shape.reduce((product, size) => product * size, 1);
 }

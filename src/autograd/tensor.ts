@@ -7,6 +7,7 @@ import {
   type ArrayView,
   byteLength,
   type DType,
+  elementCount,
   piecesOf,
   type RowPiece,
 } from "../kernels/engine/array_view.js";
@@ -81,7 +82,7 @@ export class Tensor implements ArrayView {
   }
 
   get size(): number {
-    return this.shape.reduce((product, size) => product * size, 1);
+    return elementCount(this.shape);
   }
 
   get released(): boolean {

@@ -1,6 +1,9 @@
 /** The tensors of a Qwen2 checkpoint: names, shapes, order. */
 import type { ParameterPart, StoredShape } from "../autograd/parameter_slots.js";
+import { elementCount } from "../kernels/engine/array_view.js";
 import type { Qwen2Config } from "./config.js";
+
+export { elementCount };
 
 /** One tensor of a checkpoint. Matrices are [outputs, inputs], as Hugging Face stores them. */
 export interface ParameterShape {
@@ -100,11 +103,6 @@ export function storedShapes(config: Qwen2Config): StoredShape[] {
   );
   const layers = Array.from({ length: config.num_hidden_layers }, (_, layer) => storedLayer(config, layer));
   return [embedding as StoredShape, ...layers.flat(), ...rest];
-}
-
-/** Number of elements of a tensor of this shape (1 for a scalar). */
-export function elementCount(shape: readonly number[]): number {
-  return shape.reduce((product, size) => product * size, 1);
 }
 
 /** Number of trainable values, a tied embedding counted once. */

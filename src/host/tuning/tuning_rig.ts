@@ -3,7 +3,7 @@ import { Tensor } from "../../autograd/tensor.js";
 import { fillRepeated } from "../../core/fill_repeated.js";
 import { Random } from "../../core/random.js";
 import type { Runtime } from "../../gpu/runtime.js";
-import { bindScalars } from "../../kernels/engine/op.js";
+import { bindScalars, elementCount } from "../../kernels/engine/op.js";
 import {
   attention,
   Launcher,
@@ -30,7 +30,7 @@ export function makeRig(runtime: Runtime, work: TunedWork): Rig {
 
 function drawn(runtime: Runtime, shape: readonly number[], scale: number): Tensor {
   const random = Random.of(7, "tuner");
-  const values = new Float32Array(shape.reduce((product, size) => product * size, 1));
+  const values = new Float32Array(elementCount(shape));
   return Tensor.from(
     runtime,
     fillRepeated(values, () => scale * random.normal()),

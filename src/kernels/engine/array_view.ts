@@ -24,10 +24,14 @@ export interface RowPiece {
   readonly range: BufferRange;
 }
 
+/** Number of elements of a tensor of this shape (1 for a scalar). */
+export function elementCount(shape: readonly number[]): number {
+  return shape.reduce((product, size) => product * size, 1);
+}
+
 /** Bytes of a tensor. */
 export function byteLength(shape: readonly number[], dtype: DType = "f32"): number {
-  const count = shape.reduce((product, size) => product * size, 1);
-  return (dtype === "f16" || dtype === "bf16" ? 2 : 4) * count;
+  return (dtype === "f16" || dtype === "bf16" ? 2 : 4) * elementCount(shape);
 }
 
 /**

@@ -1,10 +1,10 @@
 /** What an op declares: axes, kernels, float64 reference and cost. Everything else is derived from it. */
 import { ArgumentError } from "../../core/errors.js";
 import type { DeviceFacts } from "../../gpu/runtime.js";
-import { type ArrayView, byteLength, type DType } from "./array_view.js";
+import { type ArrayView, byteLength, type DType, elementCount } from "./array_view.js";
 import type { WeightGradient } from "./weight_gradient.js";
 
-export { type ArrayView, byteLength, type DType };
+export { type ArrayView, byteLength, type DType, elementCount };
 
 /** Element type and axis names of one tensor, for example `f32("N C")`. */
 export interface TensorSpec {

@@ -1,5 +1,12 @@
 import * as shader from "../../../shaders/layers/add.js";
-import { type ArrayView, defineOp, type KernelUnit, type PlanContext, real } from "../engine/op.js";
+import {
+  type ArrayView,
+  defineOp,
+  elementCount,
+  type KernelUnit,
+  type PlanContext,
+  real,
+} from "../engine/op.js";
 
 /** Elements one workgroup adds. */
 const ELEMENTS = 256;
@@ -40,9 +47,5 @@ const accumulateUnit: KernelUnit = {
 
 /** sum += source, elementwise over tensors of the same size. */
 export function addInto(launcher: Pick<PlanContext, "run">, sum: ArrayView, source: ArrayView): void {
-  launcher.run(
-    accumulateUnit,
-    { sum, source },
-    { E: sum.shape.reduce((product, size) => product * size, 1) },
-  );
+  launcher.run(accumulateUnit, { sum, source }, { E: elementCount(sum.shape) });
 }
