@@ -83,6 +83,7 @@ const SIGNS: Readonly<Record<AlertKind, (rows: readonly Row[]) => string | undef
 
 /** Looks at the metrics of one update after the other. */
 export class AlertWatch {
+  /** The first and the last ones. */
   readonly #rows: Row[] = [];
   readonly #raised = new Set<AlertKind>();
 
@@ -97,6 +98,8 @@ export class AlertWatch {
     // imitation plays nothing: its numbers say nothing of play
     if (row.stage !== "grpo") return [];
     this.#rows.push(row);
+    // the first say what the start was, the last what is now; nobody asks for those between
+    if (this.#rows.length > START + 2 * WINDOW) this.#rows.splice(START, 1);
     const { step } = row;
     return (Object.keys(SIGNS) as AlertKind[]).flatMap((kind) => {
       const text = kind === "skipped_update" && this.hasLossScale ? undefined : SIGNS[kind](this.#rows);
