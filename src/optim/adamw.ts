@@ -61,8 +61,6 @@ interface MomentForm {
   readonly shown: (value: number) => number;
   readonly stored: (value: number) => number;
 }
-const same = (value: number): number => value;
-const AS_IT_IS: MomentForm = { shown: same, stored: same };
 const { scale } = HALF_MOMENTS;
 const HALF_FIRST: MomentForm = { shown: (m) => m / scale, stored: (m) => m * scale };
 /** The square of a half has at most 22 bits. */
@@ -187,18 +185,26 @@ export class AdamW {
       read: () => tensor.read() as Promise<Float32Array | Uint32Array>,
       load: (values) => tensor.upload(values),
     });
+    const isHalf = this.#moments.some((one) => one?.first.dtype === "f16");
     const trained = parameters.named.filter(({ name }) => parameters.isTrainable(name));
-    const moments = (prefix: string, flat: readonly (Tensor | undefined)[], { shown, stored }: MomentForm) =>
+    const moments = (prefix: string, flat: readonly (Tensor | undefined)[], half: MomentForm) =>
       trained.map(
         ({ name, shape }): OptimizerTensor => ({
           name: `${prefix}.${name}`,
           shape,
           dtype: "f32",
-          read: async () => (await parameters.readLike(flat, name)).map(shown),
-          load: (values) => parameters.loadLike(flat, name, (values as Float32Array).map(stored)),
+          read: async () => {
+            const values = await parameters.readLike(flat, name);
+            return isHalf ? values.map(half.shown) : values;
+          },
+          load: (values) =>
+            parameters.loadLike(
+              flat,
+              name,
+              isHalf ? (values as Float32Array).map(half.stored) : (values as Float32Array),
+            ),
         }),
       );
-    const isHalf = this.#moments.some((one) => one?.first.dtype === "f16");
     const scale = this.#lossScale.state;
     return [
       whole("counter", this.#counter, "u32"),
@@ -206,12 +212,12 @@ export class AdamW {
       ...moments(
         "exp_avg",
         this.#moments.map((moments) => moments?.first),
-        isHalf ? HALF_FIRST : AS_IT_IS,
+        HALF_FIRST,
       ),
       ...moments(
         "exp_avg_sq",
         this.#moments.map((moments) => moments?.second),
-        isHalf ? HALF_SECOND : AS_IT_IS,
+        HALF_SECOND,
       ),
     ];
   }

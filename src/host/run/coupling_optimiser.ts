@@ -3,6 +3,7 @@ import { FlatParameters } from "../../autograd/flat_parameters.js";
 import { directions } from "../../coupling/directions.js";
 import { optimiserStepChanges, type RealStep } from "../../coupling/ground_truth/real_steps.js";
 import { AdamW } from "../../optim/adamw.js";
+import { adamSettings } from "../../rl/loop/optimizer.js";
 import { restoreOptimizer } from "../../rl/loop/policy_state.js";
 import type { RunPolicy } from "./run_policy.js";
 
@@ -24,16 +25,7 @@ export async function throughOptimiser(
 ): Promise<ThroughOptimiser> {
   const { model, samples } = step;
   const { trained: parameters, launcher } = model;
-  const optimizer = new AdamW({
-    parameters,
-    launcher,
-    lr: grpo.learning_rate,
-    betas: [grpo.adam_beta1, grpo.adam_beta2],
-    eps: grpo.adam_epsilon,
-    moments: grpo.adam_moments,
-    weightDecay: grpo.weight_decay,
-    maxGradNorm: grpo.max_grad_norm,
-  });
+  const optimizer = new AdamW({ parameters, launcher, ...adamSettings(grpo) });
   const update = new FlatParameters(launcher.runtime, model.trainedShapes, { requiresGrad: false });
   try {
     // a stage begins with fresh moments
