@@ -17,7 +17,7 @@ import {
   withRows,
 } from "../../report/bench_report.js";
 import type { BenchRow } from "../../report/bench_rows.js";
-import { type CliContext, gpuCommand, type Register } from "../kit/options.js";
+import { type CliContext, collect, gpuCommand, type Register } from "../kit/options.js";
 import { type GpuSession, withGpu } from "../kit/session.js";
 import { noTuneOption, tuningLine, tuningTable } from "../kit/tuning.js";
 import { precisionOption } from "../train/train_options.js";
@@ -89,10 +89,6 @@ export const register: Register = (program, context) => {
   registerModel(command, context);
   registerWorlds(command, context);
 };
-
-function collect(value: string, before: string[] | undefined): string[] {
-  return [...(before ?? []), value];
-}
 
 function readCount(text: string): number {
   const count = Number(text);

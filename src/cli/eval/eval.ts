@@ -5,7 +5,8 @@ import type { Evaluation } from "../../core/run_record.js";
 import { EpisodeFile, evaluationIdentity } from "../../host/experiment/episode_file.js";
 import { evaluateModel } from "../../host/experiment/evaluate_model.js";
 import { instructionsOfRun } from "../../host/experiment/instructions.js";
-import { type CliContext, loraOption, plainCommand, type Register } from "../kit/options.js";
+import { wholeNumber } from "../kit/numbers.js";
+import { type CliContext, collect, loraOption, plainCommand, type Register } from "../kit/options.js";
 import { withGpu } from "../kit/session.js";
 import { StopListener, StoppedError } from "../kit/stop_signal.js";
 import { noTuneOption } from "../kit/tuning.js";
@@ -19,17 +20,6 @@ interface Options extends EvalOptions {
   readonly tune?: boolean;
   readonly adapter?: string;
   readonly cacheDir?: string;
-}
-
-function collect(value: string, previous: string[] | undefined): string[] {
-  return [...(previous ?? []), value];
-}
-
-function whole(low: number) {
-  return (text: string): number => {
-    if (/^\d+$/.test(text) && Number(text) >= low) return Number(text);
-    throw new InvalidArgumentError(`Expected an integer, ${low} or more.`);
-  };
 }
 
 function aboveZero(text: string): number {
@@ -50,12 +40,12 @@ export const register: Register = (program, context) => {
       "folder of ALFWorld's data (default: the run's, or the variable ALFWORLD_DATA)",
     )
     .option("--split <name>", "split; may be given again (default: those of the run)", collect)
-    .option("--episodes <number>", "tasks of each split", whole(1))
-    .option("--k <number>", "sampled episodes of each task: gives avg@k and pass@k", whole(1))
+    .option("--episodes <number>", "tasks of each split", wholeNumber(1))
+    .option("--k <number>", "sampled episodes of each task: gives avg@k and pass@k", wholeNumber(1))
     .option("--greedy", "take the likeliest token always; without either of both: as in the run")
     .option("--sampled", "sample at --temperature")
     .option("--temperature <number>", "of sampled episodes", aboveZero)
-    .option("--seed <number>", "of tasks and sampling", whole(0))
+    .option("--seed <number>", "of tasks and sampling", wholeNumber(0))
     .option("--out <file>", "append one JSON line an episode; the same command goes on where it was stopped")
     .option("--json", "print one JSON object")
     .option("--adapter <name>", "auto, gpu, lavapipe, swiftshader or a part of an adapter's name")

@@ -19,7 +19,7 @@ import type { TrainLoop } from "../../host/run/train_loop.js";
 import { trainLoop } from "../../host/run/train_loop.js";
 import type { KeptTuning } from "../../host/tuning/tuning_record.js";
 import { wholeNumber } from "../kit/numbers.js";
-import { type CliContext, plainCommand, type Register } from "../kit/options.js";
+import { type CliContext, collect, plainCommand, type Register } from "../kit/options.js";
 import { type GpuOptions, withGpu } from "../kit/session.js";
 import { StopListener, StoppedError } from "../kit/stop_signal.js";
 import { noTuneOption } from "../kit/tuning.js";
@@ -50,7 +50,7 @@ export function experimentWith(loop: TrainLoop): Register {
       .option(
         "--only <pattern>",
         "run only cells of this name, or cell__sSEED; * stands for anything; may be given again",
-        (value, previous: string[] | undefined) => [...(previous ?? []), value],
+        collect,
       )
       .option("--jobs <number>", "processes that run cells at the same time", wholeNumber(1), 1)
       .option("--out <folder>", "folder of the experiment (default: <folder of run folders>/<name>)")

@@ -3,10 +3,8 @@ import { Option } from "@commander-js/extra-typings";
 import { ConfigError } from "../../core/errors.js";
 import type { Tokenizer } from "../../model/tokenizer.js";
 import { wholeNumber } from "../kit/numbers.js";
-import type { Register } from "../kit/options.js";
+import { collect, type Register } from "../kit/options.js";
 import { samplingCommand, withAnswerer } from "./answerer.js";
-
-const collect = (value: string, before: readonly string[] = []): string[] => [...before, value];
 
 export const register: Register = (program, context) => {
   samplingCommand(program, "generate", "print what a model writes after prompts")

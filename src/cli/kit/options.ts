@@ -40,6 +40,11 @@ export function gpuCommand(program: Command, name: string, description: string) 
     );
 }
 
+/** Parser of an option that may be given again. */
+export function collect(value: string, before: readonly string[] = []): string[] {
+  return [...before, value];
+}
+
 /** The adapter on a model that a command reads. */
 export function loraOption() {
   return new Option("--lora <folder>", "low-rank adapter on the model, as PEFT saves it");

@@ -4,7 +4,7 @@ import { isOverride } from "../../config/layers.js";
 import type { FlagSetting } from "../../config/load.js";
 import { PRECISIONS } from "../../config/sections.js";
 import { wholeNumber } from "../kit/numbers.js";
-import { plainCommand, type Register } from "../kit/options.js";
+import { collect, plainCommand, type Register } from "../kit/options.js";
 import { noTuneOption } from "../kit/tuning.js";
 
 /** Options as commander gives them. */
@@ -27,10 +27,6 @@ export interface TrainOptions {
 }
 
 /** Every use of the option counts. */
-function collect(value: string, previous: string[] | undefined): string[] {
-  return [...(previous ?? []), value];
-}
-
 /** `--precision`, of commands that train. */
 export function precisionOption() {
   return new Option("--precision <name>", "storage of the policy: f32, or mixed with f16").choices(

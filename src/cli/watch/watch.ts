@@ -15,7 +15,7 @@ export const register: Register = (program, { env, terminal }) => {
       "folder of run folders, or one run folder (default: the variable UNCOUPLE_RUNS_DIR, else runs)",
     )
     .option("--host <name>", "address to serve on; others than this machine's own need a token", "127.0.0.1")
-    .option("--port <number>", "port to serve on; 0 = any free one", wholeNumber(0), PORT)
+    .option("--port <number>", "port to serve on; 0 = any free one", wholeNumber(0, 65535), PORT)
     .option("--token-file <file>", "file that holds a token which every request has to bring")
     .option("--open", "open the page in the system's browser")
     .action(async (runs, { host, port, tokenFile, open }) => {
