@@ -3,6 +3,26 @@ import { couplingStyle } from "./coupling_style.js";
 import { table } from "./coupling_text.js";
 import { element, escaped } from "./svg.js";
 
+/** A process that worked on a run. */
+export interface RunSessionText {
+  readonly started: string;
+  readonly command: string;
+  readonly commit: string;
+  readonly adapter: string;
+}
+
+/** Success in one evaluation, with its interval. */
+export interface RunEvaluation {
+  readonly step: number;
+  readonly split: string;
+  readonly mode: string;
+  readonly instructions: string | null;
+  readonly episodes: number;
+  readonly success: number;
+  readonly low: number;
+  readonly high: number;
+}
+
 export interface RunReport {
   readonly run: string;
   readonly status: string;
@@ -10,22 +30,8 @@ export interface RunReport {
   readonly step: number;
   readonly started: string | null;
   readonly settings: Readonly<Record<string, string>>;
-  readonly sessions: readonly {
-    readonly started: string;
-    readonly command: string;
-    readonly commit: string;
-    readonly adapter: string;
-  }[];
-  readonly evaluations: readonly {
-    readonly step: number;
-    readonly split: string;
-    readonly mode: string;
-    readonly instructions: string | null;
-    readonly episodes: number;
-    readonly success: number;
-    readonly low: number;
-    readonly high: number;
-  }[];
+  readonly sessions: readonly RunSessionText[];
+  readonly evaluations: readonly RunEvaluation[];
   /** Whole SVG documents. */
   readonly pictures: readonly string[];
 }

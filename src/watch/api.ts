@@ -1,4 +1,5 @@
 /** What the page of `uncouple watch` asks for and gets: types alone, shared by server and page. */
+import type { RunEvaluation, RunSessionText } from "../report/run_report.js";
 
 /**
  * `stale`: `run.json` says running, but no process has given a sign of life for a while: it was killed, or the folder is a copy.
@@ -61,13 +62,7 @@ export interface RunDetail extends RunLine {
   /** Settings by their path, as `grpo.learning_rate`; of files that are there but cannot be read, why. */
   readonly settings: Readonly<Record<string, string>>;
   readonly settingsError: string | null;
-  readonly sessions: readonly {
-    readonly started: string;
-    readonly fromStep: number | null;
-    readonly command: string;
-    readonly commit: string;
-    readonly adapter: string;
-  }[];
+  readonly sessions: readonly (RunSessionText & { readonly fromStep: number | null })[];
   /** Lines that are no JSON, by file. */
   readonly damaged: Readonly<Record<string, number>>;
   readonly alerts: readonly ShownAlert[];
@@ -92,15 +87,7 @@ export interface Series {
 }
 
 /** One line of `eval.jsonl`. */
-export interface EvaluationPoint {
-  readonly step: number;
-  readonly split: string;
-  readonly mode: string;
-  readonly instructions: string | null;
-  readonly episodes: number;
-  readonly success: number;
-  readonly low: number;
-  readonly high: number;
+export interface EvaluationPoint extends RunEvaluation {
   /** Success by task type: `[share, low, high]`. */
   readonly types: Readonly<Record<string, readonly [number, number, number]>>;
 }

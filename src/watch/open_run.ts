@@ -6,7 +6,7 @@ import { evaluationPoint } from "./evaluations.js";
 import { JsonTail } from "./json_tail.js";
 import { MetricsTable } from "./metrics_table.js";
 import { listRolloutSteps, RolloutStore } from "./rollout_store.js";
-import { type ReadInfo, readInfo, readSettings, runLine, shownAlert, statusOf } from "./run_record.js";
+import { type ReadInfo, readInfo, readRecord, runLine, shownAlert, statusOf } from "./run_record.js";
 import type { RunTree } from "./run_tree.js";
 import { type Decode, openDecoder } from "./token_texts.js";
 
@@ -35,7 +35,10 @@ export class OpenRun {
     );
     this.#alertsTail = new JsonTail(
       () => tree.open(run, RUN_FILES.alerts),
-      (row) => this.#alerts.push(...[shownAlert(row) ?? []].flat()),
+      (row) => {
+        const alert = shownAlert(row);
+        if (alert) this.#alerts.push(alert);
+      },
       () => {
         this.#alerts = [];
       },
@@ -70,34 +73,39 @@ export class OpenRun {
   }
 
   async state(): Promise<RunState> {
-    const [read] = await Promise.all([readInfo(this.tree, this.run), this.refresh()]);
-    return this.#state(read);
+    const [read, rolloutSteps] = await Promise.all([
+      readInfo(this.tree, this.run),
+      listRolloutSteps(this.tree, this.run),
+      this.refresh(),
+    ]);
+    return this.#state(read, rolloutSteps);
   }
 
-  async #state(read: ReadInfo): Promise<RunState> {
+  async #state(read: ReadInfo, rolloutSteps: readonly number[]): Promise<RunState> {
     return {
       status: await statusOf(this.tree, this.run, read, this.now()),
       metrics: this.metrics.rows,
       evaluations: this.#evaluations.length,
       alerts: this.#alerts.length,
       generation: this.generation,
-      rollouts: (await listRolloutSteps(this.tree, this.run)).at(-1) ?? null,
+      rollouts: rolloutSteps.at(-1) ?? null,
     };
   }
 
   async detail(): Promise<RunDetail> {
     await this.refresh();
     const { tree, run } = this;
-    const read = await readInfo(tree, run);
-    const [line, { settings, problem }, rolloutSteps, analyses] = await Promise.all([
-      runLine(tree, run, this.now()),
-      readSettings(tree, run),
+    const record = await readRecord(tree, run);
+    const { read } = record;
+    const { settings, problem } = record.settings;
+    const [line, rolloutSteps, analyses] = await Promise.all([
+      runLine(tree, run, this.now(), record),
       listRolloutSteps(tree, run),
       this.analyses(),
     ]);
     return {
       ...line,
-      state: await this.#state(read),
+      state: await this.#state(read, rolloutSteps),
       keys: this.metrics.keys,
       settings,
       settingsError: problem,

@@ -49,7 +49,7 @@ export interface ReadSettings {
 /** Characters of settings: the parser takes seconds for more. */
 const LONGEST = 1_000_000;
 
-export async function readSettings(tree: RunTree, run: string): Promise<ReadSettings> {
+async function readSettings(tree: RunTree, run: string): Promise<ReadSettings> {
   const text = await tree.read(run, RUN_FILES.config);
   if (text === undefined) return { settings: {}, problem: "config.yaml is missing" };
   if (text.length > LONGEST)
@@ -74,11 +74,29 @@ function leaves(value: unknown, path = ""): [string, string][] {
 const number = z.number().nullable().catch(null);
 const newest = z.object({ step: number, success: number });
 
-/** @param now milliseconds since 1970 */
-export async function runLine(tree: RunTree, run: string, now: number): Promise<RunLine> {
-  const [read, { settings }, metrics, evaluations, alerts] = await Promise.all([
-    readInfo(tree, run),
-    readSettings(tree, run),
+/** Both files that say what a run is. */
+export interface RunRecord {
+  readonly read: ReadInfo;
+  readonly settings: ReadSettings;
+}
+
+export async function readRecord(tree: RunTree, run: string): Promise<RunRecord> {
+  const [read, settings] = await Promise.all([readInfo(tree, run), readSettings(tree, run)]);
+  return { read, settings };
+}
+
+/** @param now milliseconds since 1970. @param record where it was read already */
+export async function runLine(tree: RunTree, run: string, now: number, record?: RunRecord): Promise<RunLine> {
+  const [
+    {
+      read,
+      settings: { settings },
+    },
+    metrics,
+    evaluations,
+    alerts,
+  ] = await Promise.all([
+    record ?? readRecord(tree, run),
     lastRows(() => tree.open(run, RUN_FILES.metrics)),
     lastRows(() => tree.open(run, RUN_FILES.evaluations)),
     lastRows(() => tree.open(run, RUN_FILES.alerts)),

@@ -8,6 +8,7 @@ import { basename, dirname, join, resolve } from "node:path";
 import { ConfigError } from "../core/errors.js";
 import { hasCode } from "../host/files/error_codes.js";
 import { RUN_FILES } from "../host/run/run_info.js";
+import { isLockFile } from "../host/run/run_lock.js";
 import { RequestError } from "./errors.js";
 
 /** Bytes of a file that is read as a whole (settings, an analysis). Larger ones are refused. */
@@ -121,7 +122,7 @@ export class RunTree {
   async lastBeat(run: string): Promise<number | undefined> {
     let newest: number | undefined;
     for (const name of await this.list(run)) {
-      if (!name.startsWith("run.lock.") || !isPlainName(name)) continue;
+      if (!isLockFile(name) || !isPlainName(name)) continue;
       const handle = await this.open(run, name);
       if (handle === undefined) continue;
       const { mtimeMs } = await handle.stat().finally(() => handle.close());
