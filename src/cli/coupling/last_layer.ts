@@ -9,13 +9,14 @@ import { writeFileAtomic } from "../../host/files/files.js";
 import { jsonText } from "../../host/files/json_file.js";
 import { loadPolicy } from "../../host/model/policy_folder.js";
 import { stepName } from "../../host/run/checkpoints.js";
+import { couplingBatch } from "../../host/run/coupling_batch.js";
 import { releasePolicy } from "../../host/run/run_policy.js";
 import { Launcher } from "../../kernels/index.js";
 import type { Qwen2Model } from "../../model/qwen2.js";
 import type { CliContext } from "../kit/options.js";
 import { type GpuOptions, withGpu } from "../kit/session.js";
 import type { CalculatorOptions } from "./calculator.js";
-import { batchOf, openPolicyOf, type RunAnalysisOptions } from "./run_analysis.js";
+import { openPolicyOf, type RunAnalysisOptions } from "./run_analysis.js";
 import { type FileSample, readSamples } from "./sample_file.js";
 
 /** All probabilities of a vocabulary, or the largest so many. */
@@ -44,7 +45,7 @@ export async function scoreRun(
 ): Promise<void> {
   await withGpu(options, context, async (session) => {
     const policy = await openPolicyOf(options.run, options, session, context);
-    const { samples } = await batchOf(policy, options, context);
+    const { samples } = await couplingBatch(policy, options, context.terminal);
     const grouped = samples.map((sample) => ({ ...sample, group: sample.state }));
     const scores = await scoresOf(policy.model, grouped, options);
     releasePolicy(policy);

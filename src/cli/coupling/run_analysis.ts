@@ -4,19 +4,14 @@ import { isDeepStrictEqual } from "node:util";
 import { loadConfig } from "../../config/load.js";
 import type { TrainConfig } from "../../config/schema.js";
 import { CheckError, ConfigError } from "../../core/errors.js";
-import type { RolloutRow } from "../../core/run_record.js";
-import { chooseSamples, type DistinctSample, distinctSamples } from "../../coupling/analysis/batch.js";
-import { repeatConsistency } from "../../coupling/analysis/repeat_consistency.js";
-import { cancellationResidual } from "../../coupling/analysis/shared_tokens.js";
-import { stateActionInformation } from "../../coupling/analysis/state_action.js";
 import type { GramOptions } from "../../coupling/gram.js";
 import { findOwnPackage } from "../../host/files/packages.js";
 import { stepName } from "../../host/run/checkpoints.js";
+import { type CouplingBatch, couplingBatch } from "../../host/run/coupling_batch.js";
 import { type FullGrams, writeCouplingFiles } from "../../host/run/coupling_files.js";
-import { type MeasureRequest, measureCoupling } from "../../host/run/coupling_measure.js";
+import { measureCoupling } from "../../host/run/coupling_measure.js";
 import { RUN_FILES } from "../../host/run/run_info.js";
 import { openRunPolicy, type RunPolicy, releasePolicy } from "../../host/run/run_policy.js";
-import { updateRows } from "../../host/run/update_rows.js";
 import { Launcher } from "../../kernels/index.js";
 import type { CouplingDocument } from "../../report/coupling_document.js";
 import { couplingSummary, couplingSummaryLines } from "../../report/coupling_summary.js";
@@ -46,13 +41,6 @@ export interface RunAnalysisOptions extends GpuOptions {
   readonly json?: true;
 }
 
-/** Where a batch comes from, and what it holds. */
-interface Batch {
-  readonly samples: readonly DistinctSample[];
-  readonly rows: MeasureRequest["rows"];
-  readonly source: string;
-}
-
 /**
  * @throws ConfigError for a run without the checkpoint, or two runs that read text differently
  * @throws CheckError when verification fails, or verified runs began from different policies, after the files are written
@@ -64,7 +52,7 @@ export async function analyseRun(options: RunAnalysisOptions, context: CliContex
     const start = options.compare
       ? await checkCompared(options.compare, first, options, session, context)
       : undefined;
-    const batch = await batchOf(first, options, context);
+    const batch = await couplingBatch(first, options, context.terminal);
     const main = await analysed(first, batch, options, session, context);
     const compared = options.compare
       ? await analysed(
@@ -111,48 +99,6 @@ const OWN = {
   UNCOUPLE_PRECISION: undefined,
 };
 
-export async function batchOf(
-  policy: RunPolicy,
-  { samples: most, seed }: RunAnalysisOptions,
-  { terminal }: CliContext,
-): Promise<Batch> {
-  const { rows, source } = await updateRows(policy, terminal);
-  const { grpo } = policy.config;
-  const distinct = distinctSamples(rows, {
-    aggregation: grpo.loss_aggregation,
-    normaliser: grpo.max_completion_length,
-  });
-  const samples = chooseSamples(distinct, most, seed);
-  const pushing = distinct.filter(({ advantage }) => advantage !== 0).length;
-  terminal.info(
-    `samples: ${samples.length} of ${pushing} distinct ones with an advantage, from ${rows.length} rows (${source})`,
-  );
-  return { samples, source, rows: rowNumbers(rows, distinct, seed) };
-}
-
-/** What all rows of the update say, whether or not they push. */
-function rowNumbers(
-  rows: readonly RolloutRow[],
-  distinct: readonly DistinctSample[],
-  seed: number,
-): MeasureRequest["rows"] {
-  const visits = rows
-    .filter(({ kind }) => kind === "policy")
-    .map((row) => ({ ...row, state: row.state_key ?? row.prompt_tokens.join() }));
-  const ofTask = visits.map(({ task_id, state, action }) => ({ state: `${task_id} ${state}`, action }));
-  return {
-    repeats: repeatConsistency(visits),
-    sharedTokens: cancellationResidual(
-      distinct.map(({ state, tokens, responseStart, weights, weight, advantage }) => ({
-        group: state,
-        tokens: tokens.slice(responseStart),
-        coefficients: weights.map((share) => weight * advantage * share),
-      })),
-    ),
-    stateAction: stateActionInformation(ofTask, seed) ?? undefined,
-  };
-}
-
 /** One policy's analysis. */
 interface Analysis {
   readonly document: CouplingDocument;
@@ -163,7 +109,7 @@ interface Analysis {
 
 async function analysed(
   policy: RunPolicy,
-  batch: Batch,
+  batch: CouplingBatch,
   options: RunAnalysisOptions,
   session: GpuSession,
   context: CliContext,
@@ -220,7 +166,7 @@ async function checkCompared(
 
 async function passportOf(
   { run, checkpoint, model, config }: RunPolicy,
-  { source }: Batch,
+  { source }: CouplingBatch,
   { samples, seed, approximate }: RunAnalysisOptions,
   { choice }: GpuSession,
 ): Promise<CouplingDocument["passport"]> {
