@@ -62,7 +62,7 @@ export function plainWork(model: Qwen2Model, samples: readonly CouplingSample[])
 
 /** What is timed beside the plain pass. */
 function worksOf(model: Qwen2Model, samples: readonly CouplingSample[]): CouplingWork[] {
-  const { parameters, launcher } = model;
+  const { parameters } = model;
   const coefficients = samples.map(() => 1);
   const gradient = (stored: string) => parameters.get(stored).grad;
   return [
@@ -80,18 +80,21 @@ function worksOf(model: Qwen2Model, samples: readonly CouplingSample[]): Couplin
         await directions(model, samples, [gradient], { coefficients });
       },
     },
-    {
-      row: { direction: "separate" },
-      run: async () => {
-        for (const sample of samples) {
-          parameters.clearGradients();
-          addBatchGradient(model, [sample]);
-          await launcher.runtime.flush();
-        }
-        await launcher.runtime.finish();
-      },
-    },
+    { row: { direction: "separate" }, run: separateWork(model, samples) },
   ];
+}
+
+/** A forward and backward pass for each sample, whose gradient stays where it is. */
+export function separateWork(model: Qwen2Model, samples: readonly CouplingSample[]): () => Promise<void> {
+  const { parameters, launcher } = model;
+  return async () => {
+    for (const sample of samples) {
+      parameters.clearGradients();
+      addBatchGradient(model, [sample]);
+      await launcher.runtime.flush();
+    }
+    await launcher.runtime.finish();
+  };
 }
 
 /** Most bytes of GPU buffers in use during one call, all that was there before included. */
@@ -113,29 +116,17 @@ export async function benchCoupling(bench: CouplingBench, workload: Workload): P
   const samples = samplesOf(problem);
   const common = { op: "coupling", shape: couplingLabel(workload), adapter };
   const head = { ...common, implementation: "uncouple", dtype: programDtype(launcher.facts, precision) };
-  const rivals: Rival[] = [];
+  let rivals: Rivals | undefined;
   try {
     const { gram, error } = await checkedGram(model, samples, ALLOWED[precision]);
     if (error) return [{ ...head, direction: "gram", error }];
-    const rows: BenchRow[] = [];
-    for (const peer of bench.peers) {
-      const rival = await openRival(peer, problem, gram);
-      if (rival && "error" in rival)
-        rows.push({
-          ...common,
-          direction: "gram",
-          implementation: peer.name,
-          dtype: "f32",
-          error: rival.error,
-        });
-      else if (rival) rivals.push(rival);
-    }
+    rivals = await openRivals(bench.peers, problem, gram);
     const works = worksOf(model, samples);
     const plain = plainWork(model, samples);
     const own = [plain, ...works.map(({ run }) => run)];
-    const theirs = rivals.flatMap(({ plain, others }) => [plain, ...others.map(({ work }) => work)]);
-    const timings = await measureRounds([...own.map((run) => ({ run: repeated(run) })), ...theirs], effort);
-    const timed = ratiosOf(timings.splice(0, own.length));
+    const ownWorks = own.map((run) => ({ run: repeated(run) }));
+    const timings = await measureRounds([...ownWorks, ...rivals.works], effort);
+    const timed = ratiosOf(timings.slice(0, own.length));
     const peaks: number[] = [];
     for (const run of own) peaks.push(await peakOf(model, run));
     const ours = works.map(({ row }, at) => ({
@@ -145,14 +136,9 @@ export async function benchCoupling(bench: CouplingBench, workload: Workload): P
       bytesPeak: peaks[at + 1],
       peakRatio: (peaks[at + 1] as number) / (peaks[0] as number),
     }));
-    for (const { peer, others } of rivals) {
-      const named = { ...common, implementation: peer.name, version: peer.version, dtype: "f32" };
-      const ratios = ratiosOf(timings.splice(0, others.length + 1));
-      others.forEach(({ direction }, at) => void rows.push({ ...named, direction, ...ratios[at] }));
-    }
-    return [...ours, ...rows];
+    return [...ours, ...rivals.rows(timings.slice(own.length), common)];
   } finally {
-    for (const { release } of rivals) await release();
+    await rivals?.release();
     model.release();
     model.parameters.release();
   }
@@ -183,6 +169,48 @@ export async function checkedGram(
     wrong &&
     `wrong Gram of ${wrong.name}: got a relative error of ${wrong.error}, expected at most ${allowed}`;
   return { gram: result.gram, error };
+}
+
+/** The peers that take part, and rows of the others that say why they do not. */
+export interface Rivals {
+  readonly works: readonly Work[];
+  /** @param timings of the works */
+  readonly rows: (
+    timings: readonly Rounds[],
+    common: Pick<BenchRow, "op" | "shape" | "adapter">,
+  ) => BenchRow[];
+  readonly release: () => Promise<void>;
+}
+
+/** @param expected the Gram that theirs is held against */
+export async function openRivals(
+  peers: readonly AnyPeer[],
+  problem: Omit<CouplingProblem, "mode">,
+  expected: Float64Array,
+): Promise<Rivals> {
+  const rivals: Rival[] = [];
+  const missing: { readonly name: string; readonly error: string }[] = [];
+  for (const peer of peers) {
+    const rival = await openRival(peer, problem, expected);
+    if (rival && "error" in rival) missing.push({ name: peer.name, error: rival.error });
+    else if (rival) rivals.push(rival);
+  }
+  return {
+    works: rivals.flatMap(({ plain, others }) => [plain, ...others.map(({ work }) => work)]),
+    rows: (timings, common) => {
+      const left = [...timings];
+      const rows = rivals.flatMap(({ peer, others }) => {
+        const named = { ...common, implementation: peer.name, version: peer.version, dtype: "f32" };
+        const ratios = ratiosOf(left.splice(0, others.length + 1));
+        return others.map(({ direction }, at) => ({ ...named, direction, ...ratios[at] }));
+      });
+      const none = { ...common, direction: "gram", dtype: "f32" } as const;
+      return [...missing.map(({ name, error }) => ({ ...none, implementation: name, error })), ...rows];
+    },
+    release: async () => {
+      for (const { release } of rivals) await release();
+    },
+  };
 }
 
 /** A peer that can do it: its plain pass, and what it is held against that with. */

@@ -12,14 +12,18 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   if (index >= ${count}) { return; }`;
 
 /**
- * gram[i, j] += sum over parts p from `first` to `end` of parts[p, i, j], in ascending order; one invocation an element of
- * [S, S]. The Gram begins at element `origin`.
+ * gram[i, j] and gram[j, i] += sum over parts p from `first` to `end` of parts[p, i, j], in ascending order, for j >= i; one
+ * invocation an element of [S, S]. The Gram begins at element `origin`.
  */
 export function addParts(): string {
   return wgsl`${head("params.S * params.S")}
+  let i = index / params.S;
+  let j = index % params.S;
+  if (j < i) { return; }
   var sum = gram[params.origin + index];
   for (var p = params.first; p < params.end; p++) { sum += parts[p * params.S * params.S + index]; }
   gram[params.origin + index] = sum;
+  gram[params.origin + j * params.S + i] = sum;
 }`;
 }
 

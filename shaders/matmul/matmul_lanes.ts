@@ -59,6 +59,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   if (part >= params.B * params.P) { return; }
 ${partStart(text, "part")}
   let row = (tile % row_tiles) * ${rows}u;
+${text.isUpper ? `  if (row >= (tile / row_tiles + 1u) * ${lanes * groups * 4}u) { return; }` : ""}
   let column = (tile / row_tiles) * ${lanes * groups * 4}u + lane * 4u;
 ${addressesOfA(tile, text)}
 ${addressesOfB(tile, text)}

@@ -49,6 +49,8 @@ export interface MatmulText extends MatmulLayout, MatmulFusion {
   readonly isPiece?: boolean;
   /** Of segments: rows that alternate between so many matrices are stored matrix after matrix. */
   readonly interleave?: 1 | 2;
+  /** Of a symmetric product: tiles wholly below the diagonal are not computed. */
+  readonly isUpper?: boolean | undefined;
 }
 
 /** k of the parts of a product and where A begins; `index` is the part's number among those of all batches. */

@@ -57,7 +57,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   if (part >= params.B * params.P) { return; }
 ${partStart(text, "part")}
   let row = tile / column_tiles * ${tileM}u;
-  let column = tile % column_tiles * ${tileN}u;`;
+  let column = tile % column_tiles * ${tileN}u;
+${text.isUpper ? `  if (row >= column + ${tileN}u) { return; }` : ""}`;
 }
 
 export function matmulTiles(tile: SharedTile, text: MatmulText): string {

@@ -22,9 +22,15 @@ export interface PathShape {
   readonly hasGradient: boolean;
 }
 
+/** Rows and columns of a tile of the Gram, about: tiles below the diagonal are not computed. */
+const TILE = 32;
+/** Pairs of samples whose gradients are multiplied: of many, little more than half. */
+const computedPairs = (S: number): number => (S * Math.min(2 * S, S + TILE)) / 2;
+
 /** Floating-point operations of a path, the sum of the batch's gradient included. */
 export function pathFlops({ S, N, O, I, hasGradient }: PathShape, path: GramPath): number {
-  if (path === "product") return 2 * N * O * I + 2 * S * S * O * I + (hasGradient ? 2 * S * O * I : 0);
+  if (path === "product")
+    return 2 * N * O * I + 2 * computedPairs(S) * O * I + (hasGradient ? 2 * S * O * I : 0);
   // pairs of blocks of samples: little more than half of all pairs of tokens
   return N * N * (O + I) + (hasGradient ? 2 * N * O * I : 0);
 }
@@ -32,7 +38,7 @@ export function pathFlops({ S, N, O, I, hasGradient }: PathShape, path: GramPath
 /** Floating-point operations of gradients projected to `rank` on both sides. */
 export function projectedFlops({ S, N, O, I }: PathShape, rank: number): number {
   const [R, C] = [Math.min(rank, O), Math.min(rank, I)];
-  return 2 * N * (O * R + (I > rank ? I * C : 0)) + 2 * N * R * C + 2 * S * S * R * C;
+  return 2 * N * (O * R + (I > rank ? I * C : 0)) + 2 * N * R * C + 2 * computedPairs(S) * R * C;
 }
 
 /** The path that takes fewer operations. */

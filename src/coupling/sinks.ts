@@ -47,7 +47,7 @@ export class GramSink implements PieceSink {
     const { offsets, regions } = piece;
     const parts = this.workspace.scratch("parts", [offsets.length - 1, this.S, this.S]);
     const multiple = offsets.every((offset) => offset % 4 === 0) && (x.shape[1] as number) % 4 === 0 ? 4 : 1;
-    segmentDotsInto(this.workspace, { a: x, b: x, offsets: partOffset, multiple, y: parts });
+    segmentDotsInto(this.workspace, { a: x, b: x, offsets: partOffset, multiple, isUpper: true, y: parts });
     for (const { name, first, end } of regions) {
       const at = this.#places.get(name) as number;
       addPartsInto(this.workspace, { gram: this.#gram, parts }, { at, first, end });

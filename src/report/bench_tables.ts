@@ -172,18 +172,35 @@ function couplingTable(rows: readonly BenchRow[]): string {
 /** A line for each point: the Gram over the plain pass by either path and by the rule, the faster path in bold. */
 function gramCurvesTable(rows: readonly BenchRow[]): string {
   const points = groupBy(rows, ({ shape }) => shape.slice(0, shape.lastIndexOf(" ")));
-  const body = [...points].map(([point, own]) => {
-    const of = (path: string) => own.find(({ shape }) => shape === `${point} ${path}`);
-    const [product, token, auto] = ["product", "token", "auto"].map(of);
+  const peers = [...new Set(rows.map(({ implementation }) => implementation))].filter((name) => name !== OWN);
+  const body = [...points].map(([point, all]) => {
+    const of = (what: string, by = OWN) =>
+      all.find(({ shape, implementation }) => shape === `${point} ${what}` && implementation === by);
+    const [product, token, auto] = ["product", "token", "auto"].map((path) => of(path));
     const least = Math.min(...[product, token].map((row) => row?.ratio ?? Number.POSITIVE_INFINITY));
     const text = (row: BenchRow | undefined) => {
       const value = row?.error ?? figure(row?.ratio);
       return row?.ratio === least ? `**${value}**` : value;
     };
+    const plain = (row: BenchRow | undefined) => row?.error ?? figure(row?.ratio);
     const choice = auto?.matrices === undefined ? "" : `${auto.tokenMatrices} of ${auto.matrices}`;
-    return [point, text(product), text(token), figure(auto?.ratio) || (auto?.error ?? ""), choice];
+    return [
+      point,
+      text(product),
+      text(token),
+      plain(auto),
+      plain(of("separate")),
+      figure(auto?.medianMs),
+      ...peers.flatMap((peer) => {
+        const theirs = of("gram", peer);
+        return [plain(theirs), plain(of("separate", peer)), figure(theirs?.medianMs)];
+      }),
+      choice,
+    ];
   });
-  return markdownTable(["point", "product", "token", "rule", "matrices by token"], body, 1);
+  const theirs = peers.flatMap((peer) => [`${peer}: Gram`, "separate passes", "Gram, ms"]);
+  const titles = ["product", "token", "rule", "separate passes", "rule, ms", ...theirs];
+  return markdownTable(["point", ...titles, "matrices by token"], body, 1);
 }
 
 function slopeTable(rows: readonly BenchRow[]): string {

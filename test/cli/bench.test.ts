@@ -183,7 +183,7 @@ test("coupling is measured over the plain pass, and its paths over sizes", async
   const curves = rows.filter(({ op }) => op === "gram_curves");
   expect(curves.map(({ shape }) => shape)).toEqual(
     ["width64 S4 T4", "width64 S4 T16"].flatMap((point) =>
-      ["product", "token", "auto"].map((path) => `${point} ${path}`),
+      ["product", "token", "auto", "separate"].map((what) => `${point} ${what}`),
     ),
   );
   for (const row of curves) expect(row.ratio).toBeGreaterThan(0);
@@ -195,5 +195,5 @@ test("coupling is measured over the plain pass, and its paths over sizes", async
   expect((await bench("--from", saved, "--into", text)).code).toBe(0);
   const filled = readFileSync(text, "utf8");
   expect(filled).toMatch(/tiny S8 T16 \| a backward pass for each sample \| uncouple \| [\d.]+ \| [\d.]+ \|/);
-  expect(filled).toMatch(/width64 S4 T4 \| \S+ \| \S+ \| [\d.]+ \| 9 of 9/);
+  expect(filled).toMatch(/width64 S4 T4 \| \S+ \| \S+ \| [\d.]+ \| [\d.]+ \| [\d.]+ \| 9 of 9/);
 });

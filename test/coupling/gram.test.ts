@@ -65,6 +65,17 @@ describe("against one backward pass for each sample", () => {
     expect(await worstLayer(build({}, { owner: gpuFamily }), draw(6), few)).toBeLessThan(1e-5);
   });
 
+  test.each(["CPU adapters", "GPUs"])("tiles beside the diagonal, kernels for %s", async (kind) => {
+    const model = build({}, { owner: kind === "GPUs" ? gpuFamily : launcher });
+    const samples = draw(70);
+    const gram = await perSampleGram(model, samples, { path: "product" });
+    for (const { name, error } of await verifyGram(model, samples, gram, [0, 31, 32, 69]))
+      expect(error, name).toBeLessThan(1e-5);
+    for (const values of gram.layers.values())
+      for (let i = 0; i < 70; i++)
+        for (let j = 0; j < i; j++) expect(values[70 * i + j]).toBe(values[70 * j + i]);
+  });
+
   test.runIf(runtime.facts.features.has("shader-f16"))("mixed precision", async () => {
     expect(await worstLayer(build({}, { half: true }), draw(6))).toBeLessThan(1e-2);
   });

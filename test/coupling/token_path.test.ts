@@ -211,8 +211,9 @@ describe("which path is chosen", () => {
       "product",
     ]);
     expect([11, 12].map((T) => choose(T, 128, 128))).toEqual(["token", "product"]);
-    // the number of samples hardly matters
-    expect([40, 41].map((T) => choose(T, 1024, 4096, true, 512))).toEqual(["token", "product"]);
+    // of many samples little more than half of the pairs of gradients are multiplied: T^2 below O I / (O + I)
+    expect([29, 30].map((T) => choose(T, 1024, 4096, true, 512))).toEqual(["token", "product"]);
+    expect([41, 42].map((T) => choose(T, 1024, 4096, true, 32))).toEqual(["token", "product"]);
   });
 
   test("without the gradient of the batch longer samples take it: no sum over all tokens is needed then", () => {

@@ -32,7 +32,7 @@ const addPartsUnit: KernelUnit = {
   },
 };
 
-/** gram[at] += sum of the parts [P, S, S] from `first` to `end`. @param gram [., S, S] */
+/** gram[at] += sum of the symmetric parts [P, S, S] from `first` to `end`, of which j >= i is read. @param gram [., S, S] */
 export function addPartsInto(
   runner: KernelRunner,
   { gram, parts }: Readonly<Record<"gram" | "parts", ArrayView>>,

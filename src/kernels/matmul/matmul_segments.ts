@@ -38,6 +38,8 @@ export interface SegmentDots {
   /** u32 [P + 1], ascending, none above K; all of them and K multiples of `multiple`. */
   readonly offsets: ArrayView;
   readonly multiple: 1 | 4;
+  /** Of a symmetric product only y[p, m, n] with n >= m are asked for: what lies below the diagonal may stay as it is. */
+  readonly isUpper?: boolean;
   /** [P, M, N]. */
   readonly y: ArrayView;
 }
@@ -91,18 +93,18 @@ export function segmentProductInto(runner: KernelRunner, product: SegmentProduct
  */
 export function segmentDotsInto(
   runner: KernelRunner,
-  { a, b, firstA = 0, firstB = 0, offsets, multiple, y }: SegmentDots,
+  { a, b, firstA = 0, firstB = 0, offsets, multiple, isUpper, y }: SegmentDots,
 ): void {
   const K = a.shape[1] as number;
   const [P, M, N] = y.shape as [number, number, number];
-  const fusion = { kScale: false, nScale: false };
+  const fusion = { kScale: false, nScale: false, isUpper };
   const { unit, tiles } = plan(runner.facts, { M, N, K, P, transposeA: false }, multiple === 4, fusion);
   const scalars: Scalars = { B: 1, M, N, K, P, R: 0, T: tiles, A: firstB, F: firstA };
   runner.run(unit, { a, b, k_offset: offsets, partial: y }, scalars);
 }
 
 type Sizes = Readonly<Record<"M" | "N" | "K" | "P", number>> & { readonly transposeA: boolean };
-type Fusion = Pick<MatmulText, "kScale" | "nScale" | "rowSum" | "interleave">;
+type Fusion = Pick<MatmulText, "kScale" | "nScale" | "rowSum" | "interleave" | "isUpper">;
 
 function plan(
   facts: DeviceFacts,
