@@ -26,6 +26,32 @@ export function couplingSummary({
   };
 }
 
+/** Views of hidden states, by the key of their numbers. */
+const PROBES = ["probe before the action", "probe after the action"];
+
+/** The numbers of a document under flat names, for tables that compare policies. */
+export function couplingNumbers(document: CouplingDocument): Record<string, number | null> {
+  const { numbers, actionTokens, views } = document;
+  return {
+    ...numbers,
+    ...flatCosines(document, "cosine"),
+    // where an answer is an action and nothing else, its tokens are the action's
+    ...flatCosines(actionTokens ?? document, "action cosine"),
+    ...Object.fromEntries(
+      views.map(({ probe }, at) => [PROBES[at] ?? `probe ${at}`, probe?.balancedAccuracy ?? null]),
+    ),
+  };
+}
+
+function flatCosines({ withinState, acrossStates }: CosinesByState, what: string) {
+  const named = (where: string, { goodGood, badBad, goodBad }: CosinesByState["withinState"]) => ({
+    [`${what}, good and good, ${where}`]: goodGood.mean,
+    [`${what}, bad and bad, ${where}`]: badBad.mean,
+    [`${what}, good and bad, ${where}`]: goodBad.mean,
+  });
+  return { ...named("same state", withinState), ...named("across states", acrossStates) };
+}
+
 /** The name, then a line a number, each with two spaces before it. */
 export function couplingSummaryLines(document: CouplingDocument): string[] {
   const { name, numbers, actionTokens, agreements } = document;

@@ -65,4 +65,6 @@ export interface ExperimentResult {
   readonly seconds: number;
   /** Means over the last updates of the numbers that the experiment asks for, by metric name. */
   readonly last: Readonly<Record<string, number>>;
+  /** Of the same samples of the start under each policy, by the names of a coupling analysis; where the experiment asks for it. */
+  readonly coupling?: Readonly<Record<string, number | null>>;
 }

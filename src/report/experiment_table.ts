@@ -39,6 +39,8 @@ export function experimentMarkdown(results: readonly ExperimentResult[], head: E
     ]),
     ...modes.map((mode) => [`## Success by task type, ${mode}`, typeTable(cells, splits, mode)]),
     ...modes.map((mode) => [`## Habits, ${mode}`, habitTable(cells, splits, mode)]),
+    ["## Coupling", COUPLING_NOTE, couplingTable(cells)],
+    ["## Coupling, difference from the baseline", couplingDifferences(cells)],
     ["## Cost", costTable(cells)],
     ["## At the end of training", lastTable(cells)],
     ["## How to read the numbers", NOTES],
@@ -56,6 +58,8 @@ const NOTES = [
   "  and, where they ended with some, with their instructions. With them they are compared with the baseline without any.",
   "- Differences are in percentage points, of pairs of runs with the same seed. Their intervals are percentile bootstrap intervals over",
   "  seeds (10,000 resamples, always the same ones); with few seeds these are too narrow.",
+  "- Coupling: shares of the punished samples that a plain step on all samples would raise; by other states alone; that one step of the",
+  "  run's optimiser really raised. Cosines are of gradients of the action's tokens, see docs/coupling.md.",
   "- Repeated: share of steps that repeat an action under the very same observation; in the same state of the world; anywhere in the",
   "  episode. Invalid: share of steps with an invalid action. Cost: of training, evaluations not counted.",
 ].join("\n");
@@ -148,6 +152,56 @@ function habitTable(cells: Cells, splits: readonly string[], mode: string): stri
   return markdownTable(["cell", "split", ...HABITS.map(([title]) => title)], rows);
 }
 
+const COUPLING_NOTE =
+  "Every policy reads the same samples: those that the start would train on next, with the same advantages.";
+
+const COUPLING: readonly (readonly [title: string, of: (numbers: CouplingNumbers) => number | null])[] = [
+  ["inversions", (numbers) => shareOfPunished(numbers, "inversions")],
+  ["by other states", (numbers) => shareOfPunished(numbers, "inversions by coupling")],
+  ["measured after a step", (numbers) => shareOfPunished(numbers, "inversions measured after its step")],
+  ["harmful ratio", (numbers) => numbers["coupling/harmful_ratio"] ?? null],
+  ["cosine good, bad, same state", (numbers) => numbers["action cosine, good and bad, same state"] ?? null],
+  ["across states", (numbers) => numbers["action cosine, good and bad, across states"] ?? null],
+  ["probe before", (numbers) => numbers["probe before the action"] ?? null],
+  ["probe after", (numbers) => numbers["probe after the action"] ?? null],
+];
+
+type CouplingNumbers = NonNullable<ExperimentResult["coupling"]>;
+
+function shareOfPunished(numbers: CouplingNumbers, name: string): number | null {
+  const [count, all] = [numbers[name], numbers.punished];
+  return typeof count === "number" && typeof all === "number" && all > 0 ? count / all : null;
+}
+
+function couplingTable(cells: Cells): string | undefined {
+  const rows = [...cells].flatMap(([cell, own]) => {
+    const found = own.flatMap(({ coupling }) => (coupling ? [coupling] : []));
+    if (found.length === 0) return [];
+    const numbers = COUPLING.map(([, of]) => {
+      const values = found.map(of).filter((value) => value !== null);
+      return values.length === 0 ? "" : numberText(tEstimate(values));
+    });
+    return [[cell, String(found.length), ...numbers]];
+  });
+  const head = ["cell", "seeds", ...COUPLING.map(([title]) => title)];
+  return rows.length === 0 ? undefined : markdownTable(head, rows);
+}
+
+function couplingDifferences(cells: Cells): string | undefined {
+  const rows = [...cells].flatMap(([cell, own]) => {
+    const name = own[0].baseline;
+    const baseline = name === null ? undefined : cells.get(name);
+    if (name === null || baseline === undefined) return [];
+    const numbers = COUPLING.map(([, of]) =>
+      pairedDifference(own, baseline, ({ coupling }) => coupling && of(coupling)),
+    );
+    if (numbers.every((number) => number === undefined)) return [];
+    return [[cell, name, ...numbers.map((number) => (number ? signedText(number) : ""))]];
+  });
+  const head = ["cell", "minus", ...COUPLING.map(([title]) => title)];
+  return rows.length === 0 ? undefined : markdownTable(head, rows);
+}
+
 function costTable(cells: Cells): string {
   const rows = [...cells].map(([cell, own]) => {
     const of = (number: (result: ExperimentResult) => number) => tEstimate(own.map(number));
@@ -201,6 +255,14 @@ function pointsText(estimate: Estimate | undefined): string {
   return low === null || high === null
     ? `${points(value)} (one seed)`
     : `${points(value)} (${points(low)} to ${points(high)}, ${seeds} seeds)`;
+}
+
+/** A difference, in the number's own unit. */
+function signedText({ value, low, high, seeds }: Estimate): string {
+  const signed = (number: number) => `${number < 0 ? "" : "+"}${number.toFixed(3)}`;
+  return low === null || high === null
+    ? signed(value)
+    : `${signed(value)} (${signed(low)} to ${signed(high)}, ${seeds} seeds)`;
 }
 
 function numberText({ value, low, high }: Estimate): string {

@@ -3,7 +3,9 @@ import { join } from "node:path";
 import { Option } from "@commander-js/extra-typings";
 import { EXIT, UncoupleError } from "../../core/errors.js";
 import type { Logger } from "../../core/logger.js";
+import { allMeasured, measureCells } from "../../host/experiment/coupling.js";
 import {
+  EXPERIMENT_FILES,
   type ExperimentPlan,
   type PlannedCell,
   type PlannedRun,
@@ -29,7 +31,8 @@ import { flagSettings } from "../train/train_options.js";
 import { runChildren } from "./children.js";
 import { cellsNamed } from "./selection.js";
 
-interface ExperimentOptions {
+/** Options as commander gives them. */
+export interface ExperimentOptions {
   readonly config: string;
   readonly only?: string[];
   readonly jobs: number;
@@ -70,16 +73,33 @@ async function experiment(options: ExperimentOptions, context: CliContext, loop:
   const flags = flagSettings({ adapter: options.adapter, tune: options.tune });
   const plan = await planExperiment({ file: options.config, out: options.out, env, flags });
   const cells = cellsNamed(plan.cells, options.only);
-  const states = await statesOf(plan, cells);
   if (options.dryRun) {
-    for (const line of stateLines(states)) terminal.print(line);
+    for (const line of stateLines(await statesOf(plan, cells))) terminal.print(line);
     return;
   }
-  terminal.info(`experiment: ${plan.out}`);
+  await runExperiment(plan, cells, options, context, loop);
+  terminal.print(join(plan.out, EXPERIMENT_FILES.report));
+}
+
+/**
+ * Runs what is left of the given cells, measures their coupling where the experiment asks for it, and writes the report.
+ * @throws StoppedError after a signal
+ * @throws UncoupleError when a cell failed, after the others
+ */
+export async function runExperiment(
+  plan: ExperimentPlan,
+  cells: readonly PlannedCell[],
+  options: Omit<ExperimentOptions, "only">,
+  context: CliContext,
+  loop: TrainLoop,
+): Promise<void> {
+  context.terminal.info(`experiment: ${plan.out}`);
+  const states = await statesOf(plan, cells);
   const open = states.filter(({ state }) => state !== "done").map(({ run }) => run as PlannedCell);
-  const failures = open.length === 0 ? [] : await runAll(plan, open, options, context, loop);
+  const isMeasured = options.child || (await allMeasured(plan, cells));
+  const failures =
+    open.length === 0 && isMeasured ? [] : await runAll(plan, { open, cells }, options, context, loop);
   await writeReport(plan);
-  terminal.print(join(plan.out, "report.md"));
   if (failures.length === 0) return;
   throw new UncoupleError(
     `[experiment] ${failures.length} of ${cells.length} runs failed: got ${failures.map(({ id, message }) => `${id}: ${message}`).join("; ")}, ` +
@@ -103,7 +123,7 @@ function stateLines(states: readonly RunState[]): string[] {
  */
 async function runAll(
   plan: ExperimentPlan,
-  open: readonly PlannedRun[],
+  { open, cells: all }: { readonly open: readonly PlannedRun[]; readonly cells: readonly PlannedCell[] },
   options: ExperimentOptions,
   context: CliContext,
   loop: TrainLoop,
@@ -117,10 +137,16 @@ async function runAll(
   if (options.child) stopWithParent();
   try {
     const cells = open.filter((run): run is PlannedCell => run !== plan.start);
+    const running = { loop, listener };
     const failures =
-      options.jobs === 1
-        ? await runHere(plan, cells, options, context, { loop, listener })
-        : await runApart(plan, cells, options, context, { loop, listener });
+      open.length === 0
+        ? []
+        : options.jobs === 1
+          ? await runHere(plan, cells, options, context, running)
+          : await runApart(plan, cells, options, context, running);
+    // another process asked for the cell and measures it
+    if (!options.child && !listener.signal.aborted && !(await allMeasured(plan, all)))
+      await withExperimentGpu(plan, options, context, running, (deps) => measureCells(plan, all, deps));
     if (!listener.signal.aborted) return failures;
   } finally {
     listener.close();

@@ -30,6 +30,12 @@ const startSection = section({
   message: "either `train` (settings of a training that makes it) or `model` (its folder)",
 });
 
+/** How many samples of the start every policy reads, and the seed that draws them. */
+const couplingSection = section({
+  samples: integerFrom(2).default(64),
+  seed: integerFrom(0).default(0),
+});
+
 const fileSchema = section({
   name: named().optional(),
   description: text().default(""),
@@ -50,7 +56,11 @@ const fileSchema = section({
     )
     .default({}),
   baseline: z.record(text(), text(), "axis: level").default({}),
+  coupling: couplingSection.nullable().default(null),
   seeds: z.array(integerFrom(0), "a list of seeds").min(1, "at least one seed"),
+}).refine(({ coupling, start }) => coupling === null || start.train !== undefined, {
+  path: ["coupling"],
+  message: "nothing unless the start is trained here (start.train): its run plays the samples",
 });
 
 /** An experiment file as it was read, and the places of its parts. */

@@ -18,6 +18,8 @@ export const EXPERIMENT_FILES = {
   file: "experiment.yaml",
   /** One record for each cell and seed, and one of the start. */
   records: "cells",
+  /** What was measured of the coupling, one file for each run. */
+  coupling: "coupling",
   runs: "runs",
   results: "results.jsonl",
   report: "report.md",
@@ -65,6 +67,10 @@ export interface PlanRequest {
   readonly out: string | undefined;
   readonly env: Environment;
   readonly flags: readonly FlagSetting[];
+  /** `section.field=value`, over the section `base`. */
+  readonly overrides?: readonly string[];
+  /** In the place of the file's seeds. */
+  readonly seeds?: readonly number[];
 }
 
 /** Settings that the experiment gives itself, so cells may not. */
@@ -80,7 +86,7 @@ const OWN: readonly Path[] = [
 /** @throws ConfigError with a line, and its place, for everything that is wrong */
 export async function planExperiment(request: PlanRequest): Promise<ExperimentPlan> {
   const text = await readConfigText(request.file);
-  const file = parseExperimentFile(text, request.file);
+  const file = withSeeds(parseExperimentFile(text, request.file), request.seeds);
   const cells = cellsOf(file);
   const name = file.content.name ?? baseName(request.file);
   const settings = await baseLayers(request.file, file);
@@ -106,6 +112,10 @@ export async function planExperiment(request: PlanRequest): Promise<ExperimentPl
   return { name, out, content: file.content, text, start, cells: planned };
 }
 
+function withSeeds(file: ExperimentFile, seeds: readonly number[] = file.content.seeds): ExperimentFile {
+  return { ...file, content: { ...file.content, seeds: [...seeds] } };
+}
+
 function baseName(file: string): string {
   return (file.split(/[/\\]/).at(-1) as string).replace(/\.ya?ml$/, "");
 }
@@ -121,8 +131,8 @@ async function baseLayers(path: string, file: ExperimentFile): Promise<Layer[]> 
   ];
 }
 
-function sources({ env, flags }: PlanRequest, base: readonly Layer[], top: readonly Layer[]) {
-  return { base, files: [], readText: readConfigText, env, flags, overrides: [], top };
+function sources({ env, flags, overrides = [] }: PlanRequest, base: readonly Layer[], top: readonly Layer[]) {
+  return { base, files: [], readText: readConfigText, env, flags, overrides: [...overrides], top };
 }
 
 /** The splits, which every evaluation of the experiment uses. */

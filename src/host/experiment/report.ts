@@ -5,6 +5,7 @@ import type { ExperimentResult } from "../../report/experiment_rows.js";
 import { type ExperimentHead, experimentMarkdown } from "../../report/experiment_table.js";
 import { writeFileAtomic } from "../files/files.js";
 import { jsonLine } from "../files/json_lines.js";
+import { readCouplingRecord } from "./coupling.js";
 import { EXPERIMENT_FILES, type ExperimentPlan } from "./plan.js";
 import { readRecord } from "./records.js";
 
@@ -13,7 +14,9 @@ async function readResults(plan: ExperimentPlan): Promise<ExperimentResult[]> {
   const results: ExperimentResult[] = [];
   for (const run of [plan.start, ...plan.cells]) {
     const record = await readRecord(plan.out, run);
-    if (record?.result) results.push(record.result);
+    if (!record?.result) continue;
+    const measured = await readCouplingRecord(plan, run, record.result.start_sha256);
+    results.push({ ...record.result, ...(measured && { coupling: measured.numbers }) });
   }
   return results;
 }
