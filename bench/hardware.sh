@@ -108,7 +108,7 @@ rl_iterations() {
   local steps=8
   [ -n "${TRIAL:-}" ] && steps=2
   rm -rf "$out/runs/rl_iterations"
-  part rl_iterations "$1" node bin/uncouple.js train -c configs/quickstart.yaml --preset fast --name rl_iterations \
+  part rl_iterations "$1" node bin/uncouple.js train -c configs/household.yaml --preset fast --name rl_iterations \
     --out "$out/runs" imitation.max_steps=20 "grpo.max_steps=$steps" grpo.warmup_steps=0 "eval.modes=[greedy]" eval.episodes=8 \
     eval.at_start=false
 }

@@ -10,6 +10,7 @@ import { register as coupling } from "./coupling/coupling.js";
 import { register as doctor } from "./doctor/doctor.js";
 import { register as evaluate } from "./eval/eval.js";
 import { register as experiment } from "./experiment/experiment.js";
+import { register as quickstart } from "./experiment/quickstart.js";
 import { register as chat } from "./generate/chat.js";
 import { register as generate } from "./generate/generate.js";
 import type { Register } from "./kit/options.js";
@@ -21,7 +22,6 @@ import { register as reportRun } from "./run/report.js";
 import { register as run } from "./run/run.js";
 import { register as score } from "./score.js";
 import { register as init } from "./train/init.js";
-import { register as quickstart } from "./train/quickstart.js";
 import { register as train } from "./train/train.js";
 import { register as watch } from "./watch/watch.js";
 

@@ -1,6 +1,12 @@
 /** Statistics against values computed elsewhere. */
 import { expect, test } from "vitest";
-import { mean, quantile, standardDeviation, wilsonInterval } from "../../src/core/statistics.js";
+import {
+  differenceInterval,
+  mean,
+  quantile,
+  standardDeviation,
+  wilsonInterval,
+} from "../../src/core/statistics.js";
 
 test("mean and unbiased standard deviation", () => {
   expect([mean([]), mean([1, 2, 6])]).toEqual([0, 3]);
@@ -28,4 +34,16 @@ test("Wilson's interval", () => {
   expect(wilsonInterval(20, 20)).toMatchObject({ share: 1, low: expect.closeTo(0.83887, 4), high: 1 });
   expect(wilsonInterval(0, 0)).toEqual({ share: 0, low: 0, high: 1 });
   expect(() => wilsonInterval(3, 2)).toThrow(/3 successes of 2/);
+});
+
+// Newcombe 1998, table II, method 10
+test.each([
+  [56, 70, 48, 80, 0.2, 0.0524, 0.3339],
+  [9, 10, 3, 10, 0.6, 0.1705, 0.809],
+  [10, 10, 0, 10, 1, 0.6075, 1],
+])("difference of %i of %i and %i of %i", (wins, episodes, fewer, others, difference, low, high) => {
+  const found = differenceInterval({ wins, episodes }, { wins: fewer, episodes: others });
+  expect(found.difference).toBeCloseTo(difference, 12);
+  expect(found.low).toBeCloseTo(low, 3);
+  expect(found.high).toBeCloseTo(high, 3);
 });

@@ -65,7 +65,7 @@ test("the check passes what is right", async () => {
     shell(
       "npm ci && npm start",
       "npx uncouple init my.yaml # a comment with uncouple nonsense",
-      `npx uncouple train -c my.yaml -c 'configs/quickstart.yaml' --name a "grpo.max_steps=3"`,
+      `npx uncouple train -c my.yaml -c 'configs/household.yaml' --name a "grpo.max_steps=3"`,
       "printf 'look\\n' > walk.txt",
       "npx uncouple play --commands walk.txt | head -n 1",
       "npx uncouple train --resume runs/a",

@@ -70,7 +70,7 @@ export interface PlanRequest {
   /** `section.field=value`, over the section `base`. */
   readonly overrides?: readonly string[];
   /** In the place of the file's seeds. */
-  readonly seeds?: readonly number[];
+  readonly seeds?: readonly number[] | undefined;
 }
 
 /** Settings that the experiment gives itself, so cells may not. */

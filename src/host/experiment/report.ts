@@ -10,7 +10,7 @@ import { EXPERIMENT_FILES, type ExperimentPlan } from "./plan.js";
 import { readRecord } from "./records.js";
 
 /** @returns results of all finished runs, the start first, cells in the order of the file whatever order they ran in */
-async function readResults(plan: ExperimentPlan): Promise<ExperimentResult[]> {
+export async function readResults(plan: ExperimentPlan): Promise<ExperimentResult[]> {
   const results: ExperimentResult[] = [];
   for (const run of [plan.start, ...plan.cells]) {
     const record = await readRecord(plan.out, run);
