@@ -77,7 +77,17 @@ const policyLossDraw: Readonly<Record<string, Draw>> = {
   loss_scale: () => [8],
 };
 
-/** Attention over packed sequences of 1 to 20 tokens, and longer ones now and then. */
+/** Sequences of 1 to 20 tokens, and longer ones now and then. */
+const packedStarts: Draw = (random, { N }) => {
+  const starts: number[] = [];
+  while (starts.length < N) {
+    const length = 1 + random.integer(random.integer(4) === 0 ? 50 : 20);
+    starts.push(...Array<number>(length).fill(starts.length));
+  }
+  return starts.slice(0, N);
+};
+
+/** Attention over packed sequences. */
 const attentionRow = (heads: number, kv_heads: number, sizes: readonly { N: number; D: number }[]): OpCase =>
   row(kernels.attention, {
     dims: sizes.map(({ N, D }) => ({ N, W: (heads + 2 * kv_heads) * D, P: 13, D })),
@@ -90,14 +100,7 @@ const attentionRow = (heads: number, kv_heads: number, sizes: readonly { N: numb
     draw: {
       position: (random, { N, P }) => Array.from({ length: N }, () => random.integer(P)),
       table: (_random, { P, D }) => kernels.ropeTable(P, D, 100),
-      sequence_start: (random, { N }) => {
-        const starts: number[] = [];
-        while (starts.length < N) {
-          const length = 1 + random.integer(random.integer(4) === 0 ? 50 : 20);
-          starts.push(...Array<number>(length).fill(starts.length));
-        }
-        return starts.slice(0, N);
-      },
+      sequence_start: packedStarts,
       sequence_end: (_random, _scalars, { sequence_start }) =>
         sequence_start.map((start) => sequence_start.lastIndexOf(start) + 1),
     },
@@ -135,6 +138,28 @@ export const opCases: readonly OpCase[] = [
       { N: 5, A: 7, B: 3 },
       { N: 31, A: 64, B: 33 },
     ],
+  }),
+  row(kernels.splitHeads, {
+    dims: [
+      { N: 1, C: 1 },
+      { N: 5, C: 14, first: 2, heads: 4, group_size: 2, width: 5 },
+      { N: 33, C: 24, first: 8, heads: 2, width: 8 },
+    ],
+  }),
+  row(kernels.joinHeads, {
+    dims: [
+      { H: 1, N: 1, D: 1 },
+      { H: 3, N: 23, D: 5 },
+    ],
+  }),
+  row(kernels.causalSoftmax, {
+    dims: [
+      { H: 1, N: 1 },
+      { H: 2, N: 37 },
+      { H: 3, N: 5 },
+    ],
+    params: [{}, { scale: 0.3 }],
+    draw: { sequence_start: packedStarts },
   }),
   row(kernels.dropout, {
     dims: [

@@ -7,14 +7,17 @@
 import type { OpDefinition, Scalars, TensorSpec } from "../kernels/engine/op.js";
 import {
   attention,
-  concatColumns,
+  causalSoftmax,
   gatedMlp,
+  joinHeads,
   linear,
   linearLogProb,
+  matmul,
   normLinear,
   rmsNorm,
   rope,
   sliceColumns,
+  splitHeads,
   swiglu,
   tokenLogProb,
 } from "../kernels/index.js";
@@ -54,16 +57,27 @@ stand(gatedMlp, (tape, { x, gain, gate_up, down }, { eps }) => {
   return tape.apply(add, { a: x, b: tape.apply(linear, { x: h, weight: down }).y });
 });
 
-stand(attention, (tape, { qkv, position, table, ...sequences }, params) => {
-  if (!qkv || !table) return tape.apply(attention, { qkv, position, table, ...sequences }, params);
+stand(attention, (tape, { qkv, position, table, sequence_start }, params) => {
   const { heads = 1, kv_heads = 1 } = params;
-  const D = (qkv.shape[1] as number) / (heads + 2 * kv_heads);
+  const width = ((qkv?.shape[1] as number) ?? 0) / (heads + 2 * kv_heads);
   const turned = heads + kv_heads;
-  const queriesAndKeys = tape.apply(sliceColumns, { x: qkv }, { first: 0, count: turned * D }).y;
-  const values = tape.apply(sliceColumns, { x: qkv }, { first: turned * D, count: kv_heads * D }).y;
-  const rotated = tape.apply(rope, { x: queriesAndKeys, position, table }, { heads: turned }).y;
-  const all = tape.apply(concatColumns, { a: rotated, b: values }).y;
-  return tape.apply(attention, { qkv: all, ...sequences }, params);
+  const rotated =
+    qkv && table
+      ? tape.apply(
+          rope,
+          { x: tape.apply(sliceColumns, { x: qkv }, { count: turned * width }).y, position, table },
+          { heads: turned },
+        ).y
+      : qkv;
+  const group_size = heads / kv_heads;
+  const own = { heads, width };
+  const q = tape.apply(splitHeads, { x: rotated }, own).y;
+  const k = tape.apply(splitHeads, { x: rotated }, { ...own, first: heads * width, group_size }).y;
+  const v = tape.apply(splitHeads, { x: qkv }, { ...own, first: turned * width, group_size }).y;
+  // scores are f32 whatever the activations are, as the fused kernel keeps them
+  const scores = tape.apply(matmul, { a: q, b: k }, { transpose_b: 1 }, "f32").y;
+  const shares = tape.apply(causalSoftmax, { scores, sequence_start }, { scale: 1 / Math.sqrt(width) }).y;
+  return tape.apply(joinHeads, { x: tape.apply(matmul, { a: shares, b: v }).y });
 });
 
 // logits are f32 whatever the activations are: halves would cost log-probabilities their digits
@@ -83,7 +97,7 @@ function given(params: Readonly<Record<string, number | undefined>>): Scalars {
  * Like `tape.apply`, by plain ops where the op computes several at once (`OpDefinition.fuses`); other ops as they are.
  * @returns the same outputs; values and gradients agree up to rounding, not bit for bit
  * @throws ArgumentError when shapes do not fit
- * @remarks the vocabulary head keeps all logits [N, V], and every product, norm and activation is kept until backward
+ * @remarks the vocabulary head keeps all logits [N, V], attention all scores and shares [heads, N, N], and every product, norm and activation is kept until backward
  */
 export function applyUnfused<I extends Specs, O extends Specs>(
   tape: Tape,

@@ -2,7 +2,10 @@
 
 export { attention } from "./attention/attention.js";
 export { appendKv, attentionDecode, type KvAppend } from "./attention/attention_decode.js";
+export { causalSoftmax } from "./attention/causal_softmax.js";
+export { joinHeads } from "./attention/join_heads.js";
 export { rope, ropeTable } from "./attention/rope.js";
+export { splitHeads } from "./attention/split_heads.js";
 export { Launcher } from "./engine/launch.js";
 export * from "./engine/op.js";
 export { add, addInto } from "./layers/add.js";

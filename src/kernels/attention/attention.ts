@@ -89,7 +89,7 @@ const backward = [
  */
 export const attention = defineOp({
   name: "attention",
-  fuses: ["slice_columns", "rope", "concat_columns", "attention"],
+  fuses: ["slice_columns", "rope", "split_heads", "matmul", "causal_softmax", "join_heads"],
   inputs: {
     qkv: real("N W"),
     position: optional(u32("N")),
