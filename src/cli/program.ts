@@ -1,6 +1,6 @@
 /** The command line as a function: arguments in, exit code out. */
-import { Command, CommanderError } from "@commander-js/extra-typings";
-import { EXIT, UncoupleError } from "../core/errors.js";
+import { Command, CommanderError, type CommandUnknownOpts } from "@commander-js/extra-typings";
+import { ConfigError, EXIT, UncoupleError } from "../core/errors.js";
 import { printable } from "../core/shown.js";
 import { errorText } from "../host/files/error_codes.js";
 import { findOwnPackage } from "../host/files/packages.js";
@@ -56,7 +56,10 @@ export async function runCli(
 ): Promise<number> {
   const terminal = new Terminal(options);
   const program = await createProgram(options, terminal, commands);
-  program.hook("preAction", (_program, command) => terminal.configure(command.opts()));
+  program.hook("preAction", (_program, command) => {
+    terminal.configure(command.opts());
+    refuseEmptyPaths(command as CommandUnknownOpts);
+  });
   let code: number = EXIT.ok;
   try {
     await program.parseAsync(args, { from: "user" });
@@ -68,6 +71,24 @@ export async function runCli(
   if (resultsError === undefined) return code;
   terminal.error(`[stdout] results cannot be written: got ${systemText(resultsError)}`);
   return code === EXIT.ok ? EXIT.failed : code;
+}
+
+const PATH_ARGUMENTS = new Set(["run", "runs", "file", "folder", "a", "b"]);
+
+/** An empty path is what a shell makes of a variable that is not set: the folder one stands in is hardly meant. */
+function refuseEmptyPaths(command: CommandUnknownOpts): void {
+  const empty = command.options.find(
+    (option) =>
+      /<(file|folder|path)/.test(option.flags) &&
+      [command.getOptionValue(option.attributeName())].flat().includes("") &&
+      command.getOptionValueSource(option.attributeName()) === "cli",
+  );
+  const argument = command.registeredArguments.find(
+    (one, at) => PATH_ARGUMENTS.has(one.name()) && command.args[at] === "",
+  );
+  const place = empty?.long ?? argument?.name();
+  if (place === undefined) return;
+  throw new ConfigError(`[${place}] path is empty: got "", expected a name. Name one, or leave it out.`);
 }
 
 /** The program with its commands, ready to parse; `exitOverride` makes usage errors exceptions. */

@@ -1,10 +1,11 @@
 /** `uncouple score`: per-token log-probabilities and entropies of given token sequences. */
 import { z } from "zod";
 import { ConfigError } from "../core/errors.js";
+import { beforeWork } from "../host/files/before_work.js";
 import { readJsonFile } from "../host/files/json_file.js";
-import { loadPolicy } from "../host/model/policy_folder.js";
+import { loadPolicy, openPolicyFiles } from "../host/model/policy_folder.js";
 import { Launcher } from "../kernels/index.js";
-import { scoreSequences } from "../rl/update/score.js";
+import { checkSequences, scoreSequences } from "../rl/update/score.js";
 import { gpuCommand, loraOption, type Register, storageOption } from "./kit/options.js";
 import { withGpu } from "./kit/session.js";
 import { noTuneOption } from "./kit/tuning.js";
@@ -30,11 +31,15 @@ export const register: Register = (program, context) => {
     .option("--json", "print one JSON object")
     .action(async (options) => {
       const sequences = await readTokens(options.tokens);
+      const files = await beforeWork(async () => {
+        const opened = await openPolicyFiles(options.model, options.lora);
+        checkSequences(sequences, opened.folder.config);
+        return opened;
+      });
       await withGpu(options, context, async ({ runtime }) => {
-        const { model, folder } = await loadPolicy(new Launcher(runtime), options.model, {
+        const { model, folder } = await loadPolicy(new Launcher(runtime), files, {
           requiresGrad: false,
           storage: options.storage,
-          lora: options.lora,
         });
         for (const note of folder.notes) context.terminal.warn(note);
         const scores = await scoreSequences(model, sequences);

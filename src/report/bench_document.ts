@@ -7,12 +7,8 @@ import { TABLES } from "./bench_tables.js";
 const BLOCK = /^<!-- bench (\w+) -->\n(?:[\s\S]*?\n)??<!-- end -->$/gm;
 const MARK = /^<!-- (?:bench|end)\b.*$/gm;
 
-/**
- * The text with every table between marks drawn anew; all else stays.
- * @param file name for messages
- * @throws DataError for a text without marks, for unknown tables, and for marks that do not come in pairs
- */
-export function fillDocument(text: string, report: BenchReport, file: string): string {
+/** @throws DataError for a text without marks, for unknown tables, and for marks that do not come in pairs */
+export function checkMarks(text: string, file: string): void {
   const blocks = [...text.matchAll(BLOCK)];
   const marks = [...text.matchAll(MARK)];
   if (blocks.length === 0 || marks.length !== 2 * blocks.length) {
@@ -26,6 +22,15 @@ export function fillDocument(text: string, report: BenchReport, file: string): s
       `[${file}] no such table: got "${unknown[1]}", expected one of ${Object.keys(TABLES).join(", ")}. Correct the mark.`,
     );
   }
+}
+
+/**
+ * The text with every table between marks drawn anew; all else stays.
+ * @param file name for messages
+ * @throws DataError as `checkMarks`
+ */
+export function fillDocument(text: string, report: BenchReport, file: string): string {
+  checkMarks(text, file);
   return text.replaceAll(
     BLOCK,
     (_, name: string) => `<!-- bench ${name} -->\n\n${TABLES[name](report)}\n\n<!-- end -->`,

@@ -154,7 +154,7 @@ test("files that are no benchmark are named", async () => {
   const missing = await bench("--baseline", file("nowhere.json"));
   expect(missing).toMatchObject({ code: 2, stderr: expect.stringContaining("nowhere.json") });
   const wrong = await bench("--from", write("wrong.json", { rows: [{ op: 1 }] }));
-  expect(wrong).toMatchObject({ code: 1, stderr: expect.stringContaining("rows.0.op") });
+  expect(wrong).toMatchObject({ code: 2, stderr: expect.stringContaining("rows.0.op") });
 });
 
 test("coupling is measured over the plain pass, and its paths over sizes", async () => {

@@ -109,7 +109,7 @@ test("bad files and samples are refused by name", async () => {
     stderr: expect.stringContaining("malformed at sample 1, responseStart"),
   });
   expect(await run([good, { tokens: [1, 999], responseStart: 1 }])).toMatchObject({
-    code: 1,
+    code: 2,
     stderr: expect.stringMatching(/sample 1: token 1 is not in the vocabulary: got id 999/),
   });
   expect(await run([good], "--budget", "10")).toMatchObject({

@@ -142,5 +142,5 @@ test("neither, both, or an unfinished run are refused", async () => {
   expect(await refused()).toMatch(/got neither --model nor --run/);
   expect(await refused("--model", "a", "--run", "b")).toMatch(/got both --model and --run/);
   expect(await refused("--run", root)).toMatch(/no policy there: got no run folder/);
-  expect(await refused("--run", run, "--split", "cellar")).toMatch(/unknown split: got `cellar`/);
+  expect(await refused("--run", run, "--split", "cellar")).toMatch(/no such split: got "cellar"/);
 });

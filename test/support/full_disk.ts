@@ -1,10 +1,17 @@
 /** A disk without space, from a chosen write on: Node's own functions are replaced for the time of an action. */
+import { constants } from "node:fs";
 import disk from "node:fs/promises";
 import { syncBuiltinESMExports } from "node:module";
 
 /** What asks the disk for space. Reading, renaming away and removing do not. */
 const FUNCTIONS = ["open", "mkdir", "rename", "writeFile", "appendFile", "copyFile"] as const;
 const OF_HANDLES = ["write", "writeFile", "appendFile", "sync"] as const;
+
+/** Flags of `open` that ask for no space. */
+function isReading(flags: unknown = "r"): boolean {
+  const { O_WRONLY, O_RDWR } = constants;
+  return typeof flags === "number" ? (flags & (O_WRONLY | O_RDWR)) === 0 : flags === "r";
+}
 
 type Written = string | Uint8Array;
 
@@ -41,7 +48,7 @@ export async function onFullDisk(
   for (const name of FUNCTIONS) {
     const original = saved[name] as (...args: unknown[]) => Promise<unknown>;
     replace(disk, name, async (...args) => {
-      const isWrite = name !== "open" || (args[1] ?? "r") !== "r";
+      const isWrite = name !== "open" || !isReading(args[1]);
       if (isWrite && isFull()) throw refuse(name, args[0]);
       const result = await original.apply(disk, args);
       if (name === "open") for (const inner of OF_HANDLES) narrow(result as object, inner);

@@ -6,6 +6,7 @@ import { benchNames, PROGRAMS, runSuite } from "../../../bench/suite.js";
 import { CheckError, ConfigError } from "../../core/errors.js";
 import { checkHalf } from "../../gpu/device_facts.js";
 import { selfTest } from "../../gpu/self_test.js";
+import { beforeWork } from "../../host/files/before_work.js";
 import { readJsonFile } from "../../host/files/json_file.js";
 import { Launcher } from "../../kernels/index.js";
 import { compareWithBaseline, describeSlower, parsePercentage } from "../../report/bench_baseline.js";
@@ -23,7 +24,7 @@ import { noTuneOption, tuningLine, tuningTable } from "../kit/tuning.js";
 import { precisionOption } from "../train/train_options.js";
 import { registerModel } from "./bench_model.js";
 import type { BenchOptions } from "./bench_options.js";
-import { printReport, writeReport } from "./bench_output.js";
+import { checkOutputs, printReport, writeReport } from "./bench_output.js";
 import { benchPassport } from "./bench_passport.js";
 import { openBenchPeers } from "./bench_peers.js";
 import { saveReport } from "./bench_save.js";
@@ -112,13 +113,17 @@ async function bench(options: BenchOptions, context: CliContext): Promise<void> 
   // wrong names and files that cannot be read are known before minutes of measuring
   if (options.from === undefined) nameFilter(options, benchNames());
   if (options.tune && options.filter === undefined) return tuneOnly(options, context);
-  const baseline = options.baseline === undefined ? undefined : await readReport(options.baseline);
+  const baseline =
+    options.baseline === undefined
+      ? undefined
+      : await beforeWork(() => readReport(options.baseline as string));
+  await checkOutputs(options);
   let report =
     options.from === undefined
       ? await withGpu({ ...options, tuning: wishOf(options) }, context, (session) =>
           measureAll(session, options, context),
         )
-      : chosenRows(await readReports(options.from), options);
+      : chosenRows(await beforeWork(() => readReports(options.from as string[])), options);
   checkMatched(report, options);
   const comparison = baseline && compareWithBaseline(report.rows, baseline.rows, options.failAbove);
   if (comparison) report = { ...report, rows: comparison.rows };

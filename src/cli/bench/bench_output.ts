@@ -2,8 +2,10 @@
 import { readFile } from "node:fs/promises";
 import Table from "cli-table3";
 import { ConfigError } from "../../core/errors.js";
+import { beforeWork } from "../../host/files/before_work.js";
 import { writeFileAtomic } from "../../host/files/files.js";
-import { fillDocument } from "../../report/bench_document.js";
+import { checkFileWritable } from "../../host/files/writable.js";
+import { checkMarks, fillDocument } from "../../report/bench_document.js";
 import { benchPageSvg } from "../../report/bench_page.js";
 import { type BenchReport, byAdapter, standaloneRows } from "../../report/bench_report.js";
 import type { BenchRow } from "../../report/bench_rows.js";
@@ -12,7 +14,7 @@ import { rooflineSvg } from "../../report/roofline.js";
 import { slopeLines } from "../../report/scaling.js";
 import { scalingSvg } from "../../report/scaling_picture.js";
 import type { Terminal } from "../kit/terminal.js";
-import { saveReport } from "./bench_save.js";
+import { checkSavePlace, saveReport } from "./bench_save.js";
 
 export interface OutputOptions {
   readonly json?: true;
@@ -39,6 +41,16 @@ export function printReport(
   else for (const [adapter, own] of byAdapter(rows)) terminal.print(`${adapter}\n${renderRows(own)}`);
   for (const own of byAdapter(rows).values())
     for (const line of slopeLines(own)) terminal.info(`slope of ${line}`);
+}
+
+/** Minutes of measuring are lost where their files cannot be written. @throws ConfigError before them */
+export async function checkOutputs({ save, svg, roofline, curves, into = [] }: OutputOptions): Promise<void> {
+  await beforeWork(async () => {
+    if (save) await checkSavePlace(save);
+    for (const path of [svg, roofline, curves, ...into])
+      if (path !== undefined) await checkFileWritable(path);
+    for (const path of into) checkMarks(await readFile(path, "utf8"), path);
+  });
 }
 
 /** Writes the files that were asked for and says where they are. */

@@ -3,8 +3,11 @@ import { join } from "node:path";
 import { groupBy } from "../../core/group_by.js";
 import { writeFileAtomic } from "../../host/files/files.js";
 import { jsonText, readOptionalJsonFile } from "../../host/files/json_file.js";
+import { checkFileWritable, checkWritable } from "../../host/files/writable.js";
 import { type BenchReport, mergeReports, parseBenchReport, withRows } from "../../report/bench_report.js";
 import type { BenchRow } from "../../report/bench_rows.js";
+
+const RESULTS = join("bench", "results");
 
 /**
  * Puts rows into files, those in place of which they come left out.
@@ -22,11 +25,19 @@ export async function saveReport(report: BenchReport, save: string | true): Prom
   return [...groups.keys()];
 }
 
+/** @throws what keeps `saveReport` from writing there */
+export async function checkSavePlace(save: string | true): Promise<void> {
+  if (save === true) return checkWritable(RESULTS);
+  await checkFileWritable(save);
+  const json = await readOptionalJsonFile(save);
+  if (json !== undefined) parseBenchReport(json, save);
+}
+
 /** Software adapters by what they are, GPUs by their device's name. */
 function adapterFile({ passports }: BenchReport, { run, adapter }: BenchRow): string {
   const { kind, adapter: device } = passports[run ?? ""] ?? {};
   const isSoftware = kind === "lavapipe" || kind === "swiftshader";
   const words = String(isSoftware ? kind : device || adapter).toLowerCase();
   const name = words.replaceAll(/[^a-z0-9_.]+/g, "-").replaceAll(/^-+|-+$/g, "") || "adapter";
-  return join("bench", "results", `${name}.json`);
+  return join(RESULTS, `${name}.json`);
 }

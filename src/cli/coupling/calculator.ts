@@ -7,7 +7,7 @@ import { storageOf } from "../../config/sections.js";
 import { CheckError } from "../../core/errors.js";
 import type { CouplingForecast } from "../../coupling/forecast.js";
 import { type GramOptions, perSampleGram, type SampleGram } from "../../coupling/gram.js";
-import type { CouplingSample } from "../../coupling/samples.js";
+import { type CouplingSample, checkSamples } from "../../coupling/samples.js";
 import {
   diagnoseAlone,
   GRAM_TOLERANCE,
@@ -15,13 +15,14 @@ import {
   LEAST_COSINE,
   verifyGram,
 } from "../../coupling/verify.js";
-import { loadPolicy } from "../../host/model/policy_folder.js";
+import { beforeWork } from "../../host/files/before_work.js";
+import { loadPolicy, openPolicyFiles, type PolicyFiles } from "../../host/model/policy_folder.js";
 import { Launcher, matmul } from "../../kernels/index.js";
 import type { Qwen2Model } from "../../model/qwen2.js";
 import type { CliContext } from "../kit/options.js";
 import { type GpuOptions, withGpu } from "../kit/session.js";
 import type { Terminal } from "../kit/terminal.js";
-import { readSamples } from "./sample_file.js";
+import { type FileSample, readSamples } from "./sample_file.js";
 
 export interface CalculatorOptions extends GpuOptions {
   readonly model: string;
@@ -49,20 +50,34 @@ const EFFICIENCY = 0.5;
 /** Reads model and samples, and prints their Gram. @throws CheckError when a check that was asked for fails */
 export async function calculate(options: CalculatorOptions, context: CliContext): Promise<void> {
   const { terminal } = context;
-  const samples = await readSamples(options.samples);
+  const { samples, files } = await openSamples(options);
   await withGpu(options, context, async ({ runtime }) => {
     const storage = storageOf(options.precision);
     const launcher = new Launcher(runtime);
-    const { model } = await loadPolicy(launcher, options.model, {
-      requiresGrad: true,
-      storage,
-      lora: options.lora,
-    });
+    const { model } = await loadPolicy(launcher, files, { requiresGrad: true, storage });
     const { gram, failed } = await checkedGram(model, samples, options, terminal);
     if (options.json) terminal.print(JSON.stringify(plainObject(gram)));
     else printTable(gram, terminal);
     throwFailed(failed, model);
   });
+}
+
+/** Samples of a file, and the files of the model that they are for; that they fit is checked before a GPU is asked. */
+export async function openSamples({
+  model,
+  lora,
+  samples: file,
+}: Pick<CalculatorOptions, "model" | "lora" | "samples">): Promise<{
+  readonly samples: readonly FileSample[];
+  readonly files: PolicyFiles;
+}> {
+  const samples = await readSamples(file);
+  const files = await beforeWork(async () => {
+    const opened = await openPolicyFiles(model, lora);
+    checkSamples(samples, opened.folder.config);
+    return opened;
+  });
+  return { samples, files };
 }
 
 export interface CheckedGram {

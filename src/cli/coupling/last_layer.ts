@@ -1,23 +1,25 @@
 /** `uncouple coupling --last-layer`: scores of groups from hidden states and token probabilities, without a backward pass. */
 
-import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { storageOf } from "../../config/sections.js";
 import { type LastLayerScores, lastLayerScores } from "../../coupling/analysis/last_layer_groups.js";
 import { responseStates } from "../../coupling/ground_truth/response_states.js";
+import { beforeWork } from "../../host/files/before_work.js";
 import { writeFileAtomic } from "../../host/files/files.js";
 import { jsonText } from "../../host/files/json_file.js";
+import { checkWritable } from "../../host/files/writable.js";
 import { loadPolicy } from "../../host/model/policy_folder.js";
 import { stepName } from "../../host/run/checkpoints.js";
 import { couplingBatch } from "../../host/run/coupling_batch.js";
-import { releasePolicy } from "../../host/run/run_policy.js";
+import { RUN_FILES } from "../../host/run/run_info.js";
+import { openRunPolicy, releasePolicy } from "../../host/run/run_policy.js";
 import { Launcher } from "../../kernels/index.js";
 import type { Qwen2Model } from "../../model/qwen2.js";
 import type { CliContext } from "../kit/options.js";
 import { type GpuOptions, withGpu } from "../kit/session.js";
-import type { CalculatorOptions } from "./calculator.js";
-import { openPolicyOf, type RunAnalysisOptions } from "./run_analysis.js";
-import { type FileSample, readSamples } from "./sample_file.js";
+import { type CalculatorOptions, openSamples } from "./calculator.js";
+import { type RunAnalysisOptions, readRun } from "./run_analysis.js";
+import type { FileSample } from "./sample_file.js";
 
 /** All probabilities of a vocabulary, or the largest so many. */
 type LastLayerChoice = { readonly lastLayer: true | number };
@@ -29,11 +31,10 @@ export async function scoreFile(
     Pick<CalculatorOptions, "model" | "lora" | "samples" | "precision" | "json">,
   context: CliContext,
 ): Promise<void> {
-  const samples = await readSamples(options.samples);
+  const { samples, files } = await openSamples(options);
   await withGpu(options, context, async ({ runtime }) => {
     const storage = storageOf(options.precision);
-    const wishes = { requiresGrad: false, storage, lora: options.lora };
-    const { model } = await loadPolicy(new Launcher(runtime), options.model, wishes);
+    const { model } = await loadPolicy(new Launcher(runtime), files, { requiresGrad: false, storage });
     show(await scoresOf(model, samples, options), samples.length, options, context);
   });
 }
@@ -43,14 +44,15 @@ export async function scoreRun(
   options: LastLayerChoice & RunAnalysisOptions,
   context: CliContext,
 ): Promise<void> {
-  await withGpu(options, context, async (session) => {
-    const policy = await openPolicyOf(options.run, options, session, context);
+  const read = await readRun(options.run, options, context);
+  const folder = options.out ?? join(options.run, RUN_FILES.coupling, stepName(read.checkpoint.step));
+  await beforeWork(() => checkWritable(folder));
+  await withGpu(options, context, async ({ runtime }) => {
+    const policy = await openRunPolicy(read, new Launcher(runtime));
     const { samples } = await couplingBatch(policy, options, context.terminal);
     const grouped = samples.map((sample) => ({ ...sample, group: sample.state }));
     const scores = await scoresOf(policy.model, grouped, options);
     releasePolicy(policy);
-    const folder = options.out ?? join(options.run, "coupling", stepName(policy.checkpoint.step));
-    await mkdir(folder, { recursive: true });
     const file = join(folder, "coupling_last_layer.json");
     const actions = samples.map(({ id, state, action, advantage }) => ({ id, state, action, advantage }));
     await writeFileAtomic(file, jsonText({ samples: actions, ...plain(scores, samples.length) }));

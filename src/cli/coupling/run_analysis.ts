@@ -5,13 +5,22 @@ import { loadConfig } from "../../config/load.js";
 import type { TrainConfig } from "../../config/schema.js";
 import { CheckError, ConfigError } from "../../core/errors.js";
 import type { GramOptions } from "../../coupling/gram.js";
+import { beforeWork } from "../../host/files/before_work.js";
 import { findOwnPackage } from "../../host/files/packages.js";
+import { checkWritable } from "../../host/files/writable.js";
 import { stepName } from "../../host/run/checkpoints.js";
 import { type CouplingBatch, couplingBatch } from "../../host/run/coupling_batch.js";
 import { type FullGrams, writeCouplingFiles } from "../../host/run/coupling_files.js";
 import { measureCoupling } from "../../host/run/coupling_measure.js";
+import { checkPolicyOfRun } from "../../host/run/preflight.js";
 import { RUN_FILES } from "../../host/run/run_info.js";
-import { openRunPolicy, type RunPolicy, releasePolicy } from "../../host/run/run_policy.js";
+import {
+  openRunPolicy,
+  type RunAt,
+  type RunPolicy,
+  readRunAt,
+  releasePolicy,
+} from "../../host/run/run_policy.js";
 import { Launcher } from "../../kernels/index.js";
 import type { CouplingDocument } from "../../report/coupling_document.js";
 import { couplingSummary, couplingSummaryLines } from "../../report/coupling_summary.js";
@@ -46,23 +55,20 @@ export interface RunAnalysisOptions extends GpuOptions {
  * @throws CheckError when verification fails, or verified runs began from different policies, after the files are written
  */
 export async function analyseRun(options: RunAnalysisOptions, context: CliContext): Promise<void> {
+  const { run, compare } = options;
+  const read = await readRun(run, options, context);
+  const second = compare === undefined ? undefined : await readRun(compare, options, context);
+  const out = options.out ?? join(run, RUN_FILES.coupling, stepName(read.checkpoint.step));
+  await beforeWork(() => checkWritable(out));
+  const start = second && checkStart(read, second, context);
   await withGpu(options, context, async (session) => {
-    const first = await openPolicyOf(options.run, options, session, context);
-    const out = options.out ?? join(options.run, RUN_FILES.coupling, stepName(first.checkpoint.step));
-    const start = options.compare
-      ? await checkCompared(options.compare, first, options, session, context)
-      : undefined;
+    const launcher = new Launcher(session.runtime);
+    const first = await openRunPolicy(read, launcher);
+    if (second) await checkTexts(second, first, launcher);
     const batch = await couplingBatch(first, options, context.terminal);
     const main = await analysed(first, batch, options, session, context);
-    const compared = options.compare
-      ? await analysed(
-          await openPolicyOf(options.compare, options, session, context),
-          batch,
-          options,
-          session,
-          context,
-        )
-      : undefined;
+    const compared =
+      second && (await analysed(await openRunPolicy(second, launcher), batch, options, session, context));
     const files = await writeCouplingFiles(out, main.document, main.grams, compared?.document);
     const documents = compared ? [main.document, compared.document] : [main.document];
     if (options.json) context.terminal.printJson({ files, analyses: documents.map(couplingSummary) });
@@ -73,22 +79,26 @@ export async function analyseRun(options: RunAnalysisOptions, context: CliContex
   });
 }
 
-export async function openPolicyOf(
+/** A run at its checkpoint, with all checked that its policy needs. */
+export async function readRun(
   run: string,
-  { checkpoint }: RunAnalysisOptions,
-  { runtime }: GpuSession,
+  { checkpoint }: Pick<RunAnalysisOptions, "checkpoint">,
   { env }: CliContext,
-): Promise<RunPolicy> {
-  const base = await runLayer(run);
-  const noFiles = async () => "";
-  const { config } = await loadConfig({
-    base: [base],
-    files: [],
-    readText: noFiles,
-    env: { ...env, ...OWN },
-    overrides: [],
+): Promise<RunAt> {
+  return beforeWork(async () => {
+    const base = await runLayer(run);
+    const noFiles = async () => "";
+    const { config } = await loadConfig({
+      base: [base],
+      files: [],
+      readText: noFiles,
+      env: { ...env, ...OWN },
+      overrides: [],
+    });
+    const read = await readRunAt(run, checkpoint, config);
+    await checkPolicyOfRun(config, run);
+    return read;
   });
-  return openRunPolicy(run, checkpoint, config, new Launcher(runtime));
 }
 
 /** Variables that are settings of new runs; a run's own are in its folder. */
@@ -130,38 +140,32 @@ async function analysed(
   return { document, grams, check: () => throwFailed(failed, model) };
 }
 
-/**
- * Looks at the second run before any work: it must read text as the first does, and should have begun with the same policy.
- * @throws ConfigError for another tokenizer or vocabulary
- */
-async function checkCompared(
-  run: string,
-  first: RunPolicy,
-  options: RunAnalysisOptions,
-  session: GpuSession,
-  context: CliContext,
-): Promise<Pick<Analysis, "check">> {
-  const second = await openPolicyOf(run, options, session, context);
-  const { vocab_size: words } = second.model.config;
-  const { vocab_size: expected } = first.model.config;
-  const isSame = words === expected && isDeepStrictEqual(second.tokenizer.files, first.tokenizer.files);
-  releasePolicy(second);
-  if (!isSame) {
-    throw new ConfigError(
-      `[--compare] the runs read text differently: got ${words === expected ? "another tokenizer" : `a vocabulary of ${words}`} in ` +
-        `${run}, expected ${words === expected ? "that" : `one of ${expected}`} of ${first.run}. Compare runs that began from the same policy.`,
-    );
-  }
+/** Two runs should have begun with the same policy. @returns what refuses others, where somebody asked for checks */
+function checkStart(first: RunAt, second: RunAt, { terminal }: CliContext): Pick<Analysis, "check"> {
   const differing = startDifferences(first, second);
   const problem =
-    `[--compare] the runs did not begin from the same policy: got other values of ${differing.join(", ")} in ${run}, expected ` +
+    `[--compare] the runs did not begin from the same policy: got other values of ${differing.join(", ")} in ${second.run}, expected ` +
     `those of ${first.run}. What the report shows side by side is then not due to their training alone; compare runs from one start.`;
-  if (differing.length > 0) context.terminal.warn(problem);
+  if (differing.length > 0) terminal.warn(problem);
   return {
     check: () => {
       if (differing.length > 0) throw new CheckError(problem);
     },
   };
+}
+
+/** The second run must read text as the first does. @throws ConfigError for another tokenizer or vocabulary */
+async function checkTexts(read: RunAt, first: RunPolicy, launcher: Launcher): Promise<void> {
+  const second = await openRunPolicy(read, launcher);
+  const { vocab_size: words } = second.model.config;
+  const { vocab_size: expected } = first.model.config;
+  const isSame = words === expected && isDeepStrictEqual(second.tokenizer.files, first.tokenizer.files);
+  releasePolicy(second);
+  if (isSame) return;
+  throw new ConfigError(
+    `[--compare] the runs read text differently: got ${words === expected ? "another tokenizer" : `a vocabulary of ${words}`} in ` +
+      `${read.run}, expected ${words === expected ? "that" : `one of ${expected}`} of ${first.run}. Compare runs that began from the same policy.`,
+  );
 }
 
 async function passportOf(

@@ -5,6 +5,9 @@ import type { Evaluation } from "../../core/run_record.js";
 import { EpisodeFile, evaluationIdentity } from "../../host/experiment/episode_file.js";
 import { evaluateModel } from "../../host/experiment/evaluate_model.js";
 import { instructionsOfRun } from "../../host/experiment/instructions.js";
+import { beforeWork } from "../../host/files/before_work.js";
+import { checkFileWritable } from "../../host/files/writable.js";
+import { checkEvaluation } from "../../host/run/preflight.js";
 import { wholeNumber } from "../kit/numbers.js";
 import { type CliContext, collect, loraOption, plainCommand, type Register } from "../kit/options.js";
 import { withGpu } from "../kit/session.js";
@@ -57,16 +60,16 @@ export const register: Register = (program, context) => {
 };
 
 async function evaluate(options: Options, overrides: readonly string[], context: CliContext): Promise<void> {
+  const { out, lora } = options;
   const plan = await evalPlan(options, overrides, context.env);
-  const instructions =
-    plan.run === undefined ? undefined : await instructionsOfRun(plan.run, context.terminal);
-  const records =
-    options.out === undefined
-      ? undefined
-      : await EpisodeFile.open(
-          options.out,
-          await evaluationIdentity(plan.config, instructions, options.lora),
-        );
+  await checkEvaluation(plan.config, lora);
+  const { instructions, records } = await beforeWork(async () => {
+    if (out !== undefined) await checkFileWritable(out);
+    const ofRun = plan.run === undefined ? undefined : await instructionsOfRun(plan.run, context.terminal);
+    if (out === undefined) return { instructions: ofRun, records: undefined };
+    const identity = await evaluationIdentity(plan.config, ofRun, lora);
+    return { instructions: ofRun, records: await EpisodeFile.open(out, identity) };
+  });
   if (records && records.played.length > 0)
     context.terminal.info(`${records.played.length} episodes are there already`);
   let results: readonly Evaluation[];

@@ -2,7 +2,13 @@
 import { Option } from "@commander-js/extra-typings";
 import type { MatrixStorage } from "../../autograd/parameter_slots.js";
 import { ConfigError } from "../../core/errors.js";
-import { loadPolicy, policyTokenizer } from "../../host/model/policy_folder.js";
+import { beforeWork } from "../../host/files/before_work.js";
+import {
+  loadPolicy,
+  openPolicyFiles,
+  type PolicyFiles,
+  policyTokenizer,
+} from "../../host/model/policy_folder.js";
 import { Launcher } from "../../kernels/index.js";
 import { type Generation, Generator } from "../../model/generate.js";
 import type { Tokenizer } from "../../model/tokenizer.js";
@@ -51,29 +57,54 @@ export interface Answerer {
   answer(prompts: readonly (readonly number[])[], stream: number): Promise<Generation[]>;
 }
 
-/** Opens GPU and model, and closes them when the action is done. */
+/** How a model reads texts, known before a GPU is opened. */
+export interface Texts {
+  readonly tokenizer: Tokenizer;
+  /** @throws ConfigError for a prompt after which an answer would be longer than the model reads */
+  readonly checkLength: (prompt: readonly number[]) => void;
+}
+
+function textsOf({ folder }: PolicyFiles, { maxTokens }: AnswerOptions): Texts {
+  const { path, config } = folder;
+  const most = config.max_position_embeddings;
+  return {
+    tokenizer: policyTokenizer(folder),
+    checkLength: ({ length }) => {
+      if (length + maxTokens <= most) return;
+      throw new ConfigError(
+        `[${path}] prompt and answer too long: got ${length} and --max-tokens ${maxTokens}, expected at most ${most} tokens together (max_position_embeddings). Shorten one of them.`,
+      );
+    },
+  };
+}
+
+/** Opens GPU and model, and closes them when the action is done.
+ *  @param check looks at what is asked for, before a GPU is opened */
 export async function withAnswerer(
   options: AnswerOptions,
   context: CliContext,
+  check: (texts: Texts) => void,
   action: (answerer: Answerer) => Promise<void>,
 ): Promise<void> {
   const { model: path, lora, storage, maxTokens, temperature, topK, topP, seed } = options;
+  const { files, tokenizer, checkLength } = await beforeWork(async () => {
+    const opened = await openPolicyFiles(path, lora);
+    const texts = textsOf(opened, options);
+    // the shortest prompt has a token
+    texts.checkLength([0]);
+    check(texts);
+    return { files: opened, ...texts };
+  });
   await withGpu(options, context, async ({ runtime }) => {
-    const wishes = { requiresGrad: false, lora, storage };
-    const { model, folder } = await loadPolicy(new Launcher(runtime), path, wishes);
+    const { model, folder } = await loadPolicy(new Launcher(runtime), files, {
+      requiresGrad: false,
+      storage,
+    });
     for (const note of folder.notes) context.terminal.warn(note);
     const hasHalf = runtime.facts.features.has("shader-f16");
     const generator = new Generator(model, { cache: storage !== "f32" && hasHalf ? "f16" : "f32" });
-    const tokenizer = policyTokenizer(folder);
     const endTokens = tokenizer.endTokenIds;
     const sampling = { temperature, topK, topP, maxNewTokens: maxTokens, endTokens, seed };
-    const checkLength = (prompt: readonly number[]) => {
-      const most = generator.maxTokens;
-      if (prompt.length + maxTokens <= most) return;
-      throw new ConfigError(
-        `[${path}] prompt and answer too long: got ${prompt.length} and --max-tokens ${maxTokens}, expected at most ${most} tokens together (max_position_embeddings). Shorten one of them.`,
-      );
-    };
     try {
       await action({
         tokenizer,

@@ -2,7 +2,7 @@
 import { ConfigError } from "../../core/errors.js";
 import type { ChatMessage } from "../../model/tokenizer.js";
 import type { Register } from "../kit/options.js";
-import { samplingCommand, withAnswerer } from "./answerer.js";
+import { samplingCommand, type Texts, withAnswerer } from "./answerer.js";
 
 const QUIT = "quit";
 const AGAIN = "new";
@@ -14,12 +14,16 @@ export const register: Register = (program, context) => {
       const { terminal } = context;
       const opening: readonly ChatMessage[] =
         options.system === undefined ? [] : [{ role: "system", content: options.system }];
-      await withAnswerer(options, context, async ({ tokenizer, answer }) => {
+      const check = ({ tokenizer, checkLength }: Texts) => {
         if (!tokenizer.hasChatTemplate) {
           throw new ConfigError(
             `[${options.model}] model has no chat template: got none in its tokenizer files, expected one. Use \`uncouple generate\`.`,
           );
         }
+        const shortest: readonly ChatMessage[] = [...opening, { role: "user", content: "-" }];
+        checkLength(tokenizer.encodeChat(shortest, { addGenerationPrompt: true }).tokens);
+      };
+      await withAnswerer(options, context, check, async ({ tokenizer, answer }) => {
         if (terminal.isPrompted) terminal.info(`${AGAIN} begins another conversation, ${QUIT} ends.\n`);
         let messages = [...opening];
         let turn = 0;

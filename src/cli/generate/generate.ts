@@ -4,7 +4,7 @@ import { ConfigError } from "../../core/errors.js";
 import type { Tokenizer } from "../../model/tokenizer.js";
 import { wholeNumber } from "../kit/numbers.js";
 import { collect, type Register } from "../kit/options.js";
-import { samplingCommand, withAnswerer } from "./answerer.js";
+import { samplingCommand, type Texts, withAnswerer } from "./answerer.js";
 
 export const register: Register = (program, context) => {
   samplingCommand(program, "generate", "print what a model writes after prompts")
@@ -22,10 +22,11 @@ export const register: Register = (program, context) => {
       if (texts.includes("")) {
         throw new ConfigError('[generate] prompt is empty: got "", expected a text. Give --prompt one.');
       }
-      await withAnswerer(options, context, async ({ tokenizer, answer }) => {
-        const prompts = texts.map((text) =>
-          chat ? chatTokens(tokenizer, text, model) : tokenizer.encode(text),
-        );
+      const promptsOf = (tokenizer: Tokenizer) =>
+        texts.map((text) => (chat ? chatTokens(tokenizer, text, model) : tokenizer.encode(text)));
+      const check = ({ tokenizer, checkLength }: Texts) => promptsOf(tokenizer).forEach(checkLength);
+      await withAnswerer(options, context, check, async ({ tokenizer, answer }) => {
+        const prompts = promptsOf(tokenizer);
         const all = prompts.flatMap((prompt) => Array.from({ length: samples }, () => prompt));
         const answers = await answer(all, 0);
         const results = answers.map(({ tokens, logProbs, finished }, index) => ({

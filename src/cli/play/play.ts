@@ -37,7 +37,7 @@ interface PlayOptions extends WorldChoice, GpuOptions {
 }
 
 /** Opens a policy player; a separate module, since most ways to play need none of the kernels behind it. */
-type OpenPolicy = () => Promise<PolicyPlayer>;
+type OpenPolicy = (model: string) => Promise<PolicyPlayer>;
 
 export const register: Register = (program, context) => {
   gpuCommand(program, "play", "Play a text world: by hand, from a file, by its expert or by a policy.")
@@ -89,9 +89,9 @@ export const register: Register = (program, context) => {
     .option("--grammar <file>", "print by this TWL2 grammar, not by the game's own")
     .option("--json", "print one JSON object a step")
     .action((options) => {
-      return play(options, context, async () => {
+      return play(options, context, async (model) => {
         const { policyPlayer } = await import("./play_policy.js");
-        return policyPlayer(options, context);
+        return policyPlayer({ ...options, model }, context);
       });
     });
 };
@@ -105,10 +105,11 @@ async function play(
   // A file that is not there is told before a world is built.
   const script = options.commands === undefined ? undefined : await readCommands(options.commands);
   const run = options.model === undefined ? undefined : await runConfig(options.model);
+  const policy = options.model === undefined ? undefined : await openPolicy(options.model);
   const folders = { data: options.data ?? env.ALFWORLD_DATA, jar: options.jar ?? env.SCIENCEWORLD_JAR };
   const world = await openWorld({ ...options, ...folders }, run, terminal);
   try {
-    await playWorld(world, options, terminal, openPolicy, script, run);
+    await playWorld(world, options, terminal, policy, script, run);
   } finally {
     await world.close?.();
   }
@@ -119,7 +120,7 @@ async function playWorld(
   world: World,
   options: PlayOptions,
   terminal: Terminal,
-  openPolicy: OpenPolicy,
+  policy: PolicyPlayer | undefined,
   script: readonly string[] | undefined,
   run: TrainConfig | undefined,
 ): Promise<void> {
@@ -131,10 +132,7 @@ async function playWorld(
   }
   const { id } = chooseTask(world, options);
   terminal.info(`task: ${id}`);
-  if (options.model !== undefined) {
-    const policy = await openPolicy();
-    return show(policy(world, id, policyOptions(options.model, options, run)), terminal, json);
-  }
+  if (policy) return show(policy(world, id, policyOptions(options, run)), terminal, json);
   const commands = options.expert ? await planOf(world, id) : script;
   if (commands) return show(playCommands(world, id, commands, maxSteps), terminal, json);
   return playByHand(world, id, maxSteps, terminal, json);
@@ -152,13 +150,10 @@ async function show(steps: AsyncIterable<PlayStep>, terminal: Terminal, json: bo
 
 /** What the command line leaves open is as in the run, or as runs are by default. */
 function policyOptions(
-  model: string,
   options: PlayOptions,
   { world, prompt, grpo } = trainConfigSchema.parse({}),
 ): PolicyOptions {
   return {
-    model,
-    lora: options.lora,
     maxSteps: options.maxSteps ?? world.max_steps,
     temperature: options.temperature,
     seed: options.samplingSeed,

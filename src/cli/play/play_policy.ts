@@ -2,21 +2,43 @@
 import { PassThrough } from "node:stream";
 import { DataError } from "../../core/errors.js";
 import type { Environment, World } from "../../env/world.js";
-import { loadPolicy, policyTokenizer } from "../../host/model/policy_folder.js";
+import { beforeWork } from "../../host/files/before_work.js";
+import {
+  loadPolicy,
+  openPolicyFiles,
+  type PolicyFiles,
+  policyTokenizer,
+} from "../../host/model/policy_folder.js";
 import { Launcher } from "../../kernels/index.js";
 import { Generator } from "../../model/generate.js";
+import type { Tokenizer } from "../../model/tokenizer.js";
 import { PromptBuilder } from "../../rl/play/prompt.js";
 import { RolloutWorker } from "../../rl/play/rollout.js";
 import type { CliContext } from "../kit/options.js";
-import { type GpuOptions, type GpuSession, withGpu } from "../kit/session.js";
+import { type GpuOptions, withGpu } from "../kit/session.js";
 import { firstStep, nextStep, type PlayStep, type PolicyOptions, type PolicyPlayer } from "./play_steps.js";
 
-/** @returns a player that opens the GPU for the length of each episode */
-export function policyPlayer(gpu: GpuOptions, context: CliContext): PolicyPlayer {
+/**
+ * @returns a player that opens the GPU for the length of each episode
+ * @throws ConfigError for a model or an adapter that cannot be used
+ */
+export async function policyPlayer(
+  gpu: GpuOptions & { readonly model: string; readonly lora?: string },
+  context: CliContext,
+): Promise<PolicyPlayer> {
+  const policy = await beforeWork(async () => {
+    const files = await openPolicyFiles(gpu.model, gpu.lora);
+    const tokenizer = policyTokenizer(files.folder);
+    if (tokenizer.eosTokenId !== null) return { files, tokenizer, endToken: tokenizer.eosTokenId };
+    throw new DataError(
+      `[${gpu.model}] tokenizer names no end token: got none, expected eos_token in tokenizer_config.json. Add it.`,
+    );
+  });
   return (world, taskId, options) =>
     streamed(async (show, signal) => {
       const watchedWorld = watched(world, options.maxSteps, show);
-      await withGpu(gpu, context, (session) => playEpisode(session, watchedWorld, taskId, options, signal));
+      const episode = { world: watchedWorld, taskId, options, signal };
+      await withGpu(gpu, context, ({ runtime }) => playEpisode(new Launcher(runtime), policy, episode));
     });
 }
 
@@ -68,25 +90,29 @@ export function watched(world: World, maxSteps: number, show: (step: PlayStep) =
   return { id: world.id, splits: world.splits, tasks: (split) => world.tasks(split), create };
 }
 
+interface PlayedPolicy {
+  readonly files: PolicyFiles;
+  readonly tokenizer: Tokenizer;
+  readonly endToken: number;
+}
+
+interface Episode {
+  readonly world: World;
+  readonly taskId: string;
+  readonly options: PolicyOptions;
+  readonly signal: AbortSignal;
+}
+
 async function playEpisode(
-  { runtime }: GpuSession,
-  world: World,
-  taskId: string,
-  options: PolicyOptions,
-  signal: AbortSignal,
+  launcher: Launcher,
+  { files, tokenizer, endToken }: PlayedPolicy,
+  { world, taskId, options, signal }: Episode,
 ): Promise<void> {
-  const { model: path, lora, maxSteps, maxTokens, temperature, seed, prompt } = options;
-  const { model, folder } = await loadPolicy(new Launcher(runtime), path, { requiresGrad: false, lora });
+  const { maxSteps, maxTokens, temperature, seed, prompt } = options;
+  const { model } = await loadPolicy(launcher, files, { requiresGrad: false });
   const generator = new Generator(model);
   try {
-    const tokenizer = policyTokenizer(folder);
-    if (tokenizer.eosTokenId === null) {
-      throw new DataError(
-        `[${path}] tokenizer names no end token: got none, expected eos_token in tokenizer_config.json. Add it.`,
-      );
-    }
-    const prompts = new PromptBuilder(tokenizer, prompt);
-    const worker = new RolloutWorker(world, prompts, generator, tokenizer.eosTokenId);
+    const worker = new RolloutWorker(world, new PromptBuilder(tokenizer, prompt), generator, endToken);
     await worker.play([{ taskId, taskType: "unknown", group: 0, episode: 0 }], {
       maxSteps,
       sampling: { temperature, maxNewTokens: maxTokens },

@@ -78,10 +78,6 @@ export async function* playCommands(
 
 /** How a policy plays. */
 export interface PolicyOptions {
-  /** Model folder. */
-  readonly model: string;
-  /** Folder of an adapter on it. */
-  readonly lora: string | undefined;
   /** Steps after which it stops. */
   readonly maxSteps: number;
   /** Divides the logits; 0 takes the likeliest token always. */

@@ -1,7 +1,7 @@
 /** `uncouple report`: one run as a page that stands alone, and its curves as pictures for a paper. */
 import { join, resolve } from "node:path";
 import { groupBy } from "../../core/group_by.js";
-import { writeFileAtomic } from "../../host/files/files.js";
+import { writeFilesAtomic } from "../../host/files/files.js";
 import { type RunCurve, runCurvesSvg } from "../../report/run_curves.js";
 import { PANELS } from "../../report/run_panels.js";
 import { runReportHtml } from "../../report/run_report.js";
@@ -18,9 +18,9 @@ export const register: Register = (program, { terminal }) => {
       const folder = out ?? join(resolve(path), "report");
       const pictures = picturesOf(opened);
       const files: [string, string][] = [
-        ...[...pictures].map(([name, svg]): [string, string] => [`${name}.svg`, svg]),
+        ...[...pictures].map(([name, svg]): [string, string] => [join(folder, `${name}.svg`), svg]),
         [
-          "report.html",
+          join(folder, "report.html"),
           runReportHtml({
             ...(await opened.detail()),
             evaluations: opened.evaluations,
@@ -28,8 +28,8 @@ export const register: Register = (program, { terminal }) => {
           }),
         ],
       ];
-      for (const [name, content] of files) await writeFileAtomic(join(folder, name), content);
-      for (const [name] of files) terminal.print(join(folder, name));
+      await writeFilesAtomic(files);
+      for (const [file] of files) terminal.print(file);
     });
 };
 

@@ -1,7 +1,8 @@
 /** `uncouple init`: a configuration file with all defaults and what they mean. */
-import { writeFile } from "node:fs/promises";
 import { configTemplate } from "../../config/template.js";
 import { ConfigError } from "../../core/errors.js";
+import { beforeWork } from "../../host/files/before_work.js";
+import { pathExists, writeFileAtomic } from "../../host/files/files.js";
 import { plainCommand, type Register } from "../kit/options.js";
 
 export const register: Register = (program, { terminal }) => {
@@ -17,13 +18,10 @@ export const register: Register = (program, { terminal }) => {
 
 /** @throws ConfigError when something of that name is there, or nothing can be written there */
 async function writeNew(file: string, text: string): Promise<void> {
-  try {
-    await writeFile(file, text, { flag: "wx" });
-  } catch (error) {
+  if (await pathExists(file)) {
     throw new ConfigError(
-      `[${file}] configuration cannot be written: got ${(error as NodeJS.ErrnoException).code}, expected a new file in a ` +
-        "folder that can be written to. Choose another name.",
-      { cause: error },
+      `[${file}] configuration cannot be written: got EEXIST, expected a new file. Choose another name.`,
     );
   }
+  await beforeWork(() => writeFileAtomic(file, text));
 }

@@ -16,7 +16,7 @@ import { type CouplingBatch, couplingBatch } from "../run/coupling_batch.js";
 import { writeCouplingFiles } from "../run/coupling_files.js";
 import { measureCoupling } from "../run/coupling_measure.js";
 import { RUN_FILES } from "../run/run_info.js";
-import { openRunPolicy, releasePolicy } from "../run/run_policy.js";
+import { openRunPolicy, readRunAt, releasePolicy } from "../run/run_policy.js";
 import { EXPERIMENT_FILES, type ExperimentPlan, type PlannedRun } from "./plan.js";
 import { readRecord } from "./records.js";
 import type { RunDeps } from "./run_cell.js";
@@ -85,7 +85,10 @@ export async function measureCells(
   const open = runs.filter(({ measured }) => measured === undefined);
   if (open.length === 0) return;
   const launcher = new Launcher(deps.runtime);
-  const start = await openRunPolicy(folderOf(plan.start), undefined, plan.start.config, launcher);
+  const start = await openRunPolicy(
+    await readRunAt(folderOf(plan.start), undefined, plan.start.config),
+    launcher,
+  );
   const batch = await couplingBatch(start, wishes, deps.logger);
   releasePolicy(start);
   const samples_sha256 = hashOf(batch);
@@ -141,7 +144,7 @@ async function measured(
   launcher: Launcher,
   { session }: Pick<RunDeps, "session">,
 ): Promise<CouplingRecord["numbers"]> {
-  const policy = await openRunPolicy(folderOf(run), undefined, run.config, launcher);
+  const policy = await openRunPolicy(await readRunAt(folderOf(run), undefined, run.config), launcher);
   const { gram, layers, logProbs } = await perSampleGram(policy.model, batch.samples, {});
   const grams = { gram, layers: Object.fromEntries(layers) };
   const document = await measureCoupling({

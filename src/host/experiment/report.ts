@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { experimentCharts } from "../../report/experiment_charts.js";
 import type { ExperimentResult } from "../../report/experiment_rows.js";
 import { type ExperimentHead, experimentMarkdown } from "../../report/experiment_table.js";
-import { writeFileAtomic } from "../files/files.js";
+import { writeFilesAtomic } from "../files/files.js";
 import { jsonLine } from "../files/json_lines.js";
 import { readCouplingRecord } from "./coupling.js";
 import { EXPERIMENT_FILES, type ExperimentPlan } from "./plan.js";
@@ -25,11 +25,13 @@ export async function readResults(plan: ExperimentPlan): Promise<ExperimentResul
 export async function writeReport(plan: ExperimentPlan): Promise<void> {
   const results = await readResults(plan);
   const head = await headOf(plan);
-  await writeFileAtomic(join(plan.out, EXPERIMENT_FILES.file), plan.text);
-  await writeFileAtomic(join(plan.out, EXPERIMENT_FILES.results), results.map(jsonLine).join(""));
-  await writeFileAtomic(join(plan.out, EXPERIMENT_FILES.report), experimentMarkdown(results, head));
-  for (const [name, svg] of experimentCharts(results))
-    await writeFileAtomic(join(plan.out, `${name}.svg`), svg);
+  const files: [name: string, text: string][] = [
+    [EXPERIMENT_FILES.file, plan.text],
+    [EXPERIMENT_FILES.results, results.map(jsonLine).join("")],
+    [EXPERIMENT_FILES.report, experimentMarkdown(results, head)],
+    ...[...experimentCharts(results)].map(([name, svg]): [string, string] => [`${name}.svg`, svg]),
+  ];
+  await writeFilesAtomic(files.map(([name, text]) => [join(plan.out, name), text]));
 }
 
 async function headOf({ name, content, out, cells }: ExperimentPlan): Promise<ExperimentHead> {

@@ -1,7 +1,20 @@
 /** Files and folders that appear whole or not at all: written under another name, flushed to the disk, then renamed. */
 import { randomUUID } from "node:crypto";
-import { type FileHandle, mkdir, open, readdir, readFile, rename, rm, stat } from "node:fs/promises";
+import {
+  type FileHandle,
+  lstat,
+  mkdir,
+  open,
+  readdir,
+  readFile,
+  realpath,
+  rename,
+  rm,
+  stat,
+} from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
+import { ConfigError } from "../../core/errors.js";
+import { printable } from "../../core/shown.js";
 import { hasCode, withPath } from "./error_codes.js";
 
 /** What a file can be written from. Chunks are written one after the other, each before the next is asked for. */
@@ -71,21 +84,55 @@ export async function readIfPresent(path: string): Promise<Buffer | undefined> {
 }
 
 /**
+ * Where a file of this name lies: what a link leads to is written, and the link stays.
+ * @throws ConfigError for a folder or a device: neither can be replaced by a file
+ */
+export async function writeTarget(path: string): Promise<string> {
+  const found = await lstat(path).catch((error) => {
+    if (hasCode(error, "ENOENT")) return undefined;
+    throw error;
+  });
+  if (found === undefined) return path;
+  const target = found.isSymbolicLink() ? await realpath(path) : path;
+  if ((await stat(target)).isFile()) return target;
+  const what = (await stat(target)).isDirectory() ? "a folder" : "a device or a pipe";
+  throw new ConfigError(
+    `[${printable(path)}] cannot be written: got ${what}, expected a file, or nothing of that name yet. Name another path.`,
+  );
+}
+
+/**
  * Writes a file so that its name always leads to the old content or to the whole new content, through crashes and
  * power cuts too. Makes the folder when it is not there. On an error, also of the content, nothing has changed.
  * @param path file to write or replace
  */
 export async function writeFileAtomic(path: string, content: FileContent): Promise<void> {
-  const temporary = temporaryName(path);
-  await mkdir(dirname(path), { recursive: true });
+  await writeFilesAtomic([[path, content]]);
+}
+
+/**
+ * The same for files that belong together: all are on the disk before the first one gets its name, so that a full disk leaves
+ * no set of which some are old.
+ */
+export async function writeFilesAtomic(
+  files: readonly (readonly [path: string, content: FileContent])[],
+): Promise<void> {
+  const written: { readonly path: string; readonly temporary: string }[] = [];
   try {
-    await writeNewFile(temporary, content);
-    await rename(temporary, path);
+    for (const [name, content] of files) {
+      const path = await writeTarget(name);
+      const temporary = temporaryName(path);
+      await mkdir(dirname(path), { recursive: true });
+      written.push({ path, temporary });
+      await writeNewFile(temporary, content);
+    }
+    for (const { path, temporary } of written) await rename(temporary, path);
   } catch (error) {
-    await rm(temporary, { force: true });
-    throw withPath(error, path, temporary);
+    for (const { temporary } of written) await rm(temporary, { force: true });
+    for (const { path, temporary } of written.toReversed()) withPath(error, path, temporary);
+    throw error;
   }
-  await flushFolder(dirname(path));
+  for (const folder of new Set(written.map(({ path }) => dirname(path)))) await flushFolder(folder);
 }
 
 /** Flushes every file and folder below a folder, and the folder. */
@@ -168,10 +215,17 @@ export async function replaceDirectoryAtomic(
   } catch (error) {
     await rm(temporary, { recursive: true, force: true });
     await recoverDirectory(folder);
-    throw error;
+    throw inFolder(error, temporary, folder);
   }
   await flushFolder(dirname(folder));
   await rm(previous, { recursive: true, force: true });
+}
+
+/** Names a file of a folder by the name that the folder was to get. @returns the same error */
+function inFolder(error: unknown, temporary: string, folder: string): unknown {
+  const path = typeof error === "object" && error !== null && "path" in error ? error.path : undefined;
+  if (typeof path !== "string" || !path.startsWith(temporary)) return error;
+  return withPath(error, `${folder}${path.slice(temporary.length)}`, path);
 }
 
 /** A file's bytes from `begin` to `end`. Opens and closes the file; reads more than 2 GiB in parts. */

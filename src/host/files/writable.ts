@@ -3,6 +3,7 @@ import { randomUUID } from "node:crypto";
 import { lstat, rm, stat, writeFile } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { hasCode, withPath } from "./error_codes.js";
+import { writeTarget } from "./files.js";
 
 /**
  * Writes a byte into the folder, or into the nearest one above it that is there, and removes it.
@@ -19,6 +20,14 @@ export async function checkWritable(folder: string): Promise<void> {
   } finally {
     await rm(probe, { force: true });
   }
+}
+
+/**
+ * Whether a file can be written or replaced.
+ * @throws what the system says when it cannot, ConfigError for something there that is no file
+ */
+export async function checkFileWritable(path: string): Promise<void> {
+  await checkWritable(dirname(await writeTarget(path)));
 }
 
 async function nearestFolder(path: string): Promise<string> {

@@ -2,6 +2,7 @@
 import { join } from "node:path";
 import { DataError } from "../../core/errors.js";
 import { cut, printable } from "../../core/shown.js";
+import type { Qwen2Config } from "../../model/config.js";
 import { LoraAdapter } from "../../model/lora.js";
 import { factorShapes, type LoraConfig, parsePeftConfig, peftConfigJson } from "../../model/lora_config.js";
 import type { Qwen2Model } from "../../model/qwen2.js";
@@ -41,8 +42,8 @@ export async function withAdapterFolder(
   { path, lora, tensors }: AdapterFolder,
   { requiresGrad }: { readonly requiresGrad: boolean },
 ): Promise<Qwen2Model> {
-  checkFactors(model, lora, tensors, join(path, TENSOR_FILE));
   const { launcher, config, parameters } = model;
+  checkAdapter({ path, lora, tensors }, config);
   const adapter = new LoraAdapter(launcher, parameters, config, lora, { requiresGrad });
   for (const { name } of adapter.parameters.named) {
     const values = await tensors.read(name);
@@ -59,12 +60,8 @@ export async function withAdapterFolder(
   return model;
 }
 
-function checkFactors(
-  { config }: Qwen2Model,
-  lora: LoraConfig,
-  { tensors }: TensorFiles,
-  where: string,
-): void {
+/** @throws DataError when the factors of an adapter are not those of a model of this shape */
+export function checkAdapter({ path, lora, tensors: { tensors } }: AdapterFolder, config: Qwen2Config): void {
   const expected = new Map(factorShapes(config, lora).map(({ name, shape }) => [name, shape]));
   const problems: string[] = [];
   for (const [name, shape] of expected) {
@@ -79,7 +76,7 @@ function checkFactors(
   const shown = problems.slice(0, 8);
   if (problems.length > shown.length) shown.push(`${problems.length - shown.length} more`);
   throw new DataError(
-    `[${where}] factors do not fit the model: got ${shown.join("; ") || "none"}, expected A and B of rank ${lora.rank} for the same matrices of each of its ${config.num_hidden_layers} layers. ` +
+    `[${join(path, TENSOR_FILE)}] factors do not fit the model: got ${shown.join("; ") || "none"}, expected A and B of rank ${lora.rank} for the same matrices of each of its ${config.num_hidden_layers} layers. ` +
       "Use the model that the adapter was trained on.",
   );
 }

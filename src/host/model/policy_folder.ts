@@ -3,7 +3,7 @@ import { FlatParameters, type FlatParametersOptions } from "../../autograd/flat_
 import type { Launcher } from "../../kernels/index.js";
 import { storedShapes } from "../../model/parameters.js";
 import { Qwen2Model, type Qwen2ModelOptions } from "../../model/qwen2.js";
-import { readAdapterFolder, withAdapterFolder } from "./adapter_folder.js";
+import { type AdapterFolder, checkAdapter, readAdapterFolder, withAdapterFolder } from "./adapter_folder.js";
 import { loadWeights } from "./load_weights.js";
 import { type ModelFolder, openTokenizer, readModelFolder } from "./model_folder.js";
 
@@ -18,19 +18,37 @@ export type LoadPolicyOptions = FlatParametersOptions &
     readonly lora?: string | undefined;
   };
 
+/** A model folder and an adapter on it, of which all but the weights is read and checked. */
+export interface PolicyFiles {
+  readonly folder: ModelFolder;
+  readonly adapter: AdapterFolder | undefined;
+}
+
+/**
+ * Reads what a policy is made of, without a GPU.
+ * @param lora folder of an adapter on the model
+ * @throws DataError when files are missing or malformed, or the adapter is of another model
+ */
+export async function openPolicyFiles(path: string, lora?: string): Promise<PolicyFiles> {
+  const folder = await readModelFolder(path);
+  const adapter = lora === undefined ? undefined : await readAdapterFolder(lora);
+  if (adapter !== undefined) checkAdapter(adapter, folder.config);
+  return { folder, adapter };
+}
+
 /**
  * Uploads the weights of a model folder.
+ * @param from the folder, or what `openPolicyFiles` read of it and of an adapter
  * @param options `requiresGrad` false: no gradient memory (scoring, playing); `storage`: of matrices; `fused` false: plain ops;
  * `lora`: an adapter, which without gradients is added to the weights
  * @throws DataError when files are missing or malformed, hold values that are not finite, or the adapter is of another model
  */
 export async function loadPolicy(
   launcher: Launcher,
-  path: string,
+  from: string | PolicyFiles,
   { fused, recompute, lora, ...options }: LoadPolicyOptions,
 ): Promise<LoadedPolicy> {
-  const adapter = lora === undefined ? undefined : await readAdapterFolder(lora);
-  const folder = await readModelFolder(path);
+  const { folder, adapter } = typeof from === "string" ? await openPolicyFiles(from, lora) : from;
   const parameters = new FlatParameters(launcher.runtime, storedShapes(folder.config), {
     ...options,
     ...(adapter && { requiresGrad: false }),

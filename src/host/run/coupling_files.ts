@@ -1,10 +1,9 @@
 /** Files of a coupling analysis: JSON, pairs as Parquet, the Gram as NPZ, the report as HTML. */
-import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { parquetWriteBuffer } from "hyparquet-writer";
 import type { CouplingDocument } from "../../report/coupling_document.js";
 import { couplingReportHtml } from "../../report/coupling_report.js";
-import { writeFileAtomic } from "../files/files.js";
+import { writeFilesAtomic } from "../files/files.js";
 import { jsonText } from "../files/json_file.js";
 import { npzBytes } from "../files/npz.js";
 
@@ -26,7 +25,6 @@ export async function writeCouplingFiles(
   grams: FullGrams,
   compared?: CouplingDocument,
 ): Promise<string[]> {
-  await mkdir(folder, { recursive: true });
   const contents: [string, string | Uint8Array][] = [
     ["coupling.json", jsonText(document)],
     ...(compared ? [["coupling_compare.json", jsonText(compared)] as [string, string]] : []),
@@ -34,8 +32,9 @@ export async function writeCouplingFiles(
     ["coupling_gram.npz", gramNpz(document, grams)],
     ["coupling.html", couplingReportHtml(compared ? [document, compared] : [document])],
   ];
-  for (const [name, content] of contents) await writeFileAtomic(join(folder, name), content);
-  return contents.map(([name]) => join(folder, name));
+  const files = contents.map(([name, content]) => [join(folder, name), content] as const);
+  await writeFilesAtomic(files);
+  return files.map(([path]) => path);
 }
 
 /** One row for each ordered pair of samples, i = j included: what `from` does to `to`. */

@@ -3,14 +3,15 @@ import { access, constants, open } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import type { TrainConfig } from "../../config/schema.js";
 import { stagesOf } from "../../config/schema.js";
-import { ConfigError, UncoupleError } from "../../core/errors.js";
+import { ConfigError } from "../../core/errors.js";
 import type { World } from "../../env/world.js";
 import { presetConfig, type Qwen2Config } from "../../model/config.js";
 import { checkRank } from "../../model/lora_config.js";
-import { systemError } from "../files/system_errors.js";
+import { beforeWork } from "../files/before_work.js";
 import { checkWritable } from "../files/writable.js";
 import { readAdapterFolder } from "../model/adapter_folder.js";
-import { openTokenizer, readModelFolder, readModelParts } from "../model/model_folder.js";
+import { type ModelParts, openTokenizer, readModelFolder, readModelParts } from "../model/model_folder.js";
+import { openPolicyFiles } from "../model/policy_folder.js";
 import { checkAlfworldFolder } from "../worlds/alfworld_folder.js";
 import { findScienceWorldJar } from "../worlds/scienceworld_jar.js";
 import { checkNameFree } from "./run_claim.js";
@@ -25,16 +26,35 @@ import { checkBase, openTrainingWorld, usesKept } from "./training_setup.js";
  *   longer than the model reads
  */
 export async function checkBeforeWork(config: TrainConfig, run: string | undefined): Promise<void> {
-  try {
+  await beforeWork(async () => {
     await checkPlace(config, run);
-    await checkWorld(config);
+    await checkWorld(config, stagesOf(config).length > 0);
     await checkModel(config, run);
-  } catch (error) {
-    if (error instanceof ConfigError) throw error;
-    const message = error instanceof UncoupleError ? error.message : systemError(error)?.message;
-    if (message === undefined) throw error;
-    throw new ConfigError(message, { cause: error });
-  }
+  });
+}
+
+/**
+ * The same for the policy of a run that is only looked at.
+ * @throws ConfigError
+ */
+export async function checkPolicyOfRun(config: TrainConfig, run: string): Promise<void> {
+  await beforeWork(async () => {
+    await checkWorld(config, true);
+    await checkModel(config, run);
+  });
+}
+
+/**
+ * The same for an evaluation of `model.path`.
+ * @param lora folder of an adapter on the model
+ * @throws ConfigError
+ */
+export async function checkEvaluation(config: TrainConfig, lora: string | undefined): Promise<void> {
+  await beforeWork(async () => {
+    const { path } = config.model;
+    if (path !== null) checkParts((await openPolicyFiles(path, lora)).folder, config);
+    await checkWorld(config, false);
+  });
 }
 
 /** The run's folder can be made, or written to. */
@@ -44,11 +64,12 @@ async function checkPlace({ out, name }: TrainConfig, run: string | undefined): 
   if (name !== null) await checkNameFree(resolve(out, name));
 }
 
-async function checkWorld(config: TrainConfig): Promise<void> {
+/** @param trains whether the split of training is needed, too */
+async function checkWorld(config: TrainConfig, trains: boolean): Promise<void> {
   const { world, eval: evaluation } = config;
   const given = evaluation.splits ?? [];
   if (world.id === "alfworld" && world.path !== null) {
-    await checkAlfworldFolder(world.path, [...new Set([world.train_split, ...given])]);
+    await checkAlfworldFolder(world.path, [...new Set([...(trains ? [world.train_split] : []), ...given])]);
   }
   if (world.id === "alfworld") for (const file of [world.domain, world.grammar]) await checkFile(file);
   if (world.id === "openenv") await checkFile(world.token_file);
@@ -58,8 +79,7 @@ async function checkWorld(config: TrainConfig): Promise<void> {
   if (world.id !== "household") return;
   const opened = await openTrainingWorld(config);
   try {
-    if (stagesOf(config).length > 0)
-      checkSplit(opened, world.train_split, world.task_types, "world.train_split");
+    if (trains) checkSplit(opened, world.train_split, world.task_types, "world.train_split");
     const splits = evaluation.splits ?? opened.splits.filter((split) => split !== world.train_split);
     for (const split of splits) checkSplit(opened, split, evaluation.task_types, "eval.splits");
   } finally {
@@ -94,7 +114,7 @@ function checkSplit(world: World, split: string, types: readonly string[] | null
 }
 
 async function checkModel(config: TrainConfig, run: string | undefined): Promise<void> {
-  const { model, prompt, grpo, lora } = config;
+  const { model, lora } = config;
   if (lora.path !== null) await readAdapterFolder(lora.path);
   if (model.path === null) {
     checkAdapter(presetConfig(model.preset, 1000), config);
@@ -103,19 +123,23 @@ async function checkModel(config: TrainConfig, run: string | undefined): Promise
   const kept = run === undefined ? undefined : join(run, RUN_FILES.model);
   const isKept = kept !== undefined && (await usesKept(model.path, kept));
   if (isKept) checkBase(config, model.path);
-  const folder = isKept ? await readModelParts(kept) : await readModelFolder(model.path);
+  checkParts(isKept ? await readModelParts(kept) : await readModelFolder(model.path), config);
+}
+
+/** What a model folder holds beside its weights fits the settings. */
+function checkParts(folder: ModelParts, config: TrainConfig): void {
   const tokenizer = openTokenizer(folder);
   if (tokenizer.eosTokenId === null) {
     throw new ConfigError(
-      `[${model.path}] tokenizer names no end token: got none, expected eos_token in tokenizer_config.json, or ` +
+      `[${folder.path}] tokenizer names no end token: got none, expected eos_token in tokenizer_config.json, or ` +
         "eos_token_id in generation_config.json. Add it.",
     );
   }
-  if (prompt.format !== "plain") {
+  if (config.prompt.format !== "plain") {
     tokenizer.encodeChat([{ role: "user", content: "-" }], { addGenerationPrompt: true });
   }
   checkAdapter(folder.config, config);
-  checkLengths(folder.config, { prompt, grpo });
+  checkLengths(folder.config, config);
 }
 
 function checkAdapter(model: Qwen2Config, { lora: { rank, targets } }: TrainConfig): void {

@@ -25,30 +25,34 @@ export interface RunPolicy {
   readonly checkpoint: LoadedCheckpoint;
 }
 
+/** A run at one of its checkpoints, read without a GPU. */
+export type RunAt = Pick<RunPolicy, "run" | "config" | "checkpoint">;
+
 /**
- * Opens a run's policy with trainable parameters. The caller releases model and parameters.
  * @param config the run's resolved settings
  * @param step update of the checkpoint; undefined = the newest
  * @throws ConfigError when the run has no such checkpoint
  * @throws DataError for a folder that holds no run, or a checkpoint that is not whole
  */
+export async function readRunAt(run: string, step: number | undefined, config: TrainConfig): Promise<RunAt> {
+  const folder = join(run, RUN_FILES.checkpoints);
+  const checkpoint = await findCheckpoint(folder, step);
+  if (checkpoint) return { run, config, checkpoint };
+  throw new ConfigError(
+    `[${folder}] no such checkpoint: got ${step === undefined ? "none at all" : `no ${stepName(step)}`}, expected one. ` +
+      "Name another --checkpoint, or train with checkpoint.save_steps.",
+  );
+}
+
+/** Opens a run's policy with trainable parameters. The caller releases model and parameters. */
 export async function openRunPolicy(
-  run: string,
-  step: number | undefined,
-  config: TrainConfig,
+  { run, config, checkpoint }: RunAt,
   launcher: Launcher,
 ): Promise<RunPolicy> {
   const { name } = await readRunInfo(run);
-  const folder = join(run, RUN_FILES.checkpoints);
-  const checkpoint = await findCheckpoint(folder, step);
-  if (!checkpoint) {
-    throw new ConfigError(
-      `[${folder}] no such checkpoint: got ${step === undefined ? "none at all" : `no ${stepName(step)}`}, expected one. ` +
-        "Name another --checkpoint, or train with checkpoint.save_steps.",
-    );
-  }
   const world = await openTrainingWorld(config);
-  const { model, tokenizer } = await openPolicy(config, world, launcher);
+  // a run may have been moved away from the model folder that it began with
+  const { model, tokenizer } = await openPolicy(config, world, launcher, join(run, RUN_FILES.model));
   await restoreModel(model, checkpoint.model);
   return { name: `${name} at ${checkpoint.step}`, run, config, world, model, tokenizer, checkpoint };
 }

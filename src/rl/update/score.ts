@@ -2,6 +2,7 @@
 import { Tape } from "../../autograd/tape.js";
 import { ArgumentError } from "../../core/errors.js";
 import { checkTokens } from "../../model/check_tokens.js";
+import type { Qwen2Config } from "../../model/config.js";
 import type { Qwen2Model } from "../../model/qwen2.js";
 import { microBatches } from "./micro_batches.js";
 
@@ -9,6 +10,21 @@ import { microBatches } from "./micro_batches.js";
 export interface SequenceScore {
   readonly logProbs: readonly number[];
   readonly entropy: readonly number[];
+}
+
+/** @throws ArgumentError for an id that the model has no row for, or a sequence longer than it can read */
+export function checkSequences(
+  sequences: readonly (readonly number[])[],
+  { vocab_size: vocabulary, max_position_embeddings: longest }: Qwen2Config,
+): void {
+  for (const [index, sequence] of sequences.entries()) {
+    if (sequence.length > 0) checkTokens(sequence, vocabulary, `sequence ${index}`);
+    if (sequence.length <= longest) continue;
+    throw new ArgumentError(
+      `[sequence ${index}] too long: got ${sequence.length} tokens, expected at most ${longest} (max_position_embeddings). ` +
+        "Shorten it.",
+    );
+  }
 }
 
 /**
@@ -22,15 +38,7 @@ export async function scoreSequences(
   sequences: readonly (readonly number[])[],
   tokensPerBatch = 4096,
 ): Promise<SequenceScore[]> {
-  const { vocab_size: vocabulary, max_position_embeddings: longest } = model.config;
-  for (const [index, sequence] of sequences.entries()) {
-    if (sequence.length > 0) checkTokens(sequence, vocabulary, `sequence ${index}`);
-    if (sequence.length <= longest) continue;
-    throw new ArgumentError(
-      `[sequence ${index}] too long: got ${sequence.length} tokens, expected at most ${longest} (max_position_embeddings). ` +
-        "Shorten it.",
-    );
-  }
+  checkSequences(sequences, model.config);
   const scored = sequences.filter((sequence) => sequence.length > 1);
   const rows = scored.map((sequence) => ({ prompt: sequence.slice(0, 1), answer: sequence.slice(1) }));
   const results: SequenceScore[] = [];
