@@ -239,7 +239,7 @@ test("rows without an advantage are nothing to measure, and a folder that is no 
   expect(absent.err).toMatch(/nowhere/);
   writeFileSync(join(dead, "run.json"), "{");
   const broken = await uncouple("coupling", "--run", dead);
-  expect(broken.code).toBe(1);
+  expect(broken.code).toBe(2);
   expect(broken.err).toMatch(/run\.json/);
 });
 
