@@ -15,9 +15,9 @@ export function forward(): string {
 }`;
 }
 
-/** sum += source. */
-export function accumulate(): string {
+/** sum += source, or sum -= source. */
+export function accumulate(sign: "+" | "-"): string {
   return wgsl`${head}
-  for (var i = start; i < end; i++) { write_sum(i, read_sum(i) + read_source(i)); }
+  for (var i = start; i < end; i++) { write_sum(i, read_sum(i) ${sign} read_source(i)); }
 }`;
 }

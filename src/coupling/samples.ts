@@ -1,5 +1,6 @@
 /** Samples whose gradients are compared: a response given what comes before it, and weights of its tokens. */
 import { ArgumentError } from "../core/errors.js";
+import { hashText } from "../core/hash.js";
 import type { Qwen2Config } from "../model/config.js";
 import { type PackedTokens, packSequences } from "../model/packing.js";
 
@@ -39,6 +40,28 @@ export function sampleOf({
   return { tokens: [...prompt, ...answer], responseStart: prompt.length };
 }
 
+/** What makes a sample: its prompt, its response and the response's weights, as text. */
+export function contentOf({ tokens, responseStart, weights }: CouplingSample): string {
+  const response = tokens.slice(responseStart);
+  const given = weights ?? response.map(() => 1);
+  return [
+    tokens.slice(0, responseStart).join(),
+    response.join(),
+    given.map((weight) => weight.toPrecision(6)).join(),
+  ].join(" ");
+}
+
+/** 64 bits of two hashes with different beginnings, as 16 hexadecimal digits. */
+export function contentId(content: string): string {
+  return ["a", "b"]
+    .map((start) =>
+      hashText(start + content)
+        .toString(16)
+        .padStart(8, "0"),
+    )
+    .join("");
+}
+
 /** The tokens of a sample that are read: the last one is only predicted. */
 export const readTokens = ({ tokens }: CouplingSample): number => tokens.length - 1;
 
@@ -68,9 +91,9 @@ function problemOf(
     return `too long: got ${length} tokens, expected at most ${limit + 1} (max_position_embeddings and the last one, which is only predicted). Shorten its prompt.`;
   if (weights && weights.length !== length - responseStart)
     return `weights of wrong length: got ${weights.length}, expected ${length - responseStart}, one a response token. Correct them.`;
-  const infinite = weights?.findIndex((weight) => !Number.isFinite(weight)) ?? -1;
+  const infinite = weights?.findIndex((weight) => !Number.isFinite(Math.fround(weight))) ?? -1;
   if (infinite >= 0)
-    return `weight ${infinite} is not finite: got ${weights?.[infinite]}, expected a number. Correct it.`;
+    return `weight ${infinite} is not finite: got ${weights?.[infinite]}, expected a number that fits 32 bits, up to 3.4e38. Correct it.`;
   return undefined;
 }
 

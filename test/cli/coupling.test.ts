@@ -31,7 +31,8 @@ test("prints the Gram, and the layers that it is the sum of, after a forecast", 
     "1GiB",
   );
   expect(code).toBe(0);
-  const { gram, layers } = JSON.parse(stdout);
+  const { gram, layers, ids } = JSON.parse(stdout);
+  expect(ids).toHaveLength(5);
   expect(relativeError(gram.flat(), golden.gram.flat())).toBeLessThan(1e-5);
   expect(Object.keys(layers).sort()).toEqual(Object.keys(golden.layers).sort());
   const sum = Object.values<number[][]>(layers).reduce((a, b) =>
@@ -56,6 +57,20 @@ test("without --json: one line a sample; weights count", async () => {
   );
   expect(norms).toHaveLength(2);
   expect(norms[1] / norms[0]).toBeCloseTo(3, 3);
+  // ids are of the content: equal samples share one
+  const ids = (text: string) => [...text.matchAll(/sample \d \((\w{16})\)/g)].map(([, id]) => id);
+  expect(new Set(ids(stdout)).size).toBe(2);
+  const same = await run([{ tokens, responseStart, weights: weights.map(() => 1) }, golden.samples[1]]);
+  expect(ids(same.stdout)[0]).toBe(ids(stdout)[0]);
+});
+
+test("a sample whose weights are all 0 has no gradient, and nothing is divided by its norm", async () => {
+  const [{ tokens, responseStart }, second] = golden.samples;
+  const none = { tokens, responseStart, weights: tokens.slice(responseStart).map(() => 0) };
+  const { code, stdout } = await run([second, none], "--verify", "--diagnose");
+  expect(code).toBe(0);
+  expect(stdout).toMatch(/gradient norm 0.0000, cosine largest with 0 \(0.000\)/);
+  expect(stdout).not.toContain("NaN");
 });
 
 test("paths and approximations: the same within their errors, which verification tells", async () => {

@@ -3,6 +3,7 @@ import { expect, test } from "vitest";
 import type { RolloutRow } from "../../src/core/run_record.js";
 import { chooseSamples, distinctSamples } from "../../src/coupling/analysis/batch.js";
 import { couplingDocument, partOf } from "../../src/coupling/analysis/document.js";
+import { contentId, contentOf } from "../../src/coupling/samples.js";
 
 function row(
   prompt: number[],
@@ -73,6 +74,9 @@ test("ids depend on the content alone; token weights are content", () => {
   const [d] = distinctSamples([row([1, 2], [3], 1)], options);
   expect(a.id).toMatch(/^[0-9a-f]{16}$/);
   expect(b.id).toBe(a.id);
+  // files of earlier runs name samples by it; a sample without weights is one whose weights are 1
+  expect(distinctSamples([row([1, 2], [3, 4], 1)], options)[0].id).toBe("05b24ea8b9506bd2");
+  expect(contentId(contentOf({ tokens: [1, 2, 3, 4], responseStart: 2 }))).toBe("05b24ea8b9506bd2");
   expect(new Set([a.id, c.id, d.id]).size).toBe(3);
   expect(c.weights).toEqual([1, 0.5]);
 });

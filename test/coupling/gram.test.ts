@@ -179,6 +179,7 @@ test("bad samples are refused by name, with a cure", async () => {
     [{ tokens: Array(9000).fill(1), responseStart: 1 }, /sample 1: too long: got 9000 tokens/],
     [{ ...good, weights: [1] }, /sample 1: weights of wrong length: got 1, expected 2/],
     [{ ...good, weights: [1, Number.NaN] }, /sample 1: weight 1 is not finite/],
+    [{ ...good, weights: [1e39, 1] }, /sample 1: weight 0 is not finite: got 1e\+39, .* up to 3.4e38/],
   ];
   for (const [sample, message] of refused)
     await expect(perSampleGram(model, [good, sample])).rejects.toThrow(message);

@@ -36,15 +36,18 @@ test("labels of another source take the place of the advantage's sign", () => {
 test("the probe set", () => {
   const numbers = probeMetrics({
     predicted: [1, 2, 3, 4],
+    raw: [-2, 2, 4, -10],
     realised: [-1, 1, 2, -5],
     advantages: [-1, -1, 1, 0],
   });
   expect(numbers).toMatchObject({
     "coupling/probe/samples": 4,
     "coupling/probe/realised_inversion_rate": 0.5,
+    "coupling/probe/predicted_inversion_rate": 1,
     "coupling/probe/rank_correlation": expect.closeTo(-0.2, 12),
+    "coupling/probe/raw_correlation": expect.closeTo(1, 12),
   });
-  expect(probeMetrics({ predicted: [], realised: [], advantages: [] })).toMatchObject({
+  expect(probeMetrics({ predicted: [], raw: [], realised: [], advantages: [] })).toMatchObject({
     "coupling/probe/realised_inversion_rate": null,
     "coupling/probe/correlation": null,
   });
@@ -56,7 +59,10 @@ test("the glossary explains each number", async () => {
   const explained = [...section.matchAll(/^\|([^|]*)\|/gm)].flatMap(([, cell]) =>
     [...cell.matchAll(/`([^`]+)`/g)].map(([, name]) => name),
   );
-  const probe = probeMetrics({ predicted: [], realised: [], advantages: [] });
+  const probe = probeMetrics({ predicted: [], raw: [], realised: [], advantages: [] });
   const { metrics: hook } = await applyHooks([], { step: 1, rows: [] }, []);
-  expect(explained.sort()).toEqual(Object.keys({ ...couplingMetrics(batch), ...probe, ...hook }).sort());
+  const time = { "perf/step_ms/coupling": 0 };
+  expect(explained.sort()).toEqual(
+    Object.keys({ ...couplingMetrics(batch), ...probe, ...hook, ...time }).sort(),
+  );
 });

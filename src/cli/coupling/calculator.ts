@@ -5,9 +5,10 @@ import { Tape } from "../../autograd/tape.js";
 import { Tensor } from "../../autograd/tensor.js";
 import { storageOf } from "../../config/sections.js";
 import { CheckError } from "../../core/errors.js";
+import { cosine } from "../../coupling/analysis/influence.js";
 import type { CouplingForecast } from "../../coupling/forecast.js";
 import { type GramOptions, perSampleGram, type SampleGram } from "../../coupling/gram.js";
-import { type CouplingSample, checkSamples } from "../../coupling/samples.js";
+import { type CouplingSample, checkSamples, contentId, contentOf } from "../../coupling/samples.js";
 import {
   diagnoseAlone,
   GRAM_TOLERANCE,
@@ -56,8 +57,8 @@ export async function calculate(options: CalculatorOptions, context: CliContext)
     const launcher = new Launcher(runtime);
     const { model } = await loadPolicy(launcher, files, { requiresGrad: true, storage });
     const { gram, failed } = await checkedGram(model, samples, options, terminal);
-    if (options.json) terminal.print(JSON.stringify(plainObject(gram)));
-    else printTable(gram, terminal);
+    if (options.json) terminal.print(JSON.stringify(plainObject(samples, gram)));
+    else printTable(samples, gram, terminal);
     throwFailed(failed, model);
   });
 }
@@ -192,26 +193,31 @@ async function diagnose(
 const rowsOf = (matrix: Float64Array, S: number): number[][] =>
   Array.from({ length: S }, (_, i) => [...matrix.subarray(i * S, (i + 1) * S)]);
 
-function plainObject({ gram, layers, samples }: SampleGram) {
-  const named = [...layers].map(([name, matrix]) => [name, rowsOf(matrix, samples)]);
-  return { gram: rowsOf(gram, samples), layers: Object.fromEntries(named) };
+/** The same content has the same id, here and in the files of a run. */
+const idOf = (sample: CouplingSample): string => contentId(contentOf(sample));
+
+function plainObject(samples: readonly CouplingSample[], { gram, layers, samples: S }: SampleGram) {
+  const named = [...layers].map(([name, matrix]) => [name, rowsOf(matrix, S)]);
+  return { ids: samples.map(idOf), gram: rowsOf(gram, S), layers: Object.fromEntries(named) };
 }
 
 /** One line a sample: log-probability, norm of its gradient, and the sample that it pushes most and least by cosine. */
-function printTable({ gram, samples: S, logProbs }: SampleGram, terminal: Terminal): void {
-  const square = (s: number) => gram[s * S + s] as number;
-  for (let s = 0; s < S; s++) {
-    const cosines = Array.from({ length: S }, (_, j) => ({
-      j,
-      cosine: (gram[s * S + j] as number) / Math.sqrt(square(s) * square(j)),
-    })).filter(({ j }) => j !== s);
+function printTable(
+  samples: readonly CouplingSample[],
+  { gram, samples: S, logProbs }: SampleGram,
+  terminal: Terminal,
+): void {
+  for (const [s, sample] of samples.entries()) {
+    const cosines = Array.from({ length: S }, (_, j) => ({ j, cosine: cosine(gram, S, s, j) })).filter(
+      ({ j }) => j !== s,
+    );
     cosines.sort((a, b) => b.cosine - a.cosine);
     const ends = [cosines[0], cosines.at(-1)].flatMap((one) =>
       one ? [`${one.j} (${one.cosine.toFixed(3)})`] : [],
     );
     const partners = ends.length > 0 ? `, cosine largest with ${ends[0]}, least with ${ends[1]}` : "";
     terminal.print(
-      `sample ${s}: weighted log-probability ${(logProbs[s] as number).toFixed(4)}, gradient norm ${Math.sqrt(square(s)).toPrecision(5)}${partners}`,
+      `sample ${s} (${idOf(sample)}): weighted log-probability ${logProbs[s].toFixed(4)}, gradient norm ${Math.sqrt(gram[s * S + s]).toPrecision(5)}${partners}`,
     );
   }
 }

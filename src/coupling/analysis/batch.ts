@@ -3,10 +3,10 @@
 import { type Aggregation, aggregationWeights } from "../../core/aggregation.js";
 import { ArgumentError } from "../../core/errors.js";
 import { groupBy } from "../../core/group_by.js";
-import { hashText } from "../../core/hash.js";
 import { Random } from "../../core/random.js";
 import type { RolloutRow } from "../../core/run_record.js";
 import type { CouplingSample as ReportedSample } from "../../report/coupling_document.js";
+import { contentId, contentOf } from "../samples.js";
 
 /**
  * A prompt with a response, in the place of all rows that hold the same. Its advantage is the mean over its rows, weighted as
@@ -51,21 +51,20 @@ export function distinctSamples(
   const weighed = policy.flatMap((row, index) => {
     const weights = row.action_tokens.map((_, t) => normalised[index][t] * row.weight[t]);
     const most = Math.max(...weights);
-    return most > 0 ? [{ row, weight: most, relative: weights.map((value) => value / most) }] : [];
+    const sample = {
+      tokens: [...row.prompt_tokens, ...row.action_tokens],
+      responseStart: row.prompt_tokens.length,
+      weights: weights.map((value) => value / most),
+    };
+    return most > 0 ? [{ row, weight: most, sample }] : [];
   });
-  const piles = groupBy(weighed, ({ row, relative }) =>
-    [
-      row.prompt_tokens.join(),
-      row.action_tokens.join(),
-      relative.map((value) => value.toPrecision(6)).join(),
-    ].join(" "),
-  );
-  return [...piles].map(([key, pile]) => {
-    const [{ row, relative }] = pile;
+  const piles = groupBy(weighed, ({ sample }) => contentOf(sample));
+  return [...piles].map(([content, pile]) => {
+    const [{ row, sample }] = pile;
     const weight = pile.reduce((sum, one) => sum + one.weight, 0);
     const pushed = pile.reduce((sum, one) => sum + one.weight * one.row.advantage, 0);
     return {
-      id: contentId(key),
+      id: contentId(content),
       state: contentId(row.prompt_tokens.join()),
       stateText: row.prompt || (row.observation ?? ""),
       action: row.action,
@@ -73,22 +72,9 @@ export function distinctSamples(
       rows: pile.length,
       advantage: pushed / weight,
       weight,
-      tokens: [...row.prompt_tokens, ...row.action_tokens],
-      responseStart: row.prompt_tokens.length,
-      weights: relative,
+      ...sample,
     };
   });
-}
-
-/** 64 bits of two hashes with different beginnings. */
-function contentId(content: string): string {
-  return ["a", "b"]
-    .map((start) =>
-      hashText(start + content)
-        .toString(16)
-        .padStart(8, "0"),
-    )
-    .join("");
 }
 
 /**

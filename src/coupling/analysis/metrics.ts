@@ -53,22 +53,28 @@ export function couplingMetrics(batch: PushedBatch): Record<string, number | nul
 export interface Probe {
   /** [P], predicted change of log-probability, the update as the optimiser made it. */
   readonly predicted: ArrayLike<number>;
+  /** [P], predicted by a plain gradient step, per unit of learning rate. */
+  readonly raw: ArrayLike<number>;
   /** [P], log-probability after the step minus that before. */
   readonly realised: ArrayLike<number>;
   /** [P], below 0: a flawed action. */
   readonly advantages: ArrayLike<number>;
 }
 
-/** The ground truth beside the prediction, under the keys of the glossary. */
-export function probeMetrics({ predicted, realised, advantages }: Probe): Record<string, number | null> {
+/** The ground truth beside the predictions, under the keys of the glossary. */
+export function probeMetrics({ predicted, raw, realised, advantages }: Probe): Record<string, number | null> {
   requireLength("advantages", advantages, realised.length);
+  requireLength("raw", raw, realised.length);
   const flawed = Array.from(advantages, (_, j) => j).filter((j) => advantages[j] < 0);
-  const risen = flawed.filter((j) => realised[j] > 0);
+  const risen = (changes: ArrayLike<number>) =>
+    flawed.length === 0 ? null : flawed.filter((j) => changes[j] > 0).length / flawed.length;
   return {
     "coupling/probe/samples": realised.length,
-    "coupling/probe/realised_inversion_rate": flawed.length === 0 ? null : risen.length / flawed.length,
+    "coupling/probe/realised_inversion_rate": risen(realised),
+    "coupling/probe/predicted_inversion_rate": risen(predicted),
     "coupling/probe/correlation": pearson(predicted, realised),
     "coupling/probe/rank_correlation": spearman(predicted, realised),
+    "coupling/probe/raw_correlation": pearson(raw, realised),
   };
 }
 

@@ -1,6 +1,7 @@
 /** Files of a coupling analysis: JSON, pairs as Parquet, the Gram as NPZ, the report as HTML. */
 import { join } from "node:path";
 import { parquetWriteBuffer } from "hyparquet-writer";
+import { cosine } from "../../coupling/analysis/influence.js";
 import type { CouplingDocument } from "../../report/coupling_document.js";
 import { couplingReportHtml } from "../../report/coupling_report.js";
 import { writeFilesAtomic } from "../files/files.js";
@@ -60,10 +61,7 @@ export function pairsParquet({ samples }: CouplingDocument, gram: ArrayLike<numb
       type: "BOOLEAN",
     } as const,
     number("gram", k),
-    number("cosine", (i, j) => {
-      const norms = Math.sqrt(k(i, i) * k(j, j));
-      return norms > 0 ? k(i, j) / norms : 0;
-    }),
+    number("cosine", (i, j) => cosine(gram, count, i, j)),
     number("change", (i, j) => samples[i].weight * samples[i].advantage * k(i, j)),
   ];
   return new Uint8Array(parquetWriteBuffer({ columnData }));

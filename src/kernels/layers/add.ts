@@ -33,19 +33,26 @@ export const add = defineOp({
   cost: ({ E }) => ({ forward: { flops: E, bytes: 12 * E }, backward: { flops: 0, bytes: 0 } }),
 });
 
-const accumulateUnit: KernelUnit = {
-  op: "add_into",
+const accumulateUnit = (op: string, sign: "+" | "-"): KernelUnit => ({
+  op,
   scalars: { E: "u32" },
   kernel: {
     entry: "accumulate",
-    shader: shader.accumulate,
+    shader: () => shader.accumulate(sign),
     reads: ["source"],
     writes: ["sum"],
     workgroups: ({ E }) => Math.ceil(E / ELEMENTS),
   },
-};
+});
+const addUnit = accumulateUnit("add_into", "+");
+const subtractUnit = accumulateUnit("subtract_from", "-");
 
 /** sum += source, elementwise over tensors of the same size. */
 export function addInto(launcher: Pick<PlanContext, "run">, sum: ArrayView, source: ArrayView): void {
-  launcher.run(accumulateUnit, { sum, source }, { E: elementCount(sum.shape) });
+  launcher.run(addUnit, { sum, source }, { E: elementCount(sum.shape) });
+}
+
+/** sum -= source, elementwise over tensors of the same size. */
+export function subtractFrom(launcher: Pick<PlanContext, "run">, sum: ArrayView, source: ArrayView): void {
+  launcher.run(subtractUnit, { sum, source }, { E: elementCount(sum.shape) });
 }

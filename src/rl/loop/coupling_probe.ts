@@ -4,6 +4,7 @@
  */
 import type { TrainConfig } from "../../config/schema.js";
 import { Random } from "../../core/random.js";
+import { type KeptWeights, keepWeights } from "../../coupling/actual_update.js";
 import { type ClassCosines, classCosines } from "../../coupling/analysis/class_cosines.js";
 import { couplingMetrics, probeMetrics } from "../../coupling/analysis/metrics.js";
 import { directions } from "../../coupling/directions.js";
@@ -17,8 +18,10 @@ export interface WatchedRows {
   readonly rows: readonly Row[];
   /** log pi of each answer, sum over its tokens, before the update. */
   readonly logProbs: ArrayLike<number>;
-  /** First-order change of it by a step on the watched rows alone, per unit of learning rate. */
+  /** First-order change of it by a plain step on the watched rows alone, per unit of learning rate. */
   readonly predicted: ArrayLike<number>;
+  /** The weights before the update; `watchedMetrics` releases them. */
+  readonly kept: KeptWeights;
   readonly metrics: Readonly<Record<string, number | null>>;
 }
 
@@ -29,7 +32,8 @@ export function isMeasured({ coupling }: TrainConfig, index: number): boolean {
 
 /**
  * Measures before the update, by one more forward and backward pass over the watched rows. The batch that pushes is these rows
- * with equal weights, a sample of the whole one. Gradients are those at temperature 1.
+ * with equal weights, a sample of the whole one. Gradients are those at temperature 1. The weights are copied, so that what the
+ * optimiser makes of the whole batch is known afterwards.
  * @returns undefined where fewer than two rows have an advantage
  */
 export async function watchRows(
@@ -52,18 +56,22 @@ export async function watchRows(
       );
   const { totals, squaredNorms, logProbs, cosines } = measured;
   const metrics = { ...couplingMetrics({ totals, squaredNorms, advantages }), ...cosines };
-  return { rows, logProbs, predicted: totals, metrics };
+  return { rows, logProbs, predicted: totals, kept: keepWeights(model), metrics };
 }
 
-/** What became of the watched rows. */
+/**
+ * What became of the watched rows, and what the update as the optimiser made it, clipping, moments and weight decay included,
+ * does to them to first order: by one more forward and backward pass, with the gradients after the update.
+ */
 export async function watchedMetrics(
-  { rows, logProbs, predicted, metrics }: WatchedRows,
-  learner: Learner,
+  { rows, logProbs, predicted: raw, kept, metrics }: WatchedRows,
+  { model }: Learner,
 ): Promise<Record<string, number>> {
-  const after = await learner.score(rows, 1);
-  const realised = after.map((values, at) => values.reduce((sum, value) => sum + value, 0) - logProbs[at]);
+  const { dots: predicted, logProbs: after } = await directions(model, rows.map(sampleOf), [kept.update()]);
+  kept.release();
+  const realised = after.map((value, at) => value - logProbs[at]);
   const advantages = rows.map(({ advantage = 0 }) => advantage);
-  const all = { ...metrics, ...probeMetrics({ predicted, realised, advantages }) };
+  const all = { ...metrics, ...probeMetrics({ predicted, raw, realised, advantages }) };
   // numbers that are not defined are left out
   return Object.fromEntries(
     Object.entries(all).filter((entry): entry is [string, number] => entry[1] !== null),

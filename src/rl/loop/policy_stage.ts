@@ -114,15 +114,19 @@ async function iteration(work: Iteration): Promise<Record<string, number>> {
   const { rows, metrics: hooked } = await hookedRows(work, own);
   const labelled = gcd || correction ? await labelRows(work, rows) : undefined;
   const judged = labelled && (await gcd?.rows(rows, labelled.labels, index));
+  const labelledAt = now();
   const watched = isMeasured(config, index)
     ? await watchRows(config, work.learner, rows.filter(counts), index)
     : undefined;
+  const watchedAt = now();
   const updates = await updatePolicy(
     { ...work, classification: gcd?.lossOptions(policyLoss(config)), head: gcd?.head },
     rows,
     judged?.rows ?? [],
   );
+  const updatedAt = now();
   const coupling = watched && (await watchedMetrics(watched, work.learner));
+  const measuring = watchedAt - labelledAt + now() - updatedAt;
   const lambda = gcd?.weight ?? 0;
   if (judged) gcd?.finish(judged);
   const verdictOf = verdictsOf(labelled?.labels ?? []);
@@ -135,12 +139,12 @@ async function iteration(work: Iteration): Promise<Record<string, number>> {
   return {
     ...policyMetrics(work, episodes, advantages, rows, updates, {
       rollout: rolledOut - started,
-      update: now() - rolledOut,
+      update: now() - rolledOut - measuring,
     }),
     ...(reference && rewardKl(reference, config.grpo)),
     ...statistics,
     ...hooked,
-    ...coupling,
+    ...(coupling && { ...coupling, "perf/step_ms/coupling": measuring }),
     ...(labelled && labelMetrics(labelled.counts)),
     ...(judged && {
       ...judged.metrics,
