@@ -5,7 +5,8 @@ import { element, escaped } from "./svg.js";
 
 /** Steps of colour on each side of 0. */
 export const HEAT_STEPS = 10;
-const SIZE = 560;
+/** Units of the picture on each side. */
+export const SIZE = 560;
 const BAND = 10;
 
 /** Step of colour from -HEAT_STEPS to HEAT_STEPS. @param value from -1 to 1 */
@@ -62,8 +63,7 @@ export function heatMap({ samples, gram, order, numbers }: CouplingDocument, id:
         "svg",
         { viewBox: `0 0 ${SIZE} ${SIZE}`, role: "img", "aria-label": summary },
         element("title", {}, escaped(summary)),
-        bands(order.map((i) => samples[i].advantage)),
-        cells(order, gram, count),
+        heatCells({ samples, gram, order }),
         element("rect", { class: "cursor", width: 0, height: 0 }),
       ),
     ) +
@@ -79,6 +79,15 @@ export function heatMap({ samples, gram, order, numbers }: CouplingDocument, id:
 /** JSON that may stand inside a script element. */
 function scriptJson(value: unknown): string {
   return JSON.stringify(value).replaceAll("<", "\\u003c");
+}
+
+/** Bands and cells, from 0 to `SIZE`. */
+export function heatCells({
+  samples,
+  gram,
+  order,
+}: Pick<CouplingDocument, "samples" | "gram" | "order">): string {
+  return bands(order.map((i) => samples[i].advantage)) + cells(order, gram, samples.length);
 }
 
 /** One path a colour, in units of cells. */
@@ -114,19 +123,22 @@ function bands(advantages: readonly number[]): string {
     .join("");
 }
 
+/** The colours from cosine -1 to 1, a unit each. */
+export function heatLegendMarks(): string[] {
+  return Array.from({ length: 2 * HEAT_STEPS + 1 }, (_, x) =>
+    element("rect", { class: heatClass(x - HEAT_STEPS), x, y: 0, width: 1, height: 1 }),
+  );
+}
+
 /** The legend: cosine from -1 to 1. */
 export function heatLegend(): string {
-  const steps = Array.from({ length: 2 * HEAT_STEPS + 1 }, (_, i) => i - HEAT_STEPS);
+  const marks = heatLegendMarks();
   const label = "Colours from cosine -1 over 0 to cosine +1";
   return element(
     "div",
     { class: "legend", role: "img", "aria-label": label },
     element("span", {}, "cosine -1"),
-    element(
-      "svg",
-      { viewBox: `0 0 ${steps.length} 1`, preserveAspectRatio: "none" },
-      ...steps.map((step, x) => element("rect", { class: heatClass(step), x, y: 0, width: 1, height: 1 })),
-    ),
+    element("svg", { viewBox: `0 0 ${marks.length} 1`, preserveAspectRatio: "none" }, ...marks),
     element("span", {}, "+1"),
   );
 }

@@ -42,6 +42,15 @@ ${heatColours()}
 `;
 }
 
+/** Colours of the heat map and of good and bad, for a picture that stands alone. */
+export function heatRules(): string {
+  return (
+    `svg{${variables(LIGHT)}}@media (prefers-color-scheme:dark){svg{${variables(DARK)}}}` +
+    ".good{fill:var(--low)}.bad{fill:var(--high)}.even{fill:var(--quiet)}.total{fill:var(--ink)}" +
+    heatColours()
+  );
+}
+
 function variables(palette: Palette): string {
   const { series: _lines, ...colours } = palette;
   const named = Object.entries(colours).map(([name, value]) => `--${name}: ${value};`);

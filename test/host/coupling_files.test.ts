@@ -83,7 +83,14 @@ print(json.dumps({
 test("all files of an analysis, and those of a comparison", async () => {
   const folder = join(temporaryFolder(), "new", "place");
   await writeCouplingFiles(folder, document, { gram, layers });
-  const files = ["coupling.html", "coupling.json", "coupling_gram.npz", "coupling_pairs.parquet"];
+  const files = [
+    "coupling.html",
+    "coupling.json",
+    "coupling_gram.npz",
+    "coupling_heat_map.svg",
+    "coupling_pairs.parquet",
+    "coupling_parts.svg",
+  ];
   expect(readdirSync(folder).sort()).toEqual(files);
   expect(JSON.parse(readFileSync(join(folder, "coupling.json"), "utf8"))).toEqual(document);
   const other = drawnDocument(4, "other", 3);

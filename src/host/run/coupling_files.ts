@@ -1,8 +1,9 @@
-/** Files of a coupling analysis: JSON, pairs as Parquet, the Gram as NPZ, the report as HTML. */
+/** Files of a coupling analysis: JSON, pairs as Parquet, the Gram as NPZ, the report as HTML, pictures as SVG. */
 import { join } from "node:path";
 import { parquetWriteBuffer } from "hyparquet-writer";
 import { cosine } from "../../coupling/analysis/influence.js";
 import type { CouplingDocument } from "../../report/coupling_document.js";
+import { couplingPictures } from "../../report/coupling_pictures.js";
 import { couplingReportHtml } from "../../report/coupling_report.js";
 import { writeFilesAtomic } from "../files/files.js";
 import { jsonText } from "../files/json_file.js";
@@ -15,8 +16,8 @@ export interface FullGrams {
 }
 
 /**
- * Writes `coupling.json`, `coupling_pairs.parquet`, `coupling_gram.npz` and `coupling.html`, and with a second analysis
- * `coupling_compare.json` and a report of both.
+ * Writes `coupling.json`, `coupling_pairs.parquet`, `coupling_gram.npz`, `coupling.html` and its pictures as SVG, and with a second
+ * analysis `coupling_compare.json` and a report of both.
  * @param folder made when it is not there
  * @returns paths written
  */
@@ -32,6 +33,7 @@ export async function writeCouplingFiles(
     ["coupling_pairs.parquet", pairsParquet(document, grams.gram)],
     ["coupling_gram.npz", gramNpz(document, grams)],
     ["coupling.html", couplingReportHtml(compared ? [document, compared] : [document])],
+    ...couplingPictures(document),
   ];
   const files = contents.map(([name, content]) => [join(folder, name), content] as const);
   await writeFilesAtomic(files);
