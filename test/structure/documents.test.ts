@@ -1,7 +1,8 @@
-/** The pages for people who carry on name files that exist. */
-import { existsSync, readFileSync } from "node:fs";
+/** The pages name files that exist, and their links lead somewhere. */
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
-import { expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 
@@ -10,8 +11,79 @@ test.each(["CONTRIBUTING.md", "docs/training_step.md", "test/golden/README.md"])
   const named = [...text.matchAll(/`((?:src|test|shaders|docs|bench|configs)\/[\w./-]*)`/g)].map(
     ([, path]) => path,
   );
-  const linked = [...text.matchAll(/\]\(((?!http)[^)#]+)/g)].map(([, path]) => path);
   // new files that the reader is to make
-  const missing = [...named, ...linked].filter((path) => !path.includes("my_op") && !existsSync(root + path));
+  const missing = named.filter((path) => !path.includes("my_op") && !existsSync(root + path));
   expect(missing).toEqual([]);
+});
+
+/** Anchors of a page, by the rule of the hosts that show Markdown. */
+function anchors(text: string): Set<string> {
+  const seen = new Map<string, number>();
+  return new Set(
+    prose(text)
+      .split("\n")
+      .filter((line) => /^#+ /.test(line))
+      .map((line) => {
+        const plain = line.replace(/^#+ /, "").replaceAll(/\[([^\]]*)\]\([^)]*\)/g, "$1");
+        const slug = plain
+          .toLowerCase()
+          .replace(/[^\p{L}\p{N}\s_-]/gu, "")
+          .replaceAll(" ", "-");
+        const before = seen.get(slug) ?? 0;
+        seen.set(slug, before + 1);
+        return before === 0 ? slug : `${slug}-${before}`;
+      }),
+  );
+}
+
+/** A page without its blocks of code. */
+function prose(text: string): string {
+  return text.replace(/^```[\s\S]*?^```/gm, "");
+}
+
+/** Relative links of a page that lead to no file, or to no heading of one. */
+function deadLinks(page: string, text: string): string[] {
+  const links = [...prose(text).matchAll(/\]\(((?![a-z]+:)[^)\s]+)\)/g)].map(([, link]) => link);
+  return links.filter((link) => {
+    const [path, anchor] = link.split("#");
+    const file = path === "" ? page : join(dirname(page), path);
+    if (!existsSync(join(root, file))) return true;
+    return anchor !== undefined && !anchors(readFileSync(join(root, file), "utf8")).has(anchor);
+  });
+}
+
+/** Lines with what other readers of Markdown take for HTML, or for a template's braces. */
+function markup(text: string): string[] {
+  const spans = /(`+)[^`][\s\S]*?\1/g;
+  const outside = prose(text).replace(spans, (span) => span.replaceAll(/[^\n]/g, "_"));
+  const starting = prose(text).split("\n");
+  return outside
+    .split("\n")
+    .map((line, at) => (/^\s*<[a-z/]/i.test(starting[at]) ? starting[at] : line))
+    .filter((line) => !line.startsWith("    ") && /<\/?[a-z][\w-]*(\s[^<>]*)?>|\{\{/i.test(line));
+}
+
+describe("pages", () => {
+  const docs = readdirSync(join(root, "docs"), { recursive: true, withFileTypes: true })
+    .map((entry) => relative(root, join(entry.parentPath, entry.name)))
+    .filter((path) => path.endsWith(".md") && !path.startsWith(join("docs", "site")));
+
+  test.each(["README.md", "CONTRIBUTING.md", "test/golden/README.md", ...docs])(
+    "%s: links and markup",
+    (page) => {
+      const text = readFileSync(join(root, page), "utf8");
+      expect(deadLinks(page, text)).toEqual([]);
+      expect(markup(text)).toEqual([]);
+    },
+  );
+
+  test("markup is noticed, code and comments are left alone", () => {
+    const text = "a `<b>` c\n<!-- d -->\n```\n<e>\n```\nf <g> h\n`i\n<j>` k\nl {{ m }}\n1 < 2";
+    expect(markup(text)).toEqual(["f <g> h", "<j>` k", "l {{ m }}"]);
+  });
+
+  test("links to nothing are noticed", () => {
+    const text = "# A\n[a](log.md) [b](lag.md) [c](log.md#nowhere) [d](#a) [e](#b) [f](https://a.b/c)";
+    expect(deadLinks("docs/page.md", text)).toEqual(["lag.md", "log.md#nowhere", "#a", "#b"]);
+  });
 });

@@ -192,7 +192,7 @@ const appendUnit: KernelUnit = {
 
 /** New keys and values, where they go, and the caches they go to. */
 export interface KvAppend {
-  /** [M, (heads + 2 kv_heads) D]: columns of all query heads, then key heads, then value heads; not rotated. */
+  /** `[M, (heads + 2 kv_heads) D]`: columns of all query heads, then key heads, then value heads; not rotated. */
   readonly qkv: ArrayView;
   /** u32 [N], below M: the row that each entry takes; default: entry n takes row n. */
   readonly source?: ArrayView | undefined;
