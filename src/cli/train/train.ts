@@ -56,7 +56,7 @@ export interface FinishedRun {
  * One run from settings to its last line.
  * @throws StoppedError when the run was asked to stop, after its checkpoint
  */
-export async function trainOnce(
+async function trainOnce(
   options: TrainOptions,
   words: readonly string[],
   context: CliContext,
