@@ -179,10 +179,11 @@ export class FlatParameters {
     const { leaf, kept, shape } = this.#find(name);
     const width = elementCount(shape.slice(1));
     const rows = values.length / width;
+    const isBits = values[Symbol.toStringTag] === "Uint16Array";
     const fits = Number.isInteger(rows) && rows > 0 && first >= 0 && first + rows <= (shape[0] as number);
-    if (!fits || (values instanceof Uint16Array && leaf.dtype !== "bf16")) {
+    if (!fits || (isBits && leaf.dtype !== "bf16")) {
       throw new ArgumentError(
-        `[parameters] rows of ${name} do not fit: got ${values.length} values from row ${first} on, as ${values instanceof Uint16Array ? "bf16" : "floats"}, expected rows of ${width} values within shape [${shape}] stored as ${leaf.dtype}. Load a checkpoint of the same configuration.`,
+        `[parameters] rows of ${name} do not fit: got ${values.length} values from row ${first} on, as ${isBits ? "bf16" : "floats"}, expected rows of ${width} values within shape [${shape}] stored as ${leaf.dtype}. Load a checkpoint of the same configuration.`,
       );
     }
     for (const whole of new Set([leaf, kept])) uploadInto(this.runtime, rowsOf(whole, first, rows), values);

@@ -210,6 +210,6 @@ export function uploadInto(runtime: Runtime, view: ArrayView, data: UploadValues
 }
 
 function bitsOf(data: UploadValues, dtype: "f16" | "bf16"): Uint16Array {
-  if (data instanceof Uint16Array) return data;
+  if (data[Symbol.toStringTag] === "Uint16Array") return data as Uint16Array;
   return (dtype === "f16" ? toFloat16Bits : toBfloat16Bits)(data as Float32Array);
 }

@@ -22,16 +22,43 @@ export function learningRate() {
   return z.number(expected).min(0, expected).max(1, expected);
 }
 
-/** Number from `low` up, `low` included. */
-export function numberFrom(low: number) {
+/** Numbers go to the GPU as f32: larger ones are infinite there, smaller ones 0. */
+const LARGEST = 3.4e38;
+const SMALLEST = 1.2e-38;
+
+/** Number from `low` up, `low` included. @param most default: what f32 holds */
+export function numberFrom(low: number, most = LARGEST) {
   const expected = `a number, ${low} or more`;
-  return z.number(expected).min(low, expected);
+  return z.number(expected).min(low, expected).max(most, `a number from ${low} to ${most}`);
 }
 
-/** Number above `low`. */
+/** Number above `low`, that f32 can tell from it. */
 export function numberAbove(low: number) {
   const expected = `a number above ${low}`;
-  return z.number(expected).gt(low, expected);
+  const least = low === 0 ? SMALLEST : low;
+  return z
+    .number(expected)
+    .gt(low, expected)
+    .min(least, `a number above ${low}, ${least} or more`)
+    .max(LARGEST, `a number above ${low}, at most ${LARGEST}`);
+}
+
+/** What logits are divided by. Sharper or flatter ones cannot be told from the likeliest token, or from none. */
+export function temperature() {
+  return z.number("a number above 0").gt(0, "a number above 0").min(1e-6, WARMTH).max(1e6, WARMTH);
+}
+
+const WARMTH = "a number from 0.000001 to 1000000";
+
+/** Seconds until something is called off: system timers hold no more than 24 days. */
+export function seconds() {
+  const expected = "a number above 0, at most 2000000 seconds";
+  return z.number(expected).gt(0, expected).max(2_000_000, expected);
+}
+
+/** Share of a weight that AdamW takes from it in an update, over the learning rate. */
+export function weightDecay() {
+  return numberFrom(0, 1000);
 }
 
 /** Number from 0 to 1, both included. */

@@ -29,7 +29,12 @@ function parseYaml(
   place: (line: number, column: number) => string,
   lines: LineCounter,
 ): Document {
-  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, merge: true });
+  const document = parseDocument(text, {
+    lineCounter: lines,
+    prettyErrors: false,
+    merge: true,
+    logLevel: "error",
+  });
   const mistake = document.errors[0] ?? document.warnings[0];
   if (mistake) {
     const { line, col } = lines.linePos(mistake.pos[0]);

@@ -14,9 +14,9 @@ import {
   integerRange,
   listOfTexts,
   MANY,
-  numberAbove,
   numberFrom,
   positiveFraction,
+  seconds,
   section,
   seedNumber,
   text,
@@ -169,13 +169,13 @@ export const worldSection = section({
     .describe(
       "environments at a time; null = one for each episode, or the world's own limit (processes: by memory and cores)",
     ),
-  step_time_limit: numberAbove(0)
+  step_time_limit: seconds()
     .nullable()
     .default(null)
     .describe(
       "seconds for one answer of an environment, after which its episode has failed; null = no limit",
     ),
-  patience: numberAbove(0)
+  patience: seconds()
     .nullable()
     .default(null)
     .describe(
@@ -197,7 +197,8 @@ export const worldSection = section({
     .describe(
       "ScienceWorld's jar; null = the environment variable SCIENCEWORLD_JAR, else that of an installed Python package",
     ),
-  process_time_limit: numberFrom(1)
+  process_time_limit: seconds()
+    .min(1, "a number, 1 or more")
     .default(120)
     .describe(
       "seconds that a process of a world may take to answer, after which another one plays its game again",
@@ -312,7 +313,7 @@ export const evaluationSection = section({
   samples: integerFrom(1, MANY)
     .default(1)
     .describe("sampled episodes for each task: gives avg@k and pass@k for that many and fewer"),
-  temperature: numberFrom(0).default(0.4).describe("of sampled evaluation"),
+  temperature: numberFrom(0, 1e6).default(0.4).describe("of sampled evaluation"),
   top_p: positiveFraction().default(1).describe("of sampled evaluation"),
   seed: seedNumber().default(1000).describe("seed of evaluation: the same episodes every time"),
 });

@@ -12,6 +12,8 @@ import {
   positiveFraction,
   regularExpression,
   section,
+  temperature,
+  weightDecay,
 } from "./fields.js";
 
 import { ALGORITHMS } from "./presets.js";
@@ -27,7 +29,7 @@ const optimiserFields = {
     .default(0)
     .describe("updates in which the learning rate rises linearly from 0"),
   max_grad_norm: numberAbove(0).default(1).describe("gradients are scaled down to this norm"),
-  weight_decay: numberFrom(0).default(0).describe("decoupled (AdamW)"),
+  weight_decay: weightDecay().default(0).describe("decoupled (AdamW)"),
   adam_beta1: fraction().default(0.9).describe("decay of the first moment"),
   adam_beta2: fraction().default(0.999).describe("decay of the second moment"),
   adam_epsilon: numberAbove(0).default(1e-8).describe("added to the root of the second moment"),
@@ -126,7 +128,7 @@ const grpoSampling = {
     .default(null)
     .describe("rows for each optimiser step (verl: ppo_mini_batch_size); null = all rows of the rollout"),
   max_completion_length: integerFrom(1, MANY).default(16).describe("tokens of one action, at most"),
-  temperature: numberAbove(0).default(1).describe("of sampling; log-probs use it too"),
+  temperature: temperature().default(1).describe("of sampling; log-probs use it too"),
   top_p: positiveFraction().default(1).describe("nucleus sampling; below 1 the importance ratios are biased"),
   top_k: integerFrom(0)
     .default(0)

@@ -55,7 +55,10 @@ async function readSettings(tree: RunTree, run: string): Promise<ReadSettings> {
   if (text.length > LONGEST)
     return { settings: {}, problem: `config.yaml is too long: ${text.length} characters` };
   try {
-    return { settings: Object.fromEntries(leaves(parse(text, { maxAliasCount: 100 }))), problem: null };
+    return {
+      settings: Object.fromEntries(leaves(parse(text, { maxAliasCount: 100, logLevel: "error" }))),
+      problem: null,
+    };
   } catch (error) {
     return {
       settings: {},

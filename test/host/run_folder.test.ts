@@ -1,6 +1,6 @@
 /** Run folders: what is written, what a resumed run finds, and that nothing is ever overwritten. */
 import { execFileSync, spawnSync } from "node:child_process";
-import { existsSync, readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, renameSync, symlinkSync, writeFileSync } from "node:fs";
 import { appendFile, mkdir, rm } from "node:fs/promises";
 import { hostname } from "node:os";
 import { join } from "node:path";
@@ -226,6 +226,28 @@ test("rows and checkpoints that a damaged checkpoint costs are set aside", async
   expect(existsSync(at("checkpoints", "set_aside", "step_000004", "model.safetensors"))).toBe(true);
 });
 
+test("checkpoints that are gone, or on a disk that is not there: the run is left as it is", async () => {
+  const run = await create();
+  await train(run, 1, 4);
+  await run.rollouts(4, []);
+  await run.finish("stopped", 4);
+  left.splice(0);
+  const before = [text("metrics.jsonl"), text("run.json"), readdirSync(at("rollouts"))];
+  renameSync(at("checkpoints"), at("elsewhere"));
+  const refused = /checkpoints are gone: got none, expected step_000004/;
+  await expect(RunFolder.resume(at(), options())).rejects.toThrow(refused);
+  symlinkSync("nowhere", at("checkpoints"));
+  await expect(RunFolder.resume(at(), options())).rejects.toThrow(refused);
+  expect([text("metrics.jsonl"), text("run.json"), readdirSync(at("rollouts"))]).toEqual(before);
+  await rm(at("checkpoints"));
+  renameSync(at("elsewhere"), at("checkpoints"));
+  await rm(at("checkpoints", "step_000004"), { recursive: true });
+  left.push((await RunFolder.resume(at(), options())).folder);
+  expect(warnings.join()).toContain("got step_000002 as the newest, expected step_000004");
+  expect(text("metrics.jsonl.set_aside")).toBe(before[0]);
+  expect(readdirSync(at("rollouts"))).toContain("step_000004.jsonl.set_aside");
+});
+
 test("rows that are missing or doubled are told when a run goes on", async () => {
   const run = await create();
   await train(run, 1, 6);
@@ -295,7 +317,7 @@ test("a run folder that is removed in mid-run is an error", async () => {
 test("a run killed before its first checkpoint starts again", async () => {
   const killed = await RunFolder.create(options());
   await train(killed, 1, 1);
-  await killed.finish("failed", 1, "out of memory");
+  await killed.finish("failed", undefined, "out of memory");
   const { folder, checkpoint: loaded } = await RunFolder.resume(at(), options());
   expect(loaded).toBeUndefined();
   expect([text("metrics.jsonl"), text("eval.jsonl"), readdirSync(at("rollouts"))]).toEqual(["", "", []]);

@@ -107,3 +107,46 @@ test.each([
   expect(result.success).toBe(false);
   expect(result.error?.issues[0].message).toContain(expected);
 });
+
+/** Every number among the settings, by its path. */
+function numbersOf(section: object, path: readonly string[] = []): string[] {
+  return Object.entries(section).flatMap(([key, value]) => {
+    if (typeof value === "number") return [[...path, key].join(".")];
+    return typeof value === "object" && value !== null ? numbersOf(value, [...path, key]) : [];
+  });
+}
+
+test("no setting takes a number that is none, is below its bound, or that f32 cannot hold", () => {
+  const optional = [
+    "world.step_time_limit",
+    "world.patience",
+    "grpo.max_advantage",
+    "grpo.epsilon_high",
+    "grpo.delta",
+  ];
+  const paths = [...numbersOf(trainConfigSchema.parse({})), ...optional];
+  expect(paths.length).toBeGreaterThan(80);
+  const taken = paths.flatMap((path) =>
+    [".nan", "1e999", "1e300", "-1e300"]
+      .filter((value) => {
+        try {
+          resolveLayers([overrideLayer(`${path}=${value}`)]);
+          return true;
+        } catch {
+          return false;
+        }
+      })
+      .map((value) => `${path}=${value}`),
+  );
+  expect(taken).toEqual([]);
+});
+
+test.each([
+  ["world.step_time_limit=4294967", "at most 2000000 seconds"],
+  ["world.process_time_limit=1e7", "at most 2000000 seconds"],
+  ["grpo.temperature=1e-300", "a number from 0.000001"],
+  ["grpo.adam_epsilon=1e-300", "1.2e-38 or more"],
+  ["grpo.weight_decay=1e6", "a number from 0 to 1000"],
+])("bounds of what the machine does: %s", (override, expected) => {
+  expect(() => resolveLayers([overrideLayer(override)])).toThrow(expected);
+});

@@ -7,6 +7,7 @@ import { stagesOf, totalUpdates } from "../../config/schema.js";
 import { ArgumentError, ConfigError, EXIT } from "../../core/errors.js";
 import type { Logger } from "../../core/logger.js";
 import { checkHalf } from "../../gpu/device_facts.js";
+import { beforeWork } from "../../host/files/before_work.js";
 import { readConfigText } from "../../host/files/config_text.js";
 import { findOwnPackage } from "../../host/files/packages.js";
 import { readGitState } from "../../host/run/git.js";
@@ -83,7 +84,7 @@ async function settle(options: TrainOptions, words: readonly string[], context: 
     return { ...given, run };
   }
   refuseOtherPlace(run, given.settings, env);
-  const base = await runLayer(run);
+  const base = await beforeWork(() => runLayer(run));
   // UNCOUPLE_RUNS_DIR is for new runs
   const { name, out } = base.settings;
   const places = Object.entries({ name, out }).map(([key, value]) => settingLayer([key], value, run));

@@ -74,7 +74,7 @@ async function checkWorld(config: TrainConfig, trains: boolean): Promise<void> {
   if (world.id === "alfworld") for (const file of [world.domain, world.grammar]) await checkFile(file);
   if (world.id === "openenv") await checkFile(world.token_file);
   if (world.id === "scienceworld") await findScienceWorldJar(world.jar ?? undefined);
-  if (world.id === "external") await checkProgram(world.command?.[0] ?? "");
+  if (world.id === "external") await checkProgram(world.command?.[0]);
   // other worlds start processes or read many files
   if (world.id !== "household") return;
   const opened = await openTrainingWorld(config);
@@ -92,8 +92,13 @@ async function checkFile(path: string | null): Promise<void> {
   if (path !== null) await (await open(path, "r")).close();
 }
 
-/** @throws what the system says of a program that cannot be run; one without a folder is looked for when it is started */
-async function checkProgram(program: string): Promise<void> {
+/** @throws ConfigError for none, what the system says of one that cannot be run; a name without a folder is looked for at its start */
+async function checkProgram(program: string | undefined): Promise<void> {
+  if (program === undefined) {
+    throw new ConfigError(
+      "[world.command] no program: got none, expected program and arguments. Write for example [python3, world.py].",
+    );
+  }
   if (program.includes("/")) await access(program, constants.X_OK);
 }
 

@@ -1,5 +1,5 @@
 /** Records of a run that goes on: what is missing from them is told, and those of later updates are dropped. */
-import { copyFile, readdir, rm } from "node:fs/promises";
+import { copyFile, readdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { Logger } from "../../core/logger.js";
 import { pathExists } from "../files/files.js";
@@ -9,7 +9,7 @@ import { RUN_FILES } from "./run_info.js";
 
 /**
  * Drops every record of updates after `step` from a run folder.
- * @param keepCopies keeps the rows as they were beside, since a damaged checkpoint is passed over
+ * @param keepCopies keeps the rows as they were beside, since a checkpoint is passed over or gone
  * @throws DataError when a line is broken: nothing is changed then
  */
 export async function dropRecordsAfter(
@@ -27,7 +27,7 @@ export async function dropRecordsAfter(
     if (keepCopies) await keepCopy(rows);
     await dropRowsAfter(rows, step);
   }
-  await dropRolloutsAfter(join(folder, RUN_FILES.rollouts), step);
+  await dropRolloutsAfter(join(folder, RUN_FILES.rollouts), step, keepCopies);
 }
 
 /** Training goes on without them, but what reads the records later would take them for whole. */
@@ -57,21 +57,27 @@ function warnOfMissingRows(file: string, rows: readonly unknown[], step: number,
   );
 }
 
-/** Keeps rows that are about to be dropped because a damaged checkpoint is passed over. */
+/** Keeps rows that are about to be dropped because a checkpoint is passed over or gone. */
 async function keepCopy(file: string): Promise<void> {
-  if (!(await pathExists(file))) return;
+  if (await pathExists(file)) await copyFile(file, await asideName(file));
+}
+
+/** A name beside that nothing has yet. */
+async function asideName(file: string): Promise<string> {
   for (let number = 1; ; number++) {
-    const copy = `${file}.set_aside${number === 1 ? "" : `.${number}`}`;
-    if (await pathExists(copy)) continue;
-    await copyFile(file, copy);
-    return;
+    const name = `${file}.set_aside${number === 1 ? "" : `.${number}`}`;
+    if (!(await pathExists(name))) return name;
   }
 }
 
-async function dropRolloutsAfter(folder: string, step: number): Promise<void> {
+async function dropRolloutsAfter(folder: string, step: number, keepCopies: boolean): Promise<void> {
   if (!(await pathExists(folder))) return;
   for (const file of await readdir(folder)) {
     const of = stepOfName(file.replace(/\.jsonl$/, ""));
-    if (file.endsWith(".partial") || (of !== undefined && of > step)) await rm(join(folder, file));
+    const path = join(folder, file);
+    if (file.endsWith(".partial")) await rm(path);
+    else if (of === undefined || of <= step) continue;
+    else if (keepCopies) await rename(path, await asideName(path));
+    else await rm(path);
   }
 }

@@ -2,7 +2,7 @@
 import { appendFile } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import type { Alert } from "../../core/alerts.js";
-import { ConfigError } from "../../core/errors.js";
+import { ConfigError, DataError } from "../../core/errors.js";
 import type { Logger } from "../../core/logger.js";
 import {
   type Checkpoint,
@@ -133,11 +133,14 @@ export class RunFolder implements RunSink {
     checkResumable(folder, info);
     const checkpoints = join(folder, RUN_FILES.checkpoints);
     const { checkpoint, damaged } = await readNewestCheckpoint(checkpoints, options.logger);
+    // the record follows each checkpoint: it never tells of one that was not whole
+    const isGone = damaged.length === 0 && info.step > (checkpoint?.step ?? 0);
+    if (isGone) tellGone(checkpoints, info.step, checkpoint, options.logger);
     await recoverEntries(folder);
     // without a checkpoint everything is made again, what was recorded before the first update too
     const step = checkpoint?.step ?? -1;
     const { logger } = options;
-    await dropRecordsAfter(folder, step, { keepCopies: damaged.length > 0, logger });
+    await dropRecordsAfter(folder, step, { keepCopies: isGone || damaged.length > 0, logger });
     await setAsideAfter(checkpoints, step, logger);
     if (checkpoint) await settleCheckpoints(checkpoints, step, options.keepCheckpoints);
     const before = { info, config: await readIfPresent(join(folder, RUN_FILES.config)) };
@@ -320,6 +323,21 @@ export class RunFolder implements RunSink {
     this.#info = { ...this.#info, ...changes, updated: this.options.clock().toISOString() };
     await writeFileAtomic(join(this.path, RUN_FILES.info), jsonText(this.#info));
   }
+}
+
+/** Checkpoints that were there are not. @throws DataError when none is left: the run would begin again over its records */
+function tellGone(
+  folder: string,
+  step: number,
+  left: LoadedCheckpoint | undefined,
+  logger: RunFolderOptions["logger"],
+): void {
+  const got = left === undefined ? "none" : `${stepName(left.step)} as the newest`;
+  const problem = `[${folder}] checkpoints are gone: got ${got}, expected ${stepName(step)}, which ${RUN_FILES.info} tells of.`;
+  if (left === undefined) {
+    throw new DataError(`${problem} Bring the folder back; to begin again, start a run of another name.`);
+  }
+  logger.warn(`${problem} The run goes on from there; its later records are set aside.`);
 }
 
 function checkResumable(path: string, { recordVersion }: RunInfo): void {

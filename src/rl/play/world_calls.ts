@@ -69,8 +69,8 @@ export async function callWorld<T>(name: string, call: () => Awaitable<T>, limit
   } catch (error) {
     throw failure(name, error);
   }
-  if (!(result instanceof Promise)) return result;
-  const answer = result;
+  if (!isThenable(result)) return result;
+  const answer = Promise.resolve(result);
   return new Promise((resolve, reject) => {
     const forget = stop?.listen((reason) => end(() => reject(reason)));
     const callOff =
@@ -93,7 +93,15 @@ export async function callWorld<T>(name: string, call: () => Awaitable<T>, limit
   });
 }
 
+/** Not by `instanceof`: a world may use promises of a library, or of another realm. */
+function isThenable<T>(result: Awaitable<T>): result is Promise<T> {
+  return (
+    typeof result === "object" && result !== null && "then" in result && typeof result.then === "function"
+  );
+}
+
 function failure(name: string, error: unknown): WorldFailure {
-  const reason = error instanceof Error ? error.message : String(error);
+  const isNamed = typeof error === "object" && error !== null && "message" in error;
+  const reason = String(isNamed ? error.message : error);
   return new WorldFailure(`${name}: ${reason}`, { cause: error });
 }
