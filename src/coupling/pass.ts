@@ -18,12 +18,18 @@ export function trainableNames({ checkpointShapes, trained }: Qwen2Model): strin
   return checkpointShapes.map(({ name }) => name).filter((name) => trained.isTrainable(name));
 }
 
-/** @throws ArgumentError when none of the policy's parameters has a gradient */
-export function requireTrainable(policy: Qwen2Model): void {
-  if (policy.trained.requiresGrad) return;
-  throw new ArgumentError(
-    "[coupling] the parameters are frozen: got requiresGrad false, expected true, or true for some of them. Load the policy with requiresGrad true.",
-  );
+/**
+ * Brings the policy to where it can be measured: weights that an adapter changes take memory from their first use on, and belong
+ * to the policy rather than to what is forecast beside it.
+ * @throws ArgumentError when none of the policy's parameters has a gradient
+ */
+export function requireTrainable({ trained, adapter }: Qwen2Model): void {
+  if (!trained.requiresGrad) {
+    throw new ArgumentError(
+      "[coupling] the parameters are frozen: got requiresGrad false, expected true, or true for some of them. Load the policy with requiresGrad true.",
+    );
+  }
+  adapter?.refresh();
 }
 
 /**

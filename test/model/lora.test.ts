@@ -3,7 +3,8 @@ import { expect, test } from "vitest";
 import { FlatParameters } from "../../src/autograd/flat_parameters.js";
 import { Tape } from "../../src/autograd/tape.js";
 import { Random } from "../../src/core/random.js";
-import { perSampleGram } from "../../src/coupling/gram.js";
+import { directions } from "../../src/coupling/directions.js";
+import { type GramOptions, perSampleGram } from "../../src/coupling/gram.js";
 import { relativeError } from "../../src/coupling/verify.js";
 import { Launcher } from "../../src/kernels/index.js";
 import { LoraAdapter } from "../../src/model/lora.js";
@@ -107,6 +108,27 @@ test("Gram of the factors' gradients is that of each sample's own in float64, by
       expect(relativeError(layers.get(name) as Float64Array, values), `${path} ${name}`).toBeLessThan(2e-5);
     const sums = gram.map((_, at) => [...expected.values()].reduce((sum, values) => sum + values[at], 0));
     expect(relativeError(gram, sums)).toBeLessThan(2e-5);
+  }
+});
+
+test("what a Gram or directions take beside the policy is forecast when the changed weights are there", async () => {
+  const samples = SEQUENCES.map((tokens) => ({ tokens, responseStart: 1 }));
+  for (const measure of [
+    perSampleGram,
+    (model: Qwen2Model, chosen: typeof samples, options: GramOptions) =>
+      directions(model, chosen, [], options),
+  ]) {
+    const model = loraPolicy(launcher);
+    let before = 0;
+    const onForecast = () => {
+      before = runtime.buffers.liveBytes;
+    };
+    await measure(model, samples, { onForecast });
+    const changed = storedShapes(model.config).map(
+      ({ name }) => model.adapter.weight(name)?.range.bytes ?? 0,
+    );
+    expect(runtime.buffers.liveBytes - before).toBeLessThan(changed.reduce((a, b) => a + b) / 2);
+    model.release();
   }
 });
 
