@@ -198,7 +198,7 @@ function gramCurvesTable(rows: readonly BenchRow[]): string {
       choice,
     ];
   });
-  const theirs = peers.flatMap((peer) => [`${peer}: Gram`, "separate passes", "Gram, ms"]);
+  const theirs = peers.flatMap((peer) => [`${peer}: Gram`, `${peer}: separate passes`, `${peer}: Gram, ms`]);
   const titles = ["product", "token", "rule", "separate passes", "rule, ms", ...theirs];
   return markdownTable(["point", ...titles, "matrices by token"], body, 1);
 }
