@@ -12,7 +12,7 @@
  * Sums run over ascending keys, and over ascending parts.
  */
 import { wgsl } from "wgsl-preprocessor/wgsl-preprocessor.js";
-import { dotText, elementType, MASKED, repeat, rowElements } from "./attention_tiles.js";
+import { dotText, elementType, MASKED, PAD, repeat, rowElements } from "./attention_tiles.js";
 
 export interface DecodeText {
   readonly heads: number;
@@ -51,15 +51,10 @@ function task(text: DecodeText, index: string, part: number): string {
   let result = ${text.isSplit ? "part * params.B + row" : "row"};`;
 }
 
-/** Stores sum `value` of head `head + r`, element e, and once a head its maximum and total. */
-function store(
-  { heads, headDim, isSplit }: DecodeText,
-  r: string,
-  e: string,
-  { sum, total }: { sum: string; total: string },
-): string {
+/** Stores `value`, which is element e of head `head + r`: of a sum over one part, or of the result. */
+function store({ heads, headDim, isSplit }: DecodeText, r: string, e: string, value: string): string {
   const at = `(result * ${heads}u + head + ${r}) * ${rowElements(headDim)}u + ${e}`;
-  return isSplit ? `partial[${at}] = ${sum};` : `write_y(${at}, ${sum} / ${total});`;
+  return isSplit ? `partial[${at}] = ${value};` : `write_y(${at}, ${value});`;
 }
 
 function storeStatistics({ heads }: DecodeText, r: string, top: string, total: string): string {
@@ -69,11 +64,16 @@ function storeStatistics({ heads }: DecodeText, r: string, top: string, total: s
 /** Scores are powers of two, so that weights are `exp2`. */
 const scoreScale = (headDim: number): number => Math.LOG2E / Math.sqrt(headDim);
 
+/** Elements of the widest head whose queries and results are loaded and stored in the text instead of loops. */
+const NARROW = 8;
+
 /** The CPU layout. */
 export function decodeByInvocation(text: DecodeText): string {
-  const { kvHeads, headDim, headsAtOnce: rows } = text;
+  const { kvHeads, headDim, headsAtOnce: rows, isSplit } = text;
   const elements = rowElements(headDim);
-  const half = elements / 2;
+  const inLoops = elements > NARROW;
+  const eachElement = (line: (r: number, e: number) => string) =>
+    repeat(rows, (r) => repeat(elements, (e) => line(r, e)));
   return wgsl`
 @compute @workgroup_size(${LANES.software})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
@@ -81,24 +81,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   let index = workgroup_index(group, groups) * ${LANES.software}u + local;
 ${task(text, "index", PART.software)}
   let angles = place * ${elements}u;
-${repeat(
-  half,
-  (e) => `  let cosine_${e} = table[angles + ${e}u] * ${scoreScale(headDim)};
-  let sine_${e} = table[angles + ${half + e}u] * ${scoreScale(headDim)};`,
-)}
-${repeat(
-  rows,
-  (r) => `  var top_${r} = ${MASKED};
-  var total_${r} = 0.0;
-${repeat(
-  half,
-  (e) => `  let a_${r}_${e} = read_qkv(query + ${r * elements + e}u);
-  let b_${r}_${e} = read_qkv(query + ${r * elements + half + e}u);
-  let q_${r}_${e} = a_${r}_${e} * cosine_${e} - b_${r}_${e} * sine_${e};
-  let q_${r}_${half + e} = b_${r}_${e} * cosine_${e} + a_${r}_${e} * sine_${e};`,
-)}
-${repeat(elements, (e) => `  var sum_${r}_${e} = ${elementType(headDim)}();`)}`,
-)}
+${inLoops ? queriesInLoop(text) : queriesSpeltOut(text)}
+${repeat(rows, (r) => `  var top_${r} = ${MASKED};\n  var total_${r} = 0.0;`)}
+${eachElement((r, e) => `  var sum_${r}_${e} = ${elementType(headDim)}();`)}
   for (var j = 0u; j < keys; j++) {
     let at = key_at + j * ${kvHeads * elements}u;
 ${repeat(rows, (r) => `    var s_${r} = 0.0;`)}
@@ -121,16 +106,69 @@ ${repeat(
 ${repeat(rows, (r) => `      sum_${r}_${e} = sum_${r}_${e} * fade_${r} + weight_${r} * value;`)} }`,
 )}
   }
-${repeat(rows, (r) =>
-  [
-    text.isSplit ? `  ${storeStatistics(text, `${r}u`, `top_${r}`, `total_${r}`)}` : "",
-    repeat(
-      elements,
-      (e) => `  ${store(text, `${r}u`, `${e}u`, { sum: `sum_${r}_${e}`, total: `total_${r}` })}`,
-    ),
-  ].join("\n"),
-)}
+${isSplit ? repeat(rows, (r) => `  ${storeStatistics(text, `${r}u`, `top_${r}`, `total_${r}`)}`) : ""}
+${inLoops ? resultsInLoop(text) : eachElement((r, e) => `  ${store(text, `${r}u`, `${e}u`, resultOf(text, r, e))}`)}
 }`;
+}
+
+/** What is stored of the sums of one invocation. */
+const resultOf = ({ isSplit }: DecodeText, r: number, e: number): string =>
+  `sum_${r}_${e}${isSplit ? "" : ` / total_${r}`}`;
+
+/** Declares `q_<r>_<e>`, element e of the rotated query of row r. */
+function queriesSpeltOut({ headDim, headsAtOnce: rows }: DecodeText): string {
+  const elements = rowElements(headDim);
+  const half = elements / 2;
+  return `${repeat(
+    half,
+    (e) => `  let cosine_${e} = table[angles + ${e}u] * ${scoreScale(headDim)};
+  let sine_${e} = table[angles + ${half + e}u] * ${scoreScale(headDim)};`,
+  )}
+${repeat(rows, (r) =>
+  repeat(
+    half,
+    (e) => `  let a_${r}_${e} = read_qkv(query + ${r * elements + e}u);
+  let b_${r}_${e} = read_qkv(query + ${r * elements + half + e}u);
+  let q_${r}_${e} = a_${r}_${e} * cosine_${e} - b_${r}_${e} * sine_${e};
+  let q_${r}_${half + e} = b_${r}_${e} * cosine_${e} + a_${r}_${e} * sine_${e};`,
+  ),
+)}`;
+}
+
+/**
+ * The same in a loop whose count is a uniform, so that Mesa cannot unroll it: spelt out, the loads and stores of wide heads
+ * compile for longer than the walk over the keys.
+ */
+function queriesInLoop({ headDim, headsAtOnce: rows }: DecodeText): string {
+  const elements = rowElements(headDim);
+  const half = elements / 2;
+  return `  var queries: array<${elementType(headDim)}, ${rows * elements + PAD}>;
+  for (var i = 0u; i < ${rows}u * params.E / 2u; i++) {
+    let e = i % ${half}u;
+    let at = i / ${half}u * ${elements}u + e;
+    let a = read_qkv(query + at);
+    let b = read_qkv(query + at + ${half}u);
+    let cosine = table[angles + e] * ${scoreScale(headDim)};
+    let sine = table[angles + e + ${half}u] * ${scoreScale(headDim)};
+    queries[${PAD}u + at] = a * cosine - b * sine;
+    queries[${PAD + half}u + at] = b * cosine + a * sine;
+  }
+${repeat(rows, (r) => repeat(elements, (e) => `  let q_${r}_${e} = queries[${r * elements + e + PAD}];`))}`;
+}
+
+function resultsInLoop(text: DecodeText): string {
+  const { headDim, headsAtOnce: rows } = text;
+  const elements = rowElements(headDim);
+  const type = elementType(headDim);
+  const results = Array.from({ length: rows * elements }, (_, i) =>
+    resultOf(text, Math.floor(i / elements), i % elements),
+  );
+  const padding = Array<string>(PAD).fill(`${type}()`);
+  return `  var results = array<${type}, ${rows * elements + PAD}>(${[...padding, ...results].join(", ")});
+  for (var i = 0u; i < ${rows}u * params.E; i++) {
+    let value = results[${PAD}u + i];
+    ${store(text, "0u", "i", "value")}
+  }`;
 }
 
 /** The GPU layout. */
@@ -202,7 +240,7 @@ ${repeat(
       total += weight;
       sum += weight * read_value_cache(key_at + j * ${kvHeads * elements}u + e);
     }
-    ${store(text, "r", "e", { sum: "sum", total: "total" })}
+    ${store(text, "r", "e", text.isSplit ? "sum" : "sum / total")}
 ${text.isSplit ? `    if (e == 0u) { ${storeStatistics(text, "r", "tops[r]", "total")} }` : ""}
   }`,
 )}

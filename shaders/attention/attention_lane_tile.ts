@@ -14,6 +14,7 @@ import {
   elementType,
   type HeadShape,
   loadElements,
+  PAD,
   packedRow,
   repeat,
   rowElements,
@@ -41,12 +42,6 @@ export interface LaneLayout {
 export function laneWorkgroups({ lanes, tokens }: LaneLayout, N: number, parts: number): number {
   return Math.ceil(N / (lanes * tokens)) * parts;
 }
-
-/**
- * Unused elements before the rows of an array: Mesa takes an array that a loop's own counter indexes for the loop's bound
- * and unrolls the loop, which then compiles for minutes; a counter plus an offset it leaves alone.
- */
-const PAD = 2;
 
 /** Text about the rows of a tile and the slots of a block. */
 export class LaneTile {

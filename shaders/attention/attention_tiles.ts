@@ -21,6 +21,12 @@ export const MASKED = "-1e30";
 /** Scores are in units of log2, so that exp2 serves. */
 export const scoreScale = (headDim: number): number => Math.LOG2E / Math.sqrt(headDim);
 
+/**
+ * Unused elements before the rows of an array: Mesa takes an array that a loop's own counter indexes for the loop's bound
+ * and unrolls the loop, which then compiles for minutes; a counter plus an offset it leaves alone.
+ */
+export const PAD = 2;
+
 /** Lines of text for 0 .. count - 1. */
 export function repeat(count: number, line: (index: number) => string): string {
   return Array.from({ length: count }, (_, index) => line(index)).join("\n");

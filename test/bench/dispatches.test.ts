@@ -33,12 +33,15 @@ async function dispatchesALayer(runtime: Runtime, { config, ...workload }: Workl
   return (four - two) / 2;
 }
 
-test("a steady step creates no buffer and no bind group, is one submit, and a layer takes at most 12 dispatches", async () => {
-  expect(await dispatchesALayer(await testRuntime(), workloadNamed("nano"))).toBeLessThanOrEqual(12);
+test("a steady step creates no buffer and no bind group, is one submit, and a layer takes few dispatches", async () => {
+  const runtime = await testRuntime();
+  // on CPU adapters long kernels are not merged
+  const most = runtime.facts.isSoftware ? 17 : 12;
+  expect(await dispatchesALayer(runtime, workloadNamed("nano"))).toBeLessThanOrEqual(most);
 });
 
 test.each(["tiny", "nano", "small"])(
-  "so does a step of %s by kernels for GPUs, which split long sums",
+  "so does a step of %s by kernels for GPUs, which split long sums, with at most 12 dispatches a layer",
   async (name) => {
     const runtime = await largeGpu();
     expect(await dispatchesALayer(runtime, workloadNamed(name))).toBeLessThanOrEqual(12);

@@ -104,6 +104,31 @@ test("launches that write parts of one tensor share its binding", async () => {
   y.release();
 });
 
+test.each([
+  [true, 2],
+  [false, 1],
+])("long kernels share a dispatch on GPUs only, run by a CPU: %s", async (isSoftware, dispatches) => {
+  const long: KernelUnit = {
+    ...scale,
+    kernel: {
+      ...scale.kernel,
+      shader: (input) => `${scale.kernel.shader(input)}\n// ${"long ".repeat(1000)}`,
+    },
+  };
+  const own = new Launcher(runtime, { ...runtime.facts, isSoftware });
+  const x = tensor([1, 2, 3, 4]);
+  const [a, b] = [4, 4].map((size) => Tensor.empty(runtime, [size]));
+  const before = runtime.counters.dispatches;
+  own.together(() => {
+    own.run(long, { x, y: a }, { N: 4, factor: 1 });
+    own.run(long, { x, y: b }, { N: 4, factor: 10 });
+  });
+  expect([...(await a.read())]).toEqual([1, 3, 5, 7]);
+  expect([...(await b.read())]).toEqual([10, 21, 32, 43]);
+  expect(runtime.counters.dispatches - before).toBe(dispatches);
+  for (const one of [x, a, b]) one.release();
+});
+
 test("the same launches again compile nothing and bind nothing new", async () => {
   const x = tensor([1, 2, 3, 4]);
   const [a, b] = [4, 4].map((size) => Tensor.empty(runtime, [size]));

@@ -4,9 +4,10 @@ import { PRESETS } from "../../src/gpu/presets.js";
 import { type OpenGpu, openGpu } from "../../src/host/gpu/drivers.js";
 
 /** Opens the adapter that UNCOUPLE_ADAPTER names (default: the best one) under UNCOUPLE_PRESET (default: `checked`).
+ *  @param adapter another one, by name
  *  @returns a fresh adapter for one device; keep `gpu` as long as the device lives
  *  @throws AdapterError when there is none: a machine without any adapter fails the tests */
-export async function testAdapter(): Promise<OpenGpu> {
+export async function testAdapter(adapter?: string): Promise<OpenGpu> {
   const preset = PRESETS.find((name) => name === process.env.UNCOUPLE_PRESET) ?? "checked";
-  return openGpu({ preset, env: process.env, logger: silentLogger });
+  return openGpu({ preset, env: process.env, logger: silentLogger, ...(adapter && { adapter }) });
 }

@@ -3,19 +3,30 @@ import { BaseSequencer, type TestSpecification } from "vitest/node";
 
 /** Above a quarter of a minute with cold caches on two cores; the longest first. */
 const LONGEST = [
-  "rl/learning",
   "kernels/ops",
-  "cli/coupling_run",
-  "rl/train",
+  "coupling/token_path",
+  "rl/learning",
+  "coupling/gram",
+  "rl/no_signal",
   "kernels/matmul_matrix",
+  "experiment/experiment",
   "rl/gcd_training",
-  "bench/first_step",
+  "cli/coupling_run",
+  "model/pieces",
+  "rl/train",
   "cli/play",
+  "kernels/attention_layout",
+  "optim/adamw",
+  "model/unfused",
+  "bench/first_step",
+  "cli/bench",
+  "cli/doctor",
   "env/scienceworld_episodes",
   "examples",
+  "rl/lora_training",
+  "rl/imitation",
   "model/tokenizer",
   "rl/slow_worlds",
-  "optim/adamw",
 ];
 
 /** The order of the listed files, then that of vitest. */

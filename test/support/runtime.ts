@@ -3,9 +3,10 @@ import { afterAll } from "vitest";
 import { type DeviceFacts, Runtime } from "../../src/gpu/runtime.js";
 import { testAdapter } from "./gpu.js";
 
-/** @param facts overrides, for example `{ isSoftware: false }` to run the GPU kernel family on a software adapter */
-export async function testRuntime(facts: Partial<DeviceFacts> = {}): Promise<Runtime> {
-  const runtime = await Runtime.create(await testAdapter(), { facts });
+/** @param facts overrides, for example `{ isSoftware: false }` to run the GPU kernel family on a software adapter
+ *  @param adapter by name; default: the one that the tests run on */
+export async function testRuntime(facts: Partial<DeviceFacts> = {}, adapter?: string): Promise<Runtime> {
+  const runtime = await Runtime.create(await testAdapter(adapter), { facts });
   afterAll(() => runtime.dispose());
   return runtime;
 }

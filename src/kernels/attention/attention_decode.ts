@@ -38,7 +38,8 @@ const elements =
   ({ constants }: ShaderInput): Record<string, string> =>
     Object.fromEntries(names.map((name) => [name, elementType(constants.D)]));
 
-const SCALARS = { B: "u32", T: "u32", parts: "u32" } as const;
+/** E: elements of a head. */
+const SCALARS = { B: "u32", T: "u32", parts: "u32", E: "u32" } as const;
 const CONSTANTS = ["heads", "kv_heads", "D"];
 
 /** One launch over all parts. Writes y, or what `mergeUnit` needs. */
@@ -114,11 +115,11 @@ export const attentionDecode = defineOp({
   },
   outputs: { y: real("B Q") },
   params: { heads: u32Param(1), kv_heads: u32Param(1) },
-  derived: ["Q", "parts"],
+  derived: ["Q", "parts", "E"],
   derive: (scalars, facts) => {
     checkHeads("attention_decode", scalars);
     const { T, D, heads } = scalars;
-    return { Q: heads * D, parts: Math.ceil(T / partKeys(facts)) };
+    return { Q: heads * D, parts: Math.ceil(T / partKeys(facts)), E: rowElements(D) };
   },
   forward: ({ run, scratch, views, scalars }) => {
     const { B, D, heads, parts } = scalars;

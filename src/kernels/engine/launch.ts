@@ -13,6 +13,7 @@ import { piecesOf } from "./array_view.js";
 import { type GradientDoor, targetsOf } from "./gradient_targets.js";
 import { conflict, isSameRange, levels } from "./launch_order.js";
 import {
+  type KernelText,
   MOST_MERGED,
   mergeableSize,
   mergedModule,
@@ -359,6 +360,7 @@ export class Launcher {
       const sizes = new Set(texts.map(mergeableSize));
       const words = texts.reduce((sum, text) => sum + uniformWords(text), MOST_MERGED);
       fits =
+        (!this.facts.isSoftware || isShort(texts)) &&
         sizes.size === 1 &&
         !sizes.has(undefined) &&
         4 * words <= SCALAR_BYTES &&
@@ -368,6 +370,16 @@ export class Launcher {
     return fits;
   }
 }
+
+/** Characters of all kernels of one module on adapters that run on the CPU. */
+const MOST_TEXT = 10_000;
+
+/**
+ * Whether kernels compile fast in one module. Mesa's compiler takes up to twice as long for long kernels side by side as for
+ * one after the other, and a long kernel that stands alone is compiled once for all that it would be mixed with.
+ */
+const isShort = (texts: readonly KernelText[]): boolean =>
+  texts.reduce((sum, { body }) => sum + body.length, 0) <= MOST_TEXT;
 
 const accessOf = ({ isWritten }: { readonly isWritten: boolean }): Access => (isWritten ? "write" : "read");
 

@@ -3,6 +3,7 @@ struct Params {
   B: u32,
   T: u32,
   parts: u32,
+  E: u32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> qkv: array<f32>;
