@@ -110,6 +110,12 @@ const SHAPES: Readonly<Record<string, (model: Dimensions) => OpShape | readonly 
       },
       constant: ["table"],
     })),
+  // the scores of one sequence
+  causal_softmax: ({ T, H, D }) => ({
+    sizes: { H, N: T },
+    params: { scale: 1 / Math.sqrt(D) },
+    draw: { sequence_start: () => fill(T, () => 0) },
+  }),
   concat_columns: ({ N, H, Kv, D }) => ({ sizes: { N, A: (H + Kv) * D, B: Kv * D } }),
   cross_entropy: ({ N }) => ({ sizes: { N: 4 * N }, draw: { log_prob: logProb } }),
   embedding: ({ N, C, V }) => {
@@ -184,6 +190,11 @@ const SHAPES: Readonly<Record<string, (model: Dimensions) => OpShape | readonly 
       draw: { stream: () => fill(B, (b) => b), counter: () => fill(B, () => 0) },
     })),
   slice_columns: ({ N, F }) => ({ sizes: { N, C: 2 * F }, params: { stride: 2, count: F } }),
+  // keys of all query heads
+  split_heads: ({ N, H, Kv, D }) => ({
+    sizes: { N, C: (H + 2 * Kv) * D },
+    params: { first: H * D, heads: H, group_size: H / Kv, width: D },
+  }),
   swiglu: ({ N, F }) => ({ sizes: { N, F } }),
   token_log_prob: ({ N, V }) => ({
     sizes: { N: Math.min(N, HEAD_ROWS), V },
