@@ -85,6 +85,7 @@ test("from the start to the tables, and a second time without training", { timeo
   const first = await run();
   expect(first).toMatchObject({ code: 0 });
   expect(first.err).toMatch(/run: start\n[\s\S]*run: plain__s3\n[\s\S]*run: gcd__s3\n/);
+  expect(first.out).toMatch(/ {2}L2: new houses and a task type that only the cold start has seen\n/);
   expect(first.out).toMatch(/│ L2 +│ greedy │ 2 /);
   expect(first.out).toMatch(/\d+ samples of the start/);
   expect(first.out).toContain(`npx uncouple watch ${join(out, "runs")}`);

@@ -33,15 +33,20 @@ export const register: Register = (program, context) => {
       if (!own)
         throw new DataError("[quickstart] the package's own folder was not found. Install uncouple again.");
       const { out, ...flags } = options;
+      const config = join(own.folder, "configs", "quickstart.yaml");
       const plan = await planExperiment({
-        file: join(own.folder, "configs", "quickstart.yaml"),
+        file: config,
         ...{ out, env, overrides, flags: flagSettings(flags) },
         seeds: options.seed === undefined ? undefined : [options.seed],
       });
-      await runExperiment(plan, plan.cells, { config: "", jobs: 1, ...options }, context, trainLoop);
+      await runExperiment(plan, plan.cells, { ...options, config, jobs: 1 }, context, trainLoop);
       const results = await readResults(plan);
       const [plain] = plan.cells;
+      terminal.print("Success on games that no training saw, with intervals of 95 %:");
+      for (const [split, { meaning }] of Object.entries(plan.content.splits))
+        terminal.print(`  ${split}: ${meaning}`);
       terminal.print(successTable(results));
+      terminal.print("Which samples push which, with the same samples and advantages under each policy:");
       terminal.print(couplingTable(results));
       terminal.print(verdict(results));
       terminal.print(
