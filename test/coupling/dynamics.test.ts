@@ -74,9 +74,35 @@ describe("danger zone", () => {
     expect(fitToy([0.3, 0.3, 0.7].map((q) => ({ q, drift: q })))).toBeNull();
   });
 
+  test("steps are of fourth order: a hundred times as many change the tenth digit", () => {
+    for (const start of [0.02, 0.6, 0.9]) {
+      const [coarse, fine] = [toyEnd(start, toy, 8, 40), toyEnd(start, toy, 8, 4000)];
+      expect(Math.abs(coarse - fine)).toBeLessThan(1e-9);
+      expect(Math.abs(fine - start)).toBeGreaterThan(1e-3);
+    }
+    expect(toyEnd(0.3, toy, 0, 1)).toBeCloseTo(0.3, 12);
+  });
+
+  test("actions at the ends of the axis, and those that nobody punished, are on no chart", () => {
+    const logProbs = [0, Number.NEGATIVE_INFINITY, Math.log(0.5), Math.log(0.5)];
+    expect(flawedActions(logProbs, [1, 1, 1, 1], [-1, -1, 0, -1]).map(({ index }) => index)).toEqual([3]);
+  });
+
+  test("a fit without a risk, or with a drive below 0, is none; a drive of 0 is one", () => {
+    const onLine = (risk: number, drive: number) =>
+      fitToy([0.1, 0.2, 0.4].map((q) => ({ q, drift: drive - risk * q * (1 - q) })));
+    expect(onLine(-0.3, 0.1)).toBeNull();
+    expect(onLine(0, 0.1)?.risk ?? 0).toBeLessThan(1e-12);
+    expect(onLine(0.3, -0.1)).toBeNull();
+    expect(onLine(0.3, 0.02)).toEqual({ risk: expect.closeTo(0.3, 10), drive: expect.closeTo(0.02, 10) });
+    // q and 1 - q lie at one place of the axis of the fit
+    expect(fitToy([0.2, 0.8, 0.2].map((q, i) => ({ q, drift: i })))).toBeNull();
+  });
+
   test("impossible toys are refused", () => {
     expect(() => fixedPoints({ risk: 0, drive: 1 })).toThrow(/got risk 0 and drive 1/);
     expect(() => fixedPoints({ risk: 1, drive: -1 })).toThrow(/drive 0 or more/);
+    expect(() => toyEnd(0, toy, 1, 1)).toThrow(/start is not between 0 and 1: got 0/);
     expect(() => toyEnd(1, toy, 1, 1)).toThrow(/start is not between 0 and 1: got 1/);
   });
 });

@@ -26,6 +26,15 @@ test("terms on shared tokens cancel at ratio 1 and equal weights", () => {
   expect(() => cancellationResidual([{ group: 1, tokens: [], coefficients: [] }])).toThrow(/answer is empty/);
 });
 
+test("two answers of unlike length share what both begin with, and each position counts by itself", () => {
+  const pair = [
+    { group: 1, tokens: [7, 8], coefficients: [2, 3] },
+    { group: 1, tokens: [7, 8, 9], coefficients: [-1, 1, 5] },
+  ];
+  // position 0: |2 - 1| of 3; position 1: |3 + 1| of 4
+  expect(cancellationResidual(pair)).toEqual({ groups: 1, tokens: 2, residual: 5 / 7 });
+});
+
 test("repeat consistency counts pairs of episodes that met", () => {
   const step = (group: number, episode: number, state: string, action: string) => ({
     group,

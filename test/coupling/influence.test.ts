@@ -156,3 +156,28 @@ test.each([
 ])("bad input is told, case %#", (call, message) => {
   expect(call).toThrow(message);
 });
+
+test("pairs that raise equally come in order of index, whatever order they are found in; the worst come first", () => {
+  // sample 2 lifts sample 1 more than sample 0 does; samples 0 and 3 lift it alike
+  const pushes = [
+    [1, 1, 0, 0],
+    [1, 4, 2, 1],
+    [0, 2, 9, 0],
+    [0, 1, 0, 1],
+  ];
+  const pairs = worstPairs(pushes.flat(), [1, -1, 1, 1], 9, { weights: [1, 1, 1, 1] });
+  expect(pairs.map(({ from, change }) => [from, change])).toEqual([
+    [2, 2],
+    [0, 1],
+    [3, 1],
+  ]);
+  expect(worstPairs(pushes.flat(), [1, -1, 1, 1], 2, { weights: [1, 1, 1, 1] })).toEqual(pairs.slice(0, 2));
+});
+
+test("agreement of signs counts what moved, and a sample left out is one of the batch", () => {
+  expect(agreement([1, 1, 1], [0, 2, -2])).toMatchObject({ signAgreement: 0.5 });
+  expect(agreement([1, 2], [0, 0])).toMatchObject({ signAgreement: null });
+  expect([...leaveOneOutPrediction([1, 2, 2, 8], [3, 0], 0, { weights: [1, 1] })]).toEqual([-3, -6]);
+  for (const left of [-1, 0.5, 2, Number.NaN])
+    expect(() => leaveOneOutPrediction([1, 0, 0, 1], [1, 1], left)).toThrow(/no such sample to leave out/);
+});

@@ -66,3 +66,24 @@ test("the glossary explains each number", async () => {
     Object.keys({ ...couplingMetrics(batch), ...probe, ...hook, ...time }).sort(),
   );
 });
+
+test("the probe counts rises of flawed actions alone", () => {
+  const rate = (realised: number[], advantages: number[]) =>
+    probeMetrics({ predicted: realised, realised, advantages })["coupling/probe/realised_inversion_rate"];
+  // the risen one of three flawed; good ones rise too, and one flawed stays exactly where it was
+  expect(rate([1, -1, 0, 2, 3], [-1, -1, -1, 1, 0])).toBeCloseTo(1 / 3, 12);
+  expect(rate([1, 2], [1, 0])).toBeNull();
+});
+
+test("numbers without a meaning are null, and wrong sizes are told", () => {
+  const still = couplingMetrics({ totals: [0, 0], squaredNorms: [0, 0], advantages: [0, 0] });
+  expect(still).toMatchObject({
+    "coupling/cross_share": null,
+    "coupling/good/self": null,
+    "coupling/bad/cross": null,
+  });
+  expect(() => couplingMetrics({ ...batch, fromGood: [1] })).toThrow(/fromGood has the wrong size/);
+  expect(couplingMetrics({ ...batch, fromGood: undefined } as never)).not.toHaveProperty(
+    "coupling/bad/from_good",
+  );
+});

@@ -52,6 +52,23 @@ describe("linear probe", () => {
     expect(mixed?.balancedAccuracy).toBe(0.5);
   });
 
+  test("unequal classes weigh alike: a probe that calls all good is right half the time", () => {
+    // two bad among six: rows that are all the same say nothing, so every margin is a tie
+    const hidden = Array.from({ length: 6 }, () => [1, 2]);
+    const isGood = [true, true, true, true, false, false];
+    const states = ["a", "b", "c", "a", "b", "a"];
+    const found = linearProbe({ hidden, isGood, states }, { seed: 0, folds: 3 });
+    expect(found?.balancedAccuracy).toBe(0.5);
+  });
+
+  test("a fold whose training has one class alone judges nothing", () => {
+    // the only bad row is in state d: when d is left out there is nothing to learn from
+    const hidden = [[1], [2], [3], [-4]];
+    const isGood = [true, true, true, false];
+    const found = linearProbe({ hidden, isGood, states: ["a", "b", "c", "d"] }, { seed: 0, folds: 4 });
+    expect(found).toBeNull();
+  });
+
   test("nothing is made up where one class is missing, and rows of different width are refused", () => {
     const one = { hidden: [[1], [2]], isGood: [true, true], states: ["a", "b"] };
     expect(linearProbe(one, { seed: 0 })).toBeNull();
@@ -76,6 +93,33 @@ test("centroids at right angles, root of 8 apart, each state 1 from its own", ()
   });
   expect(found?.cosine).toBeCloseTo(0, 12);
   expect(found?.separation).toBeCloseTo(Math.sqrt(8), 12);
+});
+
+test("centroids that do not lie at right angles, and one at the origin", () => {
+  const of = (hidden: number[][]) =>
+    centroids({ hidden, isGood: [true, true, false, false], states: ["a", "b", "c", "d"] });
+  // means (2, 0) and (3, 3); good ones lie 1 from theirs, bad ones on theirs: mean square 1 / 2
+  const found = of([
+    [1, 0],
+    [3, 0],
+    [3, 3],
+    [3, 3],
+  ]);
+  expect(found?.cosine).toBeCloseTo(Math.SQRT1_2, 12);
+  expect(found?.separation).toBeCloseTo(Math.sqrt(10) / Math.SQRT1_2, 12);
+  const flat = [[0], [0], [2], [2]];
+  expect(of(flat)).toEqual({ cosine: 0, separation: null });
+});
+
+test("the picture's axes point to the coordinate of largest size", () => {
+  // along the first axis -3, 1, 2 about their mean; the second has no variance
+  const { points, shares } = principalPlane([[-3], [1], [2]]);
+  expect(points.map(([along]) => along)).toEqual([3, -1, -2].map((value) => expect.closeTo(value, 9)));
+  expect(points.map(([, across]) => Math.abs(across))).toEqual(
+    [0, 0, 0].map((value) => expect.closeTo(value, 6)),
+  );
+  expect(shares).toEqual([expect.closeTo(1, 12), expect.closeTo(0, 12)]);
+  expect(principalPlane([[5, 5]])).toEqual({ points: [[0, 0]], shares: [0, 0] });
 });
 
 test("principal plane of a line and of a rectangle", () => {
@@ -163,6 +207,38 @@ describe("good answers held down", () => {
     expect(second.gwhes).toBeCloseTo(-1, 12);
     expect(found.rankRaw).toBeCloseTo(1, 12);
     expect(found.rankOptimiser).toBeCloseTo(1, 12);
+  });
+
+  test("states come worst first, tokens farthest above their threshold first", () => {
+    const found = goodAnswers({
+      samples: [
+        sample("b", 1),
+        sample("b", -1),
+        sample("a", 1),
+        sample("a", -1),
+        sample("d", 0),
+        sample("d", -1),
+      ],
+      lastLayer: [good, unlike, good, layer([0, 0], [2, 3]), good, like],
+      raw: [0.7, 0, -0.2, 0, 0, 0],
+      optimiser: [0, 0, 0, 0, 0, 0],
+      textOf: (token) => `t${token}`,
+    });
+    // nobody is rewarded in d
+    expect(found.groups.map(({ sample: of }) => of)).toEqual([2, 0]);
+    expect(found.tokens.map(({ score }) => score)).toEqual([1.5, 1]);
+    expect(found.groups[0].pullingTokens).toBe(2);
+  });
+
+  test("the mean of a state's rewarded answers", () => {
+    const { groups } = goodAnswers({
+      samples: [sample("a", 1), sample("a", 2), sample("a", -1)],
+      lastLayer: [good, good, unlike],
+      raw: [1, 3, 9],
+      optimiser: [2, 6, 9],
+      textOf: String,
+    });
+    expect(groups[0]).toMatchObject({ raw: 2, optimiser: 4, positives: 2 });
   });
 
   test("a sample counts once for each of its rows", () => {
