@@ -69,7 +69,9 @@ test("the glossary explains each number", async () => {
 
 test("the probe counts rises of flawed actions alone", () => {
   const rate = (realised: number[], advantages: number[]) =>
-    probeMetrics({ predicted: realised, realised, advantages })["coupling/probe/realised_inversion_rate"];
+    probeMetrics({ predicted: realised, raw: realised, realised, advantages })[
+      "coupling/probe/realised_inversion_rate"
+    ];
   // the risen one of three flawed; good ones rise too, and one flawed stays exactly where it was
   expect(rate([1, -1, 0, 2, 3], [-1, -1, -1, 1, 0])).toBeCloseTo(1 / 3, 12);
   expect(rate([1, 2], [1, 0])).toBeNull();
