@@ -30,7 +30,7 @@ export const register: Register = (program, context) => {
     .addOption(noTuneOption())
     .option("--json", "print one JSON object")
     .action(async (options) => {
-      const sequences = await readTokens(options.tokens);
+      const sequences = await beforeWork(() => readTokens(options.tokens));
       const files = await beforeWork(async () => {
         const opened = await openPolicyFiles(options.model, options.lora);
         checkSequences(sequences, opened.folder.config);

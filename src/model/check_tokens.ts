@@ -41,7 +41,13 @@ export function checkSampling(
       Number.isInteger(maxNewTokens) && maxNewTokens > 0,
       "a whole number above 0",
     ],
-    ["temperature", temperature, Number.isFinite(temperature) && temperature >= 0, "a number, 0 or more"],
+    // as f32, smaller and larger ones make every logit infinite or equal
+    [
+      "temperature",
+      temperature,
+      temperature === 0 || (temperature >= 1e-6 && temperature <= 1e6),
+      "0, or a number from 0.000001 to 1000000",
+    ],
     ["topK", topK, Number.isInteger(topK) && topK >= 0, "a whole number, 0 or more"],
     ["topP", topP, topP > 0 && topP <= 1, "a number above 0, up to 1"],
   ];

@@ -1,8 +1,13 @@
 /** What commands are given is looked at before a GPU is opened: there is none of the name that these tests ask for. */
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { expect, test, vi } from "vitest";
+import { beforeAll, expect, test, vi } from "vitest";
 import { runCli } from "../../src/cli/program.js";
+import { writeModelFolder } from "../../src/host/model/model_folder_write.js";
+import { presetConfig } from "../../src/model/config.js";
+import { elementCount, parameterShapes } from "../../src/model/parameters.js";
+import { Tokenizer } from "../../src/model/tokenizer.js";
+import { buildWordTokenizer } from "../../src/model/word_tokenizer.js";
 import { temporaryFolder } from "../support/folders.js";
 import { readGolden } from "../support/golden.js";
 import { writeRecordedRun } from "../support/recorded_run.js";
@@ -21,12 +26,29 @@ const unknown = write("unknown.json", "[[1, 2], [1, 999]]");
 const long = write("long.json", JSON.stringify([Array(5000).fill(1)]));
 const samples = write("samples.json", '[{"tokens": [1, 2, 3], "responseStart": 1}]');
 const odd = write("odd.json", '[{"tokens": [1, 999], "responseStart": 1}]');
+const deep = write("deep.json", "[".repeat(100_000));
+const rest =
+  "base: { grpo: { max_steps: 1 } }\nstart: { train: { grpo: { max_steps: 1 } } }\naxes: { method: { plain: } }\n";
+const experiment = write("experiment.yaml", `${rest}seeds: [0]\nsplits: { L0: { of: nosuch } }\n`);
+const seeds = write("seeds.yaml", `${rest}seeds: [1e999]\nsplits: { L0: { of: in_domain } }\n`);
+const words = at("words");
 const page = write("page.md", "no marks");
 const run = at("run");
 mkdirSync(run);
 writeRecordedRun(run, { updates: 2, rollouts: [] });
 const none = at("none");
 const inFile = join(file, "out");
+
+/** A model with a tokenizer, for what is looked at after that. */
+beforeAll(async () => {
+  const tokenizer = buildWordTokenizer(["a b"], { numbersUpTo: 1, roles: ["user"] });
+  const config = presetConfig("nano", new Tokenizer(tokenizer).vocabularySize);
+  const tensors = parameterShapes(config).map((one) => ({
+    ...one,
+    data: new Float32Array(elementCount(one.shape)),
+  }));
+  await writeModelFolder(words, { config, tensors, tokenizer });
+});
 
 async function said(...args: string[]) {
   const [stdout, stderr] = [new TextStream(), new TextStream()];
@@ -63,6 +85,22 @@ test.each([
   ],
   ["coupling: no run", /none.*ENOENT/, ["coupling", "--run", none]],
   ["coupling: a run without checkpoints", /no such checkpoint/, ["coupling", "--run", run]],
+  ["score: no end of lists", /nested too deep/, ["score", "--model", model, "--tokens", deep]],
+  [
+    "generate: no such temperature",
+    /temperature is wrong: got 1e-300/,
+    ["generate", "--model", words, "--prompt", "a", "--temperature", "1e-300"],
+  ],
+  [
+    "experiment: no such split",
+    /nosuch/,
+    ["experiment", "-c", experiment, "--dry-run", "--out", at("experiment")],
+  ],
+  [
+    "experiment: a seed that is none",
+    /seeds\[0\]: got Infinity/,
+    ["experiment", "-c", seeds, "--dry-run", "--out", at("experiment")],
+  ],
   ["generate: no model", /none\].*ENOENT/, ["generate", "--model", none, "--prompt", "a"]],
   ["generate: no tokenizer", /tokenizer is missing/, ["generate", "--model", model, "--prompt", "a"]],
   ["chat: no model", /none\].*ENOENT/, ["chat", "--model", none]],

@@ -72,13 +72,12 @@ export async function openSamples({
   readonly samples: readonly FileSample[];
   readonly files: PolicyFiles;
 }> {
-  const samples = await readSamples(file);
-  const files = await beforeWork(async () => {
-    const opened = await openPolicyFiles(model, lora);
-    checkSamples(samples, opened.folder.config);
-    return opened;
+  return beforeWork(async () => {
+    const samples = await readSamples(file);
+    const files = await openPolicyFiles(model, lora);
+    checkSamples(samples, files.folder.config);
+    return { samples, files };
   });
-  return { samples, files };
 }
 
 export interface CheckedGram {

@@ -15,6 +15,7 @@ import { writeReport } from "../../host/experiment/report.js";
 import { type CellFailure, prepareStart, type RunDeps, runCells } from "../../host/experiment/run_cell.js";
 import { type RunState, statesOf } from "../../host/experiment/state.js";
 import { pathExists } from "../../host/files/files.js";
+import { checkWorlds } from "../../host/run/preflight.js";
 import type { ResumedRun } from "../../host/run/run_folder.js";
 import { RUN_FILES, readRunInfo } from "../../host/run/run_info.js";
 import type { TrainLoop } from "../../host/run/train_loop.js";
@@ -73,6 +74,7 @@ async function experiment(options: ExperimentOptions, context: CliContext, loop:
   const flags = flagSettings({ adapter: options.adapter, tune: options.tune });
   const plan = await planExperiment({ file: options.config, out: options.out, env, flags });
   const cells = cellsNamed(plan.cells, options.only);
+  if (!options.child) await checkWorlds([plan.start, ...cells].map(({ config }) => config));
   if (options.dryRun) {
     for (const line of stateLines(await statesOf(plan, cells))) terminal.print(line);
     return;

@@ -10,6 +10,7 @@ import {
   policyTokenizer,
 } from "../../host/model/policy_folder.js";
 import { Launcher } from "../../kernels/index.js";
+import { checkSampling } from "../../model/check_tokens.js";
 import { type Generation, Generator } from "../../model/generate.js";
 import type { Tokenizer } from "../../model/tokenizer.js";
 import { decimalNumber, wholeNumber } from "../kit/numbers.js";
@@ -90,6 +91,9 @@ export async function withAnswerer(
   const { files, tokenizer, checkLength } = await beforeWork(async () => {
     const opened = await openPolicyFiles(path, lora);
     const texts = textsOf(opened, options);
+    const { endTokenIds: endTokens } = texts.tokenizer;
+    const sampling = { maxNewTokens: maxTokens, temperature, topK, topP, endTokens };
+    checkSampling(sampling, opened.folder.config.vocab_size);
     // the shortest prompt has a token
     texts.checkLength([0]);
     check(texts);

@@ -1,5 +1,6 @@
 /** `uncouple generate`: what a model writes after a prompt, to try a folder by hand. */
 import { Option } from "@commander-js/extra-typings";
+import { MANY } from "../../config/fields.js";
 import { ConfigError } from "../../core/errors.js";
 import type { Tokenizer } from "../../model/tokenizer.js";
 import { wholeNumber } from "../kit/numbers.js";
@@ -13,7 +14,7 @@ export const register: Register = (program, context) => {
         .argParser(collect)
         .makeOptionMandatory(),
     )
-    .option("--samples <number>", "answers to each prompt", wholeNumber(1), 1)
+    .option("--samples <number>", "answers to each prompt", wholeNumber(1, MANY), 1)
     .option("--chat", "each prompt is a message of a user, in the model's chat template")
     .option("--json", "print one JSON object")
     .action(async (options) => {

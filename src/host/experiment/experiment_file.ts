@@ -3,6 +3,7 @@ import { z } from "zod";
 import { integerFrom, listOfTexts, section, text } from "../../config/fields.js";
 import { type Layer, type Path, pathText, textLayer } from "../../config/layers.js";
 import { ConfigError } from "../../core/errors.js";
+import { shown } from "../../core/shown.js";
 
 /** Names become folder names, parts of cell names and words of the command line. */
 const NAME = /^[A-Za-z0-9_.-]+$/;
@@ -95,7 +96,7 @@ function describe(issue: z.core.$ZodIssue, layer: Layer): string[] {
     const key = String(path.at(-1));
     return [mistake(layer, path, "key", `"${key}"`, issue.issues[0]?.message ?? message)];
   }
-  return [mistake(layer, path, "value", input === undefined ? "nothing" : JSON.stringify(input), message)];
+  return [mistake(layer, path, "value", shown(input), message)];
 }
 
 /** A line that names the place of a mistake. */

@@ -33,6 +33,15 @@ export async function checkBeforeWork(config: TrainConfig, run: string | undefin
   });
 }
 
+/** The same for the worlds of several runs, whose models may not be there yet. @throws ConfigError */
+export async function checkWorlds(configs: readonly TrainConfig[]): Promise<void> {
+  // runs of one experiment mostly share their world
+  const different = new Map(configs.map((config) => [JSON.stringify([config.world, config.eval]), config]));
+  await beforeWork(async () => {
+    for (const config of different.values()) await checkWorld(config, stagesOf(config).length > 0);
+  });
+}
+
 /**
  * The same for the policy of a run that is only looked at.
  * @throws ConfigError
