@@ -35,6 +35,7 @@ export async function writeApi(out) {
     blockTags: [...OptionDefaults.blockTags, "@source"],
     categorizeByGroup: false,
     disableSources: true,
+    excludeExternals: true,
     excludeInternal: true,
     excludePrivate: true,
     logLevel: "Warn",

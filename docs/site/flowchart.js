@@ -3,13 +3,14 @@ import { instance } from "@viz-js/viz";
 
 const viz = await instance();
 const STYLE = {
-  graphAttributes: { bgcolor: "transparent", ranksep: 0.5, nodesep: 0.25 },
+  graphAttributes: { bgcolor: "transparent", ranksep: 0.5, nodesep: 0.06 },
   nodeAttributes: {
     shape: "box",
     style: "rounded",
     height: 0.45,
     fontname: "sans-serif",
-    fontsize: 20,
+    fontsize: 17,
+    margin: "0.2,0.05",
     color: "#777777",
   },
   edgeAttributes: { arrowsize: 0.8 },
