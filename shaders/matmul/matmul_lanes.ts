@@ -9,6 +9,7 @@
  */
 import { wgsl } from "wgsl-preprocessor/wgsl-preprocessor.js";
 import {
+  belowDiagonal,
   finish,
   finishRow,
   type MatmulText,
@@ -58,8 +59,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   let part = index / tiles;
   if (part >= params.B * params.P) { return; }
 ${partStart(text, "part")}
-  let row = (tile % row_tiles) * ${rows}u;
-${text.isUpper ? `  if (row >= (tile / row_tiles + 1u) * ${lanes * groups * 4}u) { return; }` : ""}
+  let row = (tile % row_tiles) * ${rows}u;${belowDiagonal(text, `(tile / row_tiles + 1u) * ${lanes * groups * 4}u`)}
   let column = (tile / row_tiles) * ${lanes * groups * 4}u + lane * 4u;
 ${addressesOfA(tile, text)}
 ${addressesOfB(tile, text)}

@@ -66,6 +66,10 @@ export function partStart({ output, transposeA }: MatmulText, index: string): st
   let b_start = ${index} / params.P * params.K * params.N;`;
 }
 
+/** Ends the workgroup of a tile wholly below the diagonal, where only the rest is asked for. @param end first column after the tile */
+export const belowDiagonal = ({ isUpper }: MatmulText, end: string): string =>
+  isUpper ? `\n  if (row >= ${end}) { return; }` : "";
+
 /** Elements from one row of A, as it lies in memory, to the next. */
 export function pitchOfA({ output, transposeA, isPiece }: MatmulText): string {
   if (isPiece) return "params.pitch_a";

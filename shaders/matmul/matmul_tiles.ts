@@ -10,7 +10,7 @@
  */
 import { wgsl } from "wgsl-preprocessor/wgsl-preprocessor.js";
 import { addRowSum, eachLoad, kScale, type Loader, place, rowSumElements, rowSums } from "./matmul_loader.js";
-import { finish, type MatmulText, partStart, pitchOfA, read, scaled } from "./matmul_text.js";
+import { belowDiagonal, finish, type MatmulText, partStart, pitchOfA, read, scaled } from "./matmul_text.js";
 
 export interface SharedTile {
   readonly tileM: number;
@@ -57,8 +57,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   if (part >= params.B * params.P) { return; }
 ${partStart(text, "part")}
   let row = tile / column_tiles * ${tileM}u;
-  let column = tile % column_tiles * ${tileN}u;
-${text.isUpper ? `  if (row >= column + ${tileN}u) { return; }` : ""}`;
+  let column = tile % column_tiles * ${tileN}u;${belowDiagonal(text, `column + ${tileN}u`)}`;
 }
 
 export function matmulTiles(tile: SharedTile, text: MatmulText): string {
