@@ -129,7 +129,11 @@ export function peftConfigJson(lora: LoraConfig, base: string | null): Readonly<
 const peftSchema = z.looseObject({
   peft_type: z.literal("LORA", '"LORA"'),
   r: z.int("a whole number of 1 or more").min(1, "a whole number of 1 or more"),
-  lora_alpha: z.number("a number above 0").gt(0, "a number above 0"),
+  // far above any use, and far below where f32 ends
+  lora_alpha: z
+    .number("a number above 0")
+    .gt(0, "a number above 0")
+    .max(1e9, "a number above 0, at most 1e9"),
   lora_dropout: z.number("a number from 0, below 1").min(0).lt(1).default(0),
   use_rslora: z.boolean("true or false").nullish(),
 });

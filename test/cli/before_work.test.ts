@@ -105,6 +105,16 @@ test.each([
   ["generate: no tokenizer", /tokenizer is missing/, ["generate", "--model", model, "--prompt", "a"]],
   ["chat: no model", /none\].*ENOENT/, ["chat", "--model", none]],
   ["play: no model", /none\].*ENOENT/, ["play", "--model", none]],
+  [
+    "play: no such temperature",
+    /temperature is wrong/,
+    ["play", "--model", words, "--temperature", "1e-300"],
+  ],
+  [
+    "play: longer than the model reads",
+    /--max-tokens is more/,
+    ["play", "--model", words, "--max-tokens", "100000"],
+  ],
   ["eval: no model", /none\].*ENOENT/, ["eval", "--model", none]],
   ["eval: no tokenizer", /tokenizer is missing/, ["eval", "--model", model]],
   [

@@ -135,6 +135,7 @@ async function expectRefusals(model: Qwen2Model, folder: string): Promise<void> 
     [{ use_dora: true }, "use_dora: got true, which is not supported"],
     [{ rank_pattern: { q_proj: 4 } }, 'rank_pattern: got {"q_proj":4}, which is not supported'],
     [{ r: 0 }, "r: got 0, expected a whole number of 1 or more"],
+    [{ lora_alpha: 1e300 }, "lora_alpha: got 1e+300, expected a number above 0, at most 1e9"],
   ] as const) {
     writeFileSync(file, JSON.stringify({ ...settings, ...change }));
     await expect(readAdapterFolder(folder)).rejects.toThrow(message);

@@ -1,6 +1,6 @@
 /** A policy at play: the model of a folder takes each step as it does in training. */
 import { PassThrough } from "node:stream";
-import { DataError } from "../../core/errors.js";
+import { ConfigError, DataError } from "../../core/errors.js";
 import type { Environment, World } from "../../env/world.js";
 import { beforeWork } from "../../host/files/before_work.js";
 import {
@@ -10,6 +10,8 @@ import {
   policyTokenizer,
 } from "../../host/model/policy_folder.js";
 import { Launcher } from "../../kernels/index.js";
+import { checkSampling } from "../../model/check_tokens.js";
+import type { Qwen2Config } from "../../model/config.js";
 import { Generator } from "../../model/generate.js";
 import type { Tokenizer } from "../../model/tokenizer.js";
 import { PromptBuilder } from "../../rl/play/prompt.js";
@@ -23,12 +25,18 @@ import { firstStep, nextStep, type PlayStep, type PolicyOptions, type PolicyPlay
  * @throws ConfigError for a model or an adapter that cannot be used
  */
 export async function policyPlayer(
-  gpu: GpuOptions & { readonly model: string; readonly lora?: string },
+  gpu: GpuOptions & {
+    readonly model: string;
+    readonly lora?: string;
+    readonly temperature: number;
+    readonly maxTokens?: number;
+  },
   context: CliContext,
 ): Promise<PolicyPlayer> {
   const policy = await beforeWork(async () => {
     const files = await openPolicyFiles(gpu.model, gpu.lora);
     const tokenizer = policyTokenizer(files.folder);
+    checkOptions(gpu, files.folder.config);
     if (tokenizer.eosTokenId !== null) return { files, tokenizer, endToken: tokenizer.eosTokenId };
     throw new DataError(
       `[${gpu.model}] tokenizer names no end token: got none, expected eos_token in tokenizer_config.json. Add it.`,
@@ -88,6 +96,18 @@ export function watched(world: World, maxSteps: number, show: (step: PlayStep) =
     };
   };
   return { id: world.id, splits: world.splits, tasks: (split) => world.tasks(split), create };
+}
+
+/** @throws an error for sampling that no model does, or that this one cannot */
+function checkOptions(
+  { temperature, maxTokens = 1 }: { readonly temperature: number; readonly maxTokens?: number },
+  { vocab_size: rows, max_position_embeddings: longest }: Qwen2Config,
+): void {
+  checkSampling({ temperature, maxNewTokens: maxTokens, endTokens: [] }, rows);
+  if (maxTokens < longest) return;
+  throw new ConfigError(
+    `[play] --max-tokens is more than the model reads: got ${maxTokens}, expected less than ${longest} (max_position_embeddings). Lower it.`,
+  );
 }
 
 interface PlayedPolicy {
