@@ -25,9 +25,6 @@ export interface OpCase {
   readonly tolerance?: { readonly forward?: number; readonly gradient?: number };
   /** Not tried in the GPU family on lavapipe, which would compile it for minutes; SwiftShader and GPUs do try it. */
   readonly ownFamilyOnly?: boolean;
-  /** Not tried with half storage: another row has the same text but for the width of a head, and f16 changes only how elements
-   *  are read and written. */
-  readonly floatsOnly?: boolean;
   /** Has kernels of its own for CPU adapters without subgroups: tried on these too. */
   readonly withoutSubgroups?: boolean;
   /** Elements of each gradient checked by differences; default 12, drawn at random. */
@@ -42,8 +39,6 @@ const decodeRow = (heads: number, kv_heads: number, D: number, dims: { B: number
     dims: [{ ...dims, W: (heads + 2 * kv_heads) * D, KV: kv_heads * D, P: dims.T, D }],
     params: [{ heads, kv_heads }],
     ownFamilyOnly: D > 64,
-    // f16 is tried with whole caches of vec4, with parts of vec4 and with parts of single floats
-    floatsOnly: D > 16,
     draw: {
       table: (_random, { P, D }) => kernels.ropeTable(P, D, 100),
       slot: (random, { B, S }) => random.shuffle([...Array(S).keys()]).slice(0, B),
@@ -101,8 +96,6 @@ const attentionRow = (heads: number, kv_heads: number, sizes: readonly { N: numb
     // unrotated heads differ in how rows are loaded only
     without: sizes.every(({ D }) => D <= 16) ? [[], ["position", "table"]] : [[]],
     ownFamilyOnly: true,
-    // f16 is tried with single floats, with heads that are spelt out and with heads in loops
-    floatsOnly: sizes.every(({ D }) => D > 32),
     withoutSubgroups: sizes.every(({ D }) => D <= 16),
     draw: {
       position: (random, { N, P }) => Array.from({ length: N }, () => random.integer(P)),

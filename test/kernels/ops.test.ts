@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import type { OpDefinition } from "../../src/kernels/engine/op.js";
 import { allOps, isDifferentiable, Launcher } from "../../src/kernels/index.js";
 import { type OpCase, opCases } from "../op_cases.js";
 import { halfPrecision, needing } from "../support/needs.js";
@@ -21,8 +22,8 @@ if (!half.isThere) needing(half).describe("half storage", () => {});
 
 /** Half storage is tried with the last sizes of a row. */
 const isLast = (row: OpCase, { dims }: Variation): boolean => dims === row.dims.at(-1);
-const takesHalf = ({ op, floatsOnly }: OpCase): boolean =>
-  !floatsOnly && Object.values(op.inputs).some(({ mayBeHalf }) => mayBeHalf);
+const takesHalf = ({ inputs }: OpDefinition): boolean =>
+  Object.values(inputs).some(({ mayBeHalf }) => mayBeHalf);
 
 // UNCOUPLE_OPS=name,name limits a run to some ops while working on them
 const only = process.env.UNCOUPLE_OPS?.split(",");
@@ -58,7 +59,7 @@ for (const row of opCases.filter(({ op }) => !only || only.includes(op.name))) {
       ] as const) {
         if (row.ownFamilyOnly && launcher === gpuFamily && isLavapipe) continue;
         if (!row.withoutSubgroups && launcher === withoutSubgroups) continue;
-        if (storage === "f16" && !(half.isThere && isLast(row, variation) && takesHalf(row))) continue;
+        if (storage === "f16" && !(half.isThere && isLast(row, variation) && takesHalf(row.op))) continue;
         test(`${label}, ${family} family, ${storage}`, async () => {
           const live = launcher.runtime.buffers.liveBytes;
           const first = await runOp(launcher, row, variation, storage);
