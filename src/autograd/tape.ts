@@ -190,6 +190,12 @@ export class Tape {
     return tensor;
   }
 
+  /** Names the rows of a tensor as those of another one, where the ops between them put rows on other axes. */
+  nameRowsAs(tensor: Tensor, other: Tensor): Tensor {
+    const rows = this.#rows.get(other);
+    return rows === undefined ? tensor : this.nameRows(tensor, rows);
+  }
+
   /**
    * Propagates output gradients to every tensor with `requiresGrad`. A leaf that has a `grad` already
    * (left by an earlier pass, or set by the caller as a slot of a flat buffer) is added to in place; a fresh gradient is

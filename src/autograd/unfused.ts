@@ -77,7 +77,10 @@ stand(attention, (tape, { qkv, position, table, sequence_start }, params) => {
   // scores are f32 whatever the activations are, as the fused kernel keeps them
   const scores = tape.apply(matmul, { a: q, b: k }, { transpose_b: 1 }, "f32").y;
   const shares = tape.apply(causalSoftmax, { scores, sequence_start }, { scale: 1 / Math.sqrt(width) }).y;
-  return tape.apply(joinHeads, { x: tape.apply(matmul, { a: shares, b: v }).y });
+  const joined = tape.apply(joinHeads, { x: tape.apply(matmul, { a: shares, b: v }).y });
+  // rows of heads are no rows of tokens, but those of the result are again
+  if (qkv) tape.nameRowsAs(joined.y, qkv);
+  return joined;
 });
 
 // logits are f32 whatever the activations are: halves would cost log-probabilities their digits
