@@ -1,4 +1,5 @@
 import * as shader from "../../../shaders/attention/heads.js";
+import { workgroupsFor } from "../../../shaders/layers/columns.js";
 import { defineOp, real } from "../engine/op.js";
 
 /**
@@ -17,7 +18,7 @@ export const joinHeads = defineOp({
       shader: shader.join,
       reads: ["x"],
       writes: ["y"],
-      workgroups: ({ N, W }) => shader.workgroupsFor(N * W),
+      workgroups: ({ N, W }) => workgroupsFor(N * W),
     },
   ],
   backward: [
@@ -26,7 +27,7 @@ export const joinHeads = defineOp({
       shader: shader.joinBackward,
       reads: ["d_y"],
       writes: ["d_x"],
-      workgroups: ({ N, W }) => shader.workgroupsFor(N * W),
+      workgroups: ({ N, W }) => workgroupsFor(N * W),
     },
   ],
   reference: ({ x }, { N, W, D }) => ({

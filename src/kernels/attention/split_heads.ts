@@ -1,4 +1,5 @@
 import * as shader from "../../../shaders/attention/heads.js";
+import { workgroupsFor } from "../../../shaders/layers/columns.js";
 import { ArgumentError } from "../../core/errors.js";
 import { defineOp, real, u32Param } from "../engine/op.js";
 
@@ -33,7 +34,7 @@ export const splitHeads = defineOp({
       shader: shader.split,
       reads: ["x"],
       writes: ["y"],
-      workgroups: ({ H, N, D }) => shader.workgroupsFor(H * N * D),
+      workgroups: ({ H, N, D }) => workgroupsFor(H * N * D),
     },
   ],
   backward: [
@@ -42,7 +43,7 @@ export const splitHeads = defineOp({
       shader: shader.splitBackward,
       reads: ["d_y"],
       writes: ["d_x"],
-      workgroups: ({ N, C }) => shader.workgroupsFor(N * C),
+      workgroups: ({ N, C }) => workgroupsFor(N * C),
     },
   ],
   reference: ({ x }, { N, C, H, D, first, group_size }) => ({
