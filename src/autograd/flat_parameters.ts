@@ -19,7 +19,7 @@ import {
   packSlots,
   type StoredShape,
 } from "./parameter_slots.js";
-import { Tensor, uploadInto } from "./tensor.js";
+import { areBits, Tensor, uploadInto } from "./tensor.js";
 
 const MAX_BUCKET_BYTES = 2 ** 30;
 /** Memory that rows of a part go through on their way to and from the whole. */
@@ -179,7 +179,7 @@ export class FlatParameters {
     const { leaf, kept, shape } = this.#find(name);
     const width = elementCount(shape.slice(1));
     const rows = values.length / width;
-    const isBits = values[Symbol.toStringTag] === "Uint16Array";
+    const isBits = areBits(values);
     const fits = Number.isInteger(rows) && rows > 0 && first >= 0 && first + rows <= (shape[0] as number);
     if (!fits || (isBits && leaf.dtype !== "bf16")) {
       throw new ArgumentError(

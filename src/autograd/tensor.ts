@@ -209,7 +209,12 @@ export function uploadInto(runtime: Runtime, view: ArrayView, data: UploadValues
   }
 }
 
+/** Whether values are the bits of halves; those of another realm too. */
+export function areBits(values: UploadValues): values is Uint16Array {
+  return values[Symbol.toStringTag] === "Uint16Array";
+}
+
 function bitsOf(data: UploadValues, dtype: "f16" | "bf16"): Uint16Array {
-  if (data[Symbol.toStringTag] === "Uint16Array") return data as Uint16Array;
+  if (areBits(data)) return data;
   return (dtype === "f16" ? toFloat16Bits : toBfloat16Bits)(data as Float32Array);
 }

@@ -10,6 +10,7 @@ import {
   type PlannedCell,
   type PlannedRun,
   planExperiment,
+  runFolder,
 } from "../../host/experiment/plan.js";
 import { writeReport } from "../../host/experiment/report.js";
 import { type CellFailure, prepareStart, type RunDeps, runCells } from "../../host/experiment/run_cell.js";
@@ -140,12 +141,8 @@ async function runAll(
   try {
     const cells = open.filter((run): run is PlannedCell => run !== plan.start);
     const running = { loop, listener };
-    const failures =
-      open.length === 0
-        ? []
-        : options.jobs === 1
-          ? await runHere(plan, cells, options, context, running)
-          : await runApart(plan, cells, options, context, running);
+    const runOpen = options.jobs === 1 ? runHere : runApart;
+    const failures = open.length === 0 ? [] : await runOpen(plan, cells, options, context, running);
     // another process asked for the cell and measures it
     if (!options.child && !listener.signal.aborted && !(await allMeasured(plan, all)))
       await withExperimentGpu(plan, options, context, running, (deps) => measureCells(plan, all, deps));
@@ -262,8 +259,8 @@ async function withExperimentGpu<T>(
 /** Kernels that the experiment began with: all its runs use the same. */
 async function tuningsOf(runs: readonly PlannedRun[]): Promise<KeptTuning[]> {
   const kept: KeptTuning[] = [];
-  for (const { config } of runs) {
-    const folder = join(config.out, config.name as string);
+  for (const run of runs) {
+    const folder = runFolder(run);
     if (!(await pathExists(join(folder, RUN_FILES.info)))) continue;
     const { sessions } = await readRunInfo(folder);
     kept.push(...sessions.flatMap(({ tuning }) => (tuning ? [tuning] : [])));

@@ -2,8 +2,9 @@
 import Table from "cli-table3";
 import { differenceInterval, wilsonInterval } from "../../core/statistics.js";
 import type { CouplingDocument } from "../../report/coupling_document.js";
-import { numberText, pairSentence, shortText } from "../../report/coupling_text.js";
-import type { ExperimentResult, SplitResult } from "../../report/experiment_rows.js";
+import { numberText, pairSentence } from "../../report/coupling_text.js";
+import type { ExperimentResult } from "../../report/experiment_rows.js";
+import { splitOf } from "../../report/experiment_statistics.js";
 
 const TITLES: Readonly<Record<string, string>> = { start: "start", plain: "GRPO", gcd: "GRPO + GCD" };
 
@@ -35,10 +36,6 @@ export function successTable(results: readonly ExperimentResult[]): string {
     }),
   ]);
   return tableOf(["success", "", "games", ...results.map(title)], rows);
-}
-
-function splitOf({ splits }: ExperimentResult, split: string, mode: string): SplitResult | undefined {
-  return splits.find((one) => one.split === split && one.mode === mode);
 }
 
 type Numbers = NonNullable<ExperimentResult["coupling"]>;
@@ -109,5 +106,5 @@ const MOST_LETTERS = 160;
 /** The end of a prompt is what the policy saw last. */
 function lastWords(text: string): string {
   const line = text.replaceAll(/\s+/g, " ").trim();
-  return line.length <= MOST_LETTERS ? line : `…${shortText(line.slice(-MOST_LETTERS), MOST_LETTERS)}`;
+  return line.length <= MOST_LETTERS ? line : `…${line.slice(-MOST_LETTERS)}`;
 }

@@ -17,8 +17,9 @@ import { writeCouplingFiles } from "../run/coupling_files.js";
 import { measureCoupling } from "../run/coupling_measure.js";
 import { RUN_FILES } from "../run/run_info.js";
 import { openRunPolicy, readRunAt, releasePolicy } from "../run/run_policy.js";
-import { EXPERIMENT_FILES, type ExperimentPlan, type PlannedRun } from "./plan.js";
+import { EXPERIMENT_FILES, type ExperimentPlan, type PlannedRun, runFolder } from "./plan.js";
 import { readRecord } from "./records.js";
+import { adapterName } from "./results.js";
 import type { RunDeps } from "./run_cell.js";
 
 const FORMAT = 1;
@@ -40,11 +41,7 @@ function fileOf(out: string, { id }: Pick<PlannedRun, "id">): string {
 
 /** Where a run's analysis lies. */
 export function analysisFolder(run: PlannedRun): string {
-  return join(folderOf(run), RUN_FILES.coupling, stepName(run.updates));
-}
-
-function folderOf({ config }: PlannedRun): string {
-  return join(config.out, config.name as string);
+  return join(runFolder(run), RUN_FILES.coupling, stepName(run.updates));
 }
 
 /** @returns what was measured before under the same wishes. @throws DataError for a malformed record */
@@ -86,7 +83,7 @@ export async function measureCells(
   if (open.length === 0) return;
   const launcher = new Launcher(deps.runtime);
   const start = await openRunPolicy(
-    await readRunAt(folderOf(plan.start), undefined, plan.start.config),
+    await readRunAt(runFolder(plan.start), undefined, plan.start.config),
     launcher,
   );
   const batch = await couplingBatch(start, wishes, deps.logger);
@@ -144,7 +141,7 @@ async function measured(
   launcher: Launcher,
   { session }: Pick<RunDeps, "session">,
 ): Promise<CouplingRecord["numbers"]> {
-  const policy = await openRunPolicy(await readRunAt(folderOf(run), undefined, run.config), launcher);
+  const policy = await openRunPolicy(await readRunAt(runFolder(run), undefined, run.config), launcher);
   const { gram, layers, logProbs } = await perSampleGram(policy.model, batch.samples, {});
   const grams = { gram, layers: Object.fromEntries(layers) };
   const document = await measureCoupling({
@@ -153,8 +150,7 @@ async function measured(
       ...{ run: run.id, checkpoint: policy.checkpoint.step, stage: policy.checkpoint.stage },
       samples: `of the start, ${batch.source}`,
       ...{ parameters: policy.model.parameters.count, precision: run.config.model.precision },
-      ...{ adapter: String(session.adapter?.driver || session.adapter?.device || "unknown") },
-      version: session.version,
+      ...{ adapter: adapterName(session), version: session.version },
     },
     verify: false,
     budgetBytes: undefined,

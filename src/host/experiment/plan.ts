@@ -42,6 +42,11 @@ export interface PlannedCell extends PlannedRun {
   readonly overrides: unknown;
 }
 
+/** Where a planned run lies. */
+export function runFolder({ config }: PlannedRun): string {
+  return join(config.out, config.name as string);
+}
+
 /** The policy that all cells begin with: trained by a run of its own, or a model folder. */
 export interface PlannedStart extends PlannedRun {
   /** Model folder that cells load; after the run, where there is one. */

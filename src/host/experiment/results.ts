@@ -1,6 +1,6 @@
 /** From the files of a finished run to its line of results. */
 import { join, relative } from "node:path";
-import type { Evaluation, MetricsRow, RunInfo } from "../../core/run_record.js";
+import type { Evaluation, MetricsRow, RunSession } from "../../core/run_record.js";
 import { mean } from "../../core/statistics.js";
 import {
   type CurvePoint,
@@ -11,7 +11,7 @@ import {
 } from "../../report/experiment_rows.js";
 import { readJsonLines } from "../files/json_lines.js";
 import { RUN_FILES, readRunInfo } from "../run/run_info.js";
-import type { ExperimentPlan, PlannedRun } from "./plan.js";
+import { type ExperimentPlan, type PlannedRun, runFolder } from "./plan.js";
 
 /** What a result says of the run beside its numbers. */
 export type ResultFacts = Pick<
@@ -32,7 +32,7 @@ export async function resultOfRun(
   run: PlannedRun,
   facts: ResultFacts,
 ): Promise<ExperimentResult> {
-  const folder = join(run.config.out, run.config.name as string);
+  const folder = runFolder(run);
   const info = await readRunInfo(folder);
   const metrics = (await readJsonLines(join(folder, RUN_FILES.metrics))) as MetricsRow[];
   const evaluations = (await readJsonLines(join(folder, RUN_FILES.evaluations))) as Evaluation[];
@@ -41,7 +41,7 @@ export async function resultOfRun(
     ...facts,
     seed: run.seed,
     config_sha256: run.configSha256,
-    ...programOf(info),
+    ...programOf(info.sessions[info.sessions.length - 1]),
     run: relative(plan.out, folder),
     updates: info.step,
     splits: evaluations.filter(({ step }) => step === info.step).map(splitResult),
@@ -53,12 +53,19 @@ export async function resultOfRun(
   };
 }
 
-function programOf({ sessions }: RunInfo): Pick<ExperimentResult, "program" | "adapter"> {
-  const { version, git, adapter } = sessions[sessions.length - 1];
-  const name = adapter?.driver || adapter?.device || "unknown";
+/** What computed in a session, in a word. */
+export function adapterName({ adapter }: Pick<RunSession, "adapter">): string {
+  return String(adapter?.driver || adapter?.device || "unknown");
+}
+
+/** What made a result in a session: the program and what computed. */
+export function programOf(
+  session: Pick<RunSession, "version" | "git" | "adapter">,
+): Pick<ExperimentResult, "program" | "adapter"> {
+  const { version, git } = session;
   return {
     program: { version, commit: git?.commit ?? null, dirty: git?.dirty ?? false },
-    adapter: String(name),
+    adapter: adapterName(session),
   };
 }
 

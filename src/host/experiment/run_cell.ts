@@ -13,9 +13,9 @@ import type { TrainLoop } from "../run/train_loop.js";
 import { trainRun } from "../run/train_run.js";
 import { evaluateModel } from "./evaluate_model.js";
 import { weightsSha256 } from "./fingerprint.js";
-import type { ExperimentPlan, PlannedCell, PlannedRun } from "./plan.js";
+import { type ExperimentPlan, type PlannedCell, type PlannedRun, runFolder } from "./plan.js";
 import { checkSame, readRecord, writeRecord } from "./records.js";
-import { curvePoint, type ResultFacts, resultOfRun, splitResult } from "./results.js";
+import { curvePoint, programOf, type ResultFacts, resultOfRun, splitResult } from "./results.js";
 
 /** What runs need from their surroundings. */
 export interface RunDeps {
@@ -74,13 +74,11 @@ async function resultOfModel(
     logger.info(`start, ${split}, ${mode}: success ${(100 * success).toFixed(1)} %`);
   const evaluations = await evaluateModel(start.config, { runtime, signal, onResult });
   if (signal.aborted) return undefined;
-  const { git, version, adapter } = session;
   return {
     ...facts,
     seed: start.seed,
     config_sha256: start.configSha256,
-    program: { version, commit: git?.commit ?? null, dirty: git?.dirty ?? false },
-    adapter: String(adapter?.driver || adapter?.device || "unknown"),
+    ...programOf(session),
     run: null,
     updates: 0,
     splits: evaluations.map(splitResult),
@@ -160,7 +158,7 @@ export function messageOf(error: unknown): string {
 async function train(run: PlannedRun, deps: RunDeps): Promise<boolean> {
   const { config, resolved, input } = run;
   if (config.model.precision === "mixed") checkHalf(deps.runtime.facts);
-  const folder = join(config.out, config.name as string);
+  const folder = runFolder(run);
   const known = await knownRun(folder);
   if (known === "finished") return true;
   const { finished } = await trainRun({

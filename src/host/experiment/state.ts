@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { pathExists } from "../files/files.js";
 import { RUN_FILES, readRunInfo } from "../run/run_info.js";
 import { weightsSha256 } from "./fingerprint.js";
-import type { ExperimentPlan, PlannedRun } from "./plan.js";
+import { type ExperimentPlan, type PlannedRun, runFolder } from "./plan.js";
 import { checkSame, readRecord } from "./records.js";
 import { messageOf } from "./run_cell.js";
 
@@ -24,8 +24,8 @@ export async function statesOf(plan: ExperimentPlan, cells: readonly PlannedRun[
 
 async function stateOf({ out }: ExperimentPlan, run: PlannedRun, start: string | null): Promise<RunState> {
   const record = await readRecord(out, run);
-  const info = join(run.config.out, run.config.name as string, RUN_FILES.info);
-  const step = (await pathExists(info)) ? (await readRunInfo(join(info, ".."))).step : 0;
+  const folder = runFolder(run);
+  const step = (await pathExists(join(folder, RUN_FILES.info))) ? (await readRunInfo(folder)).step : 0;
   if (record === undefined) return { run, state: step > 0 ? "stopped" : "not begun", step };
   try {
     checkSame(out, run, record, start);
