@@ -1,6 +1,6 @@
 /** Answers read strictly and loosely. */
 import { describe, expect, test } from "vitest";
-import { parseAnswer } from "../../src/rl/play/action.js";
+import { commandSpan, parseAnswer, writeAnswer } from "../../src/rl/play/action.js";
 
 test("a bare command is the whole answer", () => {
   expect(parseAnswer(" go to shelf 1 \n", "command")).toEqual({
@@ -72,4 +72,39 @@ test("a malformed answer has a command all the same, and its tag where there is 
     isWellFormed: false,
   });
   expect(parseAnswer("", "tags")).toEqual({ command: "", isWellFormed: false });
+});
+
+test("the last 30 characters are trimmed; a thought alone has no step tag", () => {
+  const text = `${"x".repeat(10)} ${"y".repeat(29)}`;
+  expect(parseAnswer(text, "think").command).toBe("y".repeat(29));
+  expect(parseAnswer("<think>a</think><action>look</action>", "think")).toEqual({
+    command: "look",
+    isWellFormed: true,
+    thought: "a",
+  });
+});
+
+test.each([
+  ["planning go  to\tshelf 1", { command: "go to shelf 1", isWellFormed: true, tag: "planning" }],
+  [" monitor look ", { command: "look", isWellFormed: true, tag: "monitor" }],
+  ["explore", { command: "", isWellFormed: false, tag: "explore" }],
+  ["look  explore", { command: "look  explore", isWellFormed: false }],
+  ["", { command: "", isWellFormed: false }],
+])("a step tag's word, then the command: %j", (text, answer) => {
+  expect(parseAnswer(text, "tag")).toEqual(answer);
+});
+
+test.each([
+  ["command", "take mug 1"],
+  ["tag", "reflection take mug 1"],
+  ["think", "<think>The next command is take mug 1.</think><action>take mug 1</action>"],
+  ["tags", "<reflection>The next command is take mug 1.</reflection><action>take mug 1</action>"],
+] as const)("an answer that is written is read back, as %s", (format, text) => {
+  expect(writeAnswer("take mug 1", "reflection", format)).toBe(text);
+  expect(parseAnswer(text, format)).toMatchObject({ command: "take mug 1", isWellFormed: true });
+  expect(text.slice(...commandSpan(text, format))).toBe("take mug 1");
+});
+
+test("a bare command is the answer, however long", () => {
+  expect(commandSpan("x".repeat(50), "command")).toEqual([0, 50]);
 });

@@ -46,6 +46,18 @@ test("states, where they are told, decide what is in vain", () => {
   expect(summariseEpisodes(keyed).repeated_action_in_state_rate).toBe(1 / 8);
 });
 
+test("states that are told in part only are not counted by", () => {
+  const [first, ...rest] = episodes[1].rows;
+  const some = [{ ...episodes[1], rows: [{ ...first, stateKey: "s" }, ...rest] }];
+  expect(summariseEpisodes(some).repeated_action_in_state_rate).toBeNull();
+  expect(summariseEpisodes([]).repeated_action_in_state_rate).toBeNull();
+});
+
+test("more wins than misses: every draw of that many holds one", () => {
+  expect(passAtK(5, 3, 3)).toBe(1);
+  expect(passAtK(5, 2, 3)).toBeCloseTo(0.9, 12);
+});
+
 test("repeats do not cross episodes, and texts do not run into each other", () => {
   const twice = [episode("t", false, "a>go"), episode("t", false, "a>go")];
   expect(summariseEpisodes(twice).repeated_action_rate).toBe(0);

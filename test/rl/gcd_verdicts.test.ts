@@ -39,6 +39,8 @@ describe("verdicts", () => {
     expect(directAdvantage(1e-8, "ce", true)).toBe(1);
     expect(directAdvantage(1e-8, "grpo", true)).toBeLessThan(1e-3);
     expect(directAdvantage(0.5, "mixed", false)).toBeCloseTo(0.75, 12);
+    // a spread of 0 divides by 1e-4
+    expect(directAdvantage(1, "grpo", true)).toBeCloseTo(10_000, 6);
   });
 
   test("four sampled verdicts of which one is wrong", () => {
@@ -64,6 +66,7 @@ describe("verdicts", () => {
       questions: 4,
     });
     expect(judgeQuality(answers.slice(0, 3))).toBeUndefined();
+    expect(judgeQuality(answers.slice(3))).toBeUndefined();
   });
 
   test("entropy of a verdict: the mass of other tokens is left out", () => {
@@ -82,4 +85,6 @@ test("lambda rises, stays, ends when the judge is good, and comes back when it i
   });
   expect(weights).toEqual([0.25, 0.5, 0.5, 0, 0, 0.5]);
   expect(weightOf(WEIGHT_START, { ...options, warmup: 0 })).toBe(0.5);
+  // never with 1, and not where the accuracy is the limit itself
+  expect(afterUpdate(WEIGHT_START, 1, { ...options, stopAbove: 1 })).toEqual({ updates: 1, solved: 0 });
 });

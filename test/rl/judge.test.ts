@@ -81,6 +81,40 @@ describe("questions to the judge", () => {
     expect(() => new Judge(without, options)).toThrow(/verdict "good" is no token of its own/);
   });
 
+  test("a whole episode keeps the blocks before its steps; without steps, or read by steps, all blocks are shown", () => {
+    const named = (names: readonly Block["name"][]) =>
+      names.map((name, at): Block => ({ name, text: `look ${at}` }));
+    const shown = (names: readonly Block["name"][], change: Partial<JudgeOptions>) =>
+      judgeOf(change)
+        .ask({ text: { blocks: named(names), text: "", hash: "" } }, "look")
+        .text.blocks.slice(0, -1)
+        .map(({ text }) => text);
+    const two = [
+      "task",
+      "observation",
+      "history",
+      "observation",
+      "history",
+      "observation",
+      "admissible",
+    ] as const;
+    expect(shown(two, { context: "episode", history: 1 })).toEqual([
+      "look 0",
+      "look 1",
+      "look 4",
+      "look 5",
+      "look 6",
+    ]);
+    expect(shown(two, { context: "step" })).toHaveLength(7);
+    expect(shown(["task", "room", "observation"], { context: "episode" })).toHaveLength(3);
+    // steps from the very start
+    expect(shown(["history", "observation", "history", "observation"], { context: "episode" })).toEqual([
+      "look 2",
+      "look 3",
+    ]);
+    expect(judgeOf().ask({ text: undefined }, "look").text.text).toBe("judge : look");
+  });
+
   test("answers are read strictly", () => {
     const judge = judgeOf({ mode: "think" });
     const said = (text: string, finished = true) => judge.parse(tokenizer.encode(text), finished);
@@ -89,6 +123,72 @@ describe("questions to the judge", () => {
     expect(said("bad", false)).toBeUndefined();
     expect(said("good look")).toBeUndefined();
     expect(judge.reasoning(tokenizer.encode("open desk 1 bad"))).toBe("open desk 1");
+    // the end token is no word
+    const ended = [...tokenizer.encode("open desk 1 bad"), tokenizer.eosTokenId as number];
+    expect(judge.parse(ended, true)).toBe("bad");
+    expect(judge.reasoning(ended)).toBe("open desk 1");
+  });
+
+  test("two verdicts of one token are refused, and words of several tokens", () => {
+    const spelled = { encode: (word: string) => [...word].map((_, at) => at), decode: () => "good" };
+    expect(() => new Judge(spelled as unknown as Tokenizer, options)).toThrow(
+      /got 4 tokens "good", expected one\. Use a tokenizer that has it/,
+    );
+    let word = "";
+    const same = {
+      encode: (text: string) => {
+        word = text;
+        return [7];
+      },
+      decode: () => ` ${word}`,
+    };
+    expect(() => new Judge(same as unknown as Tokenizer, options)).toThrow(
+      /"good" and "bad" are the same token/,
+    );
+  });
+});
+
+describe("a chat model as judge", () => {
+  /** Text is its own tokens: one for each letter, one for each verdict. */
+  const letters = {
+    encode: (text: string) =>
+      /^(good|bad)$/.test(text) ? [text === "good" ? 1 : 2] : [...text].map((c) => c.charCodeAt(0)),
+    decode: (tokens: readonly number[]) =>
+      tokens.map((token) => ["", "good", "bad"][token] ?? String.fromCharCode(token)).join(""),
+    encodeChat: (messages: readonly { content: string }[]) => ({ text: messages[0].content, tokens: [9] }),
+  } as unknown as Tokenizer;
+  const chat = (mode: JudgeOptions["mode"]) => new Judge(letters, { ...options, format: "chat", mode });
+  const said = (text: string) => chat("think").parse(letters.encode(text), true);
+
+  test("is asked in words", () => {
+    const asked = (mode: JudgeOptions["mode"]) =>
+      chat(mode).ask({ text: undefined }, "open desk 1").text.text;
+    const question = "Candidate action: open desk 1\nIs this a good or a bad action here?";
+    expect(asked("direct")).toBe(`${question} Answer with one word, good or bad.`);
+    expect(asked("think")).toBe(
+      `${question} Reason in one short sentence, then end with <judge>good</judge> or <judge>bad</judge>.`,
+    );
+  });
+
+  test.each([
+    ["it is shut <judge>bad</judge>", "bad"],
+    ["<judge>  good\n</judge>\n ", "good"],
+    ["it is good", undefined],
+    ["<judge>bad</judge> or not", undefined],
+    ["<judge>very bad</judge>", undefined],
+    ["<judge>badly</judge>", undefined],
+  ])("thinks, then answers in its tags: %j", (text, verdict) => {
+    expect(said(text)).toBe(verdict);
+  });
+
+  test("answers with a bare word where it is not asked to think, and its words are what stands before", () => {
+    expect(chat("direct").parse(letters.encode("it is  good \n"), true)).toBe("good");
+    expect(chat("direct").parse(letters.encode("<judge>good</judge>"), true)).toBeUndefined();
+    expect(chat("direct").parse(letters.encode("so good!"), true)).toBeUndefined();
+    expect(chat("think").reasoning(letters.encode(" it is shut  <judge> bad </judge> \n"))).toBe(
+      "it is shut",
+    );
+    expect(chat("think").reasoning(letters.encode("it is shut bad"))).toBe("it is shut");
   });
 });
 
