@@ -1,7 +1,7 @@
 /** The sample of mutants of `npm run mutate`: who is drawn, and what the table counts. */
 import { describe, expect, test } from "vitest";
 import { wilsonInterval } from "../../src/core/statistics.js";
-import { type DrawnMutant, drawn, shareTable } from "../support/mutation_sample.js";
+import { type DrawnMutant, drawn, shareTable, unloaded } from "../support/mutation.js";
 
 const mutants = Array.from(
   { length: 2000 },
@@ -69,4 +69,15 @@ describe("a sample of mutants", () => {
       "not the sample of this report",
     );
   });
+});
+
+test("a file that cannot be loaded is a failed test; others are left to their tests", () => {
+  const errors = [{ message: "no such thing" }];
+  const files = [
+    { name: "a.test.ts", tasks: [], result: { state: "fail", errors } },
+    { name: "b.test.ts", tasks: [{}], result: { state: "fail", errors } },
+    { name: "c.test.ts", tasks: [], result: { state: "skip" } },
+    { name: "d.test.ts", tasks: [] },
+  ];
+  expect(unloaded(files)).toMatchObject([{ id: "a.test.ts#", status: 1, failureMessage: "no such thing" }]);
 });

@@ -16,3 +16,11 @@ export function shareTable(
   interval: (successes: number, trials: number) => { share: number; low: number; high: number },
   environment: Environment,
 ): string;
+
+export function unloaded(
+  files: readonly {
+    readonly name: string;
+    readonly tasks: readonly unknown[];
+    readonly result?: { readonly state: string; readonly errors?: readonly { readonly message: string }[] };
+  }[],
+): { readonly id: string; readonly status: number; readonly failureMessage: string }[];

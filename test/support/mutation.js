@@ -1,5 +1,6 @@
 /**
- * Plugins of Stryker for `npm run mutate`: a random sample of the mutants, and a table of shares as docs/mutation.md has it.
+ * Plugins of Stryker for `npm run mutate`: a random sample of the mutants, a table of shares as docs/mutation.md has it, and a
+ * runner that notices test files which cannot be loaded.
  *
  * MUTATION_SHARE  0 to 1, each mutant's chance of being judged; without it all are
  * MUTATION_SEED   another sample; default 1
@@ -10,6 +11,7 @@
  */
 import { createHash } from "node:crypto";
 import { relative, sep } from "node:path";
+import { strykerPlugins as vitestPlugins } from "@stryker-mutator/vitest-runner";
 
 /** @throws Error for a share that is none */
 function shareFrom(environment) {
@@ -104,7 +106,38 @@ const shares = {
   },
 };
 
+/**
+ * Stryker's runner for Vitest looks at tests alone. A file whose top level throws has none, so that mutants which only that code
+ * notices would survive: here such a file counts as one failed test.
+ */
+function vitestWithFiles(injector) {
+  const runner = vitestPlugins[0].factory(injector);
+  const run = runner.run.bind(runner);
+  runner.run = async (options) => {
+    const result = await run(options);
+    if (result.status === "complete") result.tests.push(...unloaded(runner.ctx.state.getFiles()));
+    return result;
+  };
+  return runner;
+}
+vitestWithFiles.inject = ["$injector"];
+
+/** One failed test for each file that failed without one. @param files Vitest's record of what it ran */
+export function unloaded(files) {
+  return files
+    .filter(({ tasks, result }) => result?.state === "fail" && tasks.length === 0)
+    .map(({ name, result }) => ({
+      id: `${name}#`,
+      name,
+      timeSpentMs: 0,
+      // TestStatus.Failed
+      status: 1,
+      failureMessage: result.errors?.[0]?.message ?? "the file cannot be loaded",
+    }));
+}
+
 export const strykerPlugins = [
   { kind: "Checker", name: "sample", value: sample },
   { kind: "Reporter", name: "shares", value: shares },
+  { kind: "TestRunner", name: "vitest_files", factory: vitestWithFiles },
 ];
