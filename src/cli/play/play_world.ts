@@ -63,35 +63,42 @@ export async function runConfig(model: string): Promise<TrainConfig | undefined>
  *  @throws ConfigError when a file or folder is missing or options do not fit
  *  @throws DataError when a file is malformed */
 export async function openWorld(choice: WorldChoice, run?: TrainConfig, logger?: Logger): Promise<World> {
-  const { game, env, data, domain, grammar } = choice;
+  const { game, env = "household" } = choice;
   refuseScience(choice, run);
   if (game !== undefined) return openGame(game, choice);
-  if (run && env === undefined) return openRunWorld(choice, run, logger);
-  if (env === "alfworld") {
-    if (data === undefined) {
-      throw new ConfigError(
-        "[play] no ALFWorld data: got no folder, expected --data or the variable ALFWORLD_DATA. Run " +
-          "`alfworld-download` and name its folder, or play one file with --game.",
-      );
+  if (run && choice.env === undefined) return openRunWorld(choice, run, logger);
+  if (env !== "alfworld") refuseRules(choice);
+  switch (env) {
+    case "household":
+      return householdWorld({ seed: choice.seed });
+    case "alfworld":
+      return openAlfworldSplit(choice, logger);
+    case "scienceworld": {
+      const { jar, simplifications } = choice;
+      return openScienceWorld({ jar, simplifications, maxEnvironments: 1 });
     }
-    // Opening a split reads all its files, so only one is opened; ids begin with theirs.
-    const split = choice.split ?? choice.task?.split("/")[0] ?? "train";
-    return openAlfworldFolder(data, {
-      splits: [split],
-      domainFile: domain,
-      grammarFile: grammar,
-      logger,
-    });
+    case "external":
+      return openExternalWorld({ command: choice.program ?? [], timeLimit: TIME_LIMIT, maxEnvironments: 1 });
   }
-  refuseRules(choice);
-  if (env === "scienceworld") {
-    const { jar, simplifications } = choice;
-    return openScienceWorld({ jar, simplifications, maxEnvironments: 1 });
+}
+
+/** Opening a split reads all its files, so only one is opened; ids begin with theirs. */
+async function openAlfworldSplit(
+  { data, domain, grammar, split, task }: WorldChoice,
+  logger: Logger | undefined,
+): Promise<World> {
+  if (data === undefined) {
+    throw new ConfigError(
+      "[play] no ALFWorld data: got no folder, expected --data or the variable ALFWORLD_DATA. Run " +
+        "`alfworld-download` and name its folder, or play one file with --game.",
+    );
   }
-  if (env === "external") {
-    return openExternalWorld({ command: choice.program ?? [], timeLimit: TIME_LIMIT, maxEnvironments: 1 });
-  }
-  return householdWorld({ seed: choice.seed });
+  return openAlfworldFolder(data, {
+    splits: [split ?? task?.split("/")[0] ?? "train"],
+    domainFile: domain,
+    grammarFile: grammar,
+    logger,
+  });
 }
 
 /** Options that ScienceWorld alone has. */

@@ -42,19 +42,25 @@ export async function openTrainingWorld(config: TrainConfig, logger?: Logger): P
 
 async function openBareWorld(config: TrainConfig, logger: Logger | undefined): Promise<World> {
   const { world } = config;
-  if (world.id === "household") {
-    return householdWorld(householdOptions(world));
+  switch (world.id) {
+    case "household":
+      return householdWorld(householdOptions(world));
+    case "alfworld":
+      return openAlfworld(world, logger);
+    case "scienceworld":
+      return openScienceWorld(scienceWorldOptions(config));
+    case "external":
+      return openExternalWorld({
+        command: world.command ?? [],
+        timeLimit: world.process_time_limit,
+        maxEnvironments: world.max_environments ?? undefined,
+      });
+    case "openenv":
+      return openServer(world);
   }
-  if (world.id === "scienceworld") return openScienceWorld(scienceWorldOptions(config));
-  if (world.id === "external") {
-    const { command, process_time_limit: timeLimit, max_environments } = world;
-    return openExternalWorld({
-      command: command ?? [],
-      timeLimit,
-      maxEnvironments: max_environments ?? undefined,
-    });
-  }
-  if (world.id === "openenv") return openServer(world);
+}
+
+async function openAlfworld(world: TrainConfig["world"], logger: Logger | undefined): Promise<World> {
   if (world.path === null) {
     throw new ConfigError(
       "[train] world.path is missing: expected the folder of ALFWorld's data. Set it, or the environment variable ALFWORLD_DATA.",
