@@ -1,5 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { trainConfigSchema } from "../../src/config/schema.js";
+import { Random } from "../../src/core/random.js";
+import { KnownMistakes } from "../../src/rl/correction/cold_start.js";
 import { Correction } from "../../src/rl/correction/correction.js";
 import { countHabits, findHabits, frequencyOf, withoutNumbers } from "../../src/rl/correction/habits.js";
 import { addInstructions, blockText, instructionText } from "../../src/rl/correction/instructions.js";
@@ -148,5 +150,154 @@ describe("correction over a run", () => {
     }
     expect(resumed.active).toEqual(whole.active);
     expect(resumed.active).toHaveLength(1);
+  });
+});
+
+describe("habits, at their limits", () => {
+  test("numbers in words stay, white space is one space", () => {
+    expect(withoutNumbers(" a  mug 3 \n and 12b, 4. ")).toBe("a mug and 12b,.");
+  });
+
+  test("the threshold itself is a habit, and so are just enough visits; the most frequent come first, then by text", () => {
+    const rows = [
+      ...Array.from({ length: 4 }, () => row("here", "wait")),
+      ...Array.from({ length: 2 }, () => row("here", "look")),
+      ...Array.from({ length: 2 }, () => row("here", "dance")),
+      ...Array.from({ length: 6 }, () => row("there", "wait")),
+      row("once", "wait"),
+    ];
+    const found = findHabits(
+      countHabits([], rows, () => "bad"),
+      { threshold: 0.25, minVisits: 6 },
+    );
+    expect(found.map(({ situation, action, frequency }) => [situation, action, frequency])).toEqual([
+      ["there", "wait", 1],
+      ["here", "wait", 0.5],
+      ["here", "dance", 0.25],
+      ["here", "look", 0.25],
+    ]);
+    const mixed = countHabits([], [row("here", "wait"), row("here", "wait")], (one) =>
+      one === rows[0] ? "bad" : undefined,
+    );
+    expect(findHabits(mixed, { threshold: 0, minVisits: 0 })).toEqual([]);
+    expect(frequencyOf(mixed, { taskType: "clean", situation: "here", action: "wait" }, 2)).toBe(1);
+    expect(frequencyOf(mixed, { taskType: "clean", situation: "here", action: "jump" }, 2)).toBe(0);
+    expect(frequencyOf(mixed, { taskType: "clean", situation: "here", action: "wait" }, 3)).toBeUndefined();
+    expect(frequencyOf(mixed, { taskType: "clean", situation: "there", action: "wait" }, 0)).toBeUndefined();
+  });
+
+  test("as many good labels as bad ones make no habit; states are told apart by task type", () => {
+    let isBad = false;
+    const counts = countHabits([], [row("here", "wait"), row("here", "wait")], () => {
+      isBad = !isBad;
+      return isBad ? "bad" : "good";
+    });
+    expect(counts[0].actions).toEqual([{ action: "wait", count: 2, bad: 1, good: 1 }]);
+    expect(findHabits(counts, { threshold: 0, minVisits: 0 })).toEqual([]);
+    const types = countHabits([], [row("here", "wait"), row("here", "wait", "heat")], () => "bad");
+    expect(types.map(({ taskType, visits: seen }) => [taskType, seen])).toEqual([
+      ["clean", 1],
+      ["heat", 1],
+    ]);
+  });
+});
+
+describe("instructions, word for word", () => {
+  const text = (situation: string, format: "plain" | "chat" = "plain", critique?: string) =>
+    instructionText({ situation, action: "wait" }, format, critique);
+
+  test("the last sentence of a situation, its first twelve words, without its full stop", () => {
+    const long = Array.from({ length: 14 }, (_, n) => `w${n}`).join(" ");
+    expect(text(`First. ${long}.`)).toBe(`avoid : wait after : ${long.split(" ").slice(0, 12).join(" ")}`);
+    expect(text("One! Two? ")).toBe("avoid : wait after : Two");
+    expect(text("Odd...")).toBe("avoid : wait after : Odd");
+    expect(text("")).toBe("avoid : wait after : ");
+    expect(text("a.b c")).toBe("avoid : wait after : a.b c");
+  });
+
+  test("without words of the policy, or with empty ones, the line ends there", () => {
+    expect(text("Shut.", "chat")).toBe('Avoid "wait" after "Shut".');
+    expect(text("Shut.", "chat", "")).toBe('Avoid "wait" after "Shut".');
+    expect(text("Shut.", "chat", " It is shut")).toBe('Avoid "wait" after "Shut". It is shut');
+  });
+});
+
+describe("instructions in demonstrations", () => {
+  const tokensOf = (text: string) => text.split(/\s+/).length;
+  const known = (perTaskType = 2, maxTokens = 99) => {
+    const mistakes = new KnownMistakes("plain", { perTaskType, maxTokens, tokensOf });
+    for (const action of ["wait", "look 1", "look 2", "jump"])
+      mistakes.add({ taskType: "clean", situation: "At drawer 3.", action });
+    return mistakes;
+  };
+  const blocks = (mistakes: KnownMistakes, done: Parameters<KnownMistakes["block"]>[1] = []) =>
+    Array.from({ length: 40 }, (_, seed) => mistakes.block("clean", done, Random.of(seed)));
+
+  test("are against mistakes of other episodes of the type, one to the limit, equal ones once", () => {
+    const shown = blocks(known());
+    const lines = shown.flatMap((block) => block?.split("\n") ?? []);
+    expect(new Set(lines)).toEqual(
+      new Set(["wait", "look", "jump"].map((action) => `avoid : ${action} after : At drawer`)),
+    );
+    expect(new Set(shown.map((block) => block?.split("\n").length))).toEqual(new Set([1, 2]));
+    expect(known().block("heat", [], Random.of(1))).toBeUndefined();
+  });
+
+  test("leave out what the expert does in the episode itself, whatever the numbers", () => {
+    const at = { taskType: "clean", situation: "At drawer 7." };
+    const done = ["look 5", "jump"].map((action) => ({ ...at, action }));
+    expect(new Set(blocks(known(), done))).toEqual(new Set(["avoid : wait after : At drawer"]));
+    const all = [...done, { ...at, action: "wait" }];
+    expect(new Set(blocks(known(), all))).toEqual(new Set([undefined]));
+  });
+
+  test("are none where not even one has room", () => {
+    expect(new Set(blocks(known(2, 3)))).toEqual(new Set([undefined]));
+  });
+});
+
+describe("correction, in its numbers", () => {
+  const config = trainConfigSchema.parse({
+    correction: { enabled: true, every: 1, threshold: 0.5, min_visits: 4, dropout: 0 },
+  });
+  const asked: string[][] = [];
+  const correction = new Correction({
+    config,
+    criticise: async (examples) => {
+      asked.push(examples.map(({ text, action }) => `${text?.text} ${action}`));
+      return examples.map(() => ({ isBad: true }));
+    },
+    tokensOf: (text) => text.split(/\s+/).length,
+  });
+
+  test("the policy is asked about the first bad row of a habit; age counts from the update that made it", async () => {
+    correction.observe(visits, labelOf);
+    expect(await correction.refresh(0, 10)).toEqual({
+      "correction/active": 1,
+      "correction/added": 1,
+      "correction/retired": 0,
+      "correction/criticised": 1,
+      "correction/mean_age": 0,
+    });
+    expect(asked).toEqual([["You arrive at drawer 0. The drawer 0 is open. open drawer 0"]]);
+    expect(correction.blockFor("clean", 3, 0)).toBe(correction.block("clean"));
+    // chosen in exactly half of the threshold's share of the visits: it stays; below, it goes
+    const seen = (bad: number) => [
+      ...visits.slice(0, bad),
+      ...Array.from({ length: 8 - bad }, () => visits[9]),
+    ];
+    correction.observe(seen(2), () => undefined);
+    expect(await correction.refresh(1, 13)).toEqual({
+      "correction/active": 1,
+      "correction/added": 0,
+      "correction/retired": 0,
+      "correction/criticised": 0,
+      "correction/mean_age": 3,
+    });
+    correction.observe(seen(1), () => undefined);
+    expect(await correction.refresh(2, 14)).toMatchObject({
+      "correction/active": 0,
+      "correction/retired": 1,
+    });
   });
 });

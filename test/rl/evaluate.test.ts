@@ -1,6 +1,6 @@
 /** Evaluations that are stopped, and go on where they stopped. */
 import { expect, test } from "vitest";
-import { trainConfigSchema } from "../../src/config/schema.js";
+import { type TrainConfigInput, trainConfigSchema } from "../../src/config/schema.js";
 import type { Evaluation } from "../../src/core/run_record.js";
 import type { GenerationRequest, SamplingOptions } from "../../src/model/generate.js";
 import { Tokenizer } from "../../src/model/tokenizer.js";
@@ -12,10 +12,10 @@ import { CORRIDOR_COMMANDS, CorridorWorld } from "../support/corridor_world.js";
 
 const tokenizer = new Tokenizer(buildWordTokenizer(new CorridorWorld().sampleTexts()));
 
-const config = trainConfigSchema.parse({
+const settings: TrainConfigInput = {
   world: { max_steps: 6, train_split: "other" },
   eval: { samples: 3, temperature: 0.7, episodes: 3 },
-});
+};
 
 interface Asked {
   readonly request: GenerationRequest;
@@ -23,7 +23,12 @@ interface Asked {
 }
 
 /** Evaluates; the sampler answers by stream, and calls `onAsk` before each batch. */
-async function evaluate(options: EvaluationOptions, onAsk = (_batch: number) => {}) {
+async function evaluate(
+  options: EvaluationOptions,
+  onAsk = (_batch: number) => {},
+  { world = new CorridorWorld(), change = settings } = {},
+) {
+  const config = trainConfigSchema.parse(change);
   const asked: Asked[] = [];
   let batch = 0;
   const sampler = {
@@ -37,7 +42,6 @@ async function evaluate(options: EvaluationOptions, onAsk = (_batch: number) => 
       });
     },
   };
-  const world = new CorridorWorld();
   const prompts = new PromptBuilder(tokenizer, config.prompt);
   const worker = new RolloutWorker(world, prompts, sampler, tokenizer.eosTokenId as number);
   const results: Evaluation[] = [];
@@ -111,4 +115,78 @@ test("an evaluation that was stopped goes on from its episodes, with the same re
   expect(resumed.results).toEqual(whole.results);
   expect(rest.length).toBe(12 - known);
   expect(resumed.asked.length).toBeLessThan(whole.asked.length);
+});
+
+/** Plays one greedy episode of each task asked for, and gives what is kept of them. */
+async function kept(evaluation: TrainConfigInput["eval"], world = new CorridorWorld()) {
+  const episodes: EvaluationEpisode[] = [];
+  const records = { played: [], add: (episode: EvaluationEpisode) => void episodes.push(episode) };
+  const change = {
+    world: { max_steps: 6 },
+    eval: { modes: ["greedy" as const], episodes: 9, ...evaluation },
+  };
+  const { results } = await evaluate({ records }, undefined, { world, change });
+  return { results, episodes };
+}
+
+/** Two splits more than the one that is trained on. */
+class Splits extends CorridorWorld {
+  override readonly splits = ["train", "near", "far"];
+}
+
+test("splits are those that are named, or all but the training split; tasks are filtered by type and cut", async () => {
+  const splitsOf = async (splits: string[] | null) =>
+    (await kept({ splits }, new Splits())).results.map(({ split }) => split);
+  expect(await splitsOf(null)).toEqual(["near", "far"]);
+  expect(await splitsOf(["far"])).toEqual(["far"]);
+  expect(await splitsOf([])).toEqual([]);
+  const tasksOf = async (evaluation: TrainConfigInput["eval"]) =>
+    (await kept({ splits: ["near"], ...evaluation })).episodes.map(({ taskId }) => taskId);
+  expect((await tasksOf({})).sort()).toEqual(["one", "three", "two"]);
+  expect(await tasksOf({ task_types: ["odd"] })).toEqual(["one"]);
+  expect(await tasksOf({ episodes: 2 })).toHaveLength(2);
+  // the first few of a shuffle of the split's own
+  const firsts = await Promise.all(
+    ["near", "far", "a", "b", "c", "d", "e", "f"].map(async (split) => {
+      const { episodes } = await kept({ splits: [split], episodes: 1 });
+      return episodes[0].taskId;
+    }),
+  );
+  expect(new Set(firsts).size).toBeGreaterThan(1);
+});
+
+test("what is kept of an episode is what its numbers are made from; a failure says why", async () => {
+  const { results, episodes } = await kept(
+    { splits: ["near"], task_types: ["odd"], samples: 1 },
+    new CorridorWorld(),
+  );
+  const [episode] = episodes;
+  expect(Object.keys(episode).sort()).toEqual(
+    ["ended", "mode", "rows", "sample", "split", "taskId", "taskType"].sort(),
+  );
+  expect(episode).toMatchObject({ taskId: "one", taskType: "odd", split: "near", mode: "greedy", sample: 0 });
+  expect(episode.rows.length).toBeGreaterThan(0);
+  expect(episode.rows[0]).toMatchObject({ observation: "You are at 0 . task : one", stateKey: "one 0" });
+  expect(Object.keys(episode.rows[0]).sort()).toEqual(["action", "observation", "stateKey", "valid"]);
+  expect(results[0]).toMatchObject({ "episodes/odd": 1, episodes: 1 });
+  expect(results[0]).not.toHaveProperty("instructions");
+  const broken = new CorridorWorld({ fault: (task) => (task === "one" ? "throws" : undefined) });
+  const failed = await kept({ splits: ["near"] }, broken);
+  const reasons = failed.episodes.map(({ taskId, ended, failure }) => [taskId, ended === "failed", failure]);
+  expect(reasons).toContainEqual(["one", true, expect.stringContaining("the floor gave way")]);
+  expect(failed.results[0]).toMatchObject({ episodes: 2, failed_rate: 1 / 3 });
+});
+
+test("samples of a task are numbered", () => {
+  const numbers = new Set<number>();
+  const records = { played: [], add: ({ sample }: EvaluationEpisode) => void numbers.add(sample) };
+  return evaluate({ records }).then(() => expect([...numbers].sort()).toEqual([0, 1, 2]));
+});
+
+test("an error that is no stop is told", async () => {
+  await expect(
+    evaluate({}, () => {
+      throw new Error("the sampler broke");
+    }),
+  ).rejects.toThrow("the sampler broke");
 });

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { Random } from "../../src/core/random.js";
-import { flawedRows, type LabelOptions, labelActions } from "../../src/rl/gcd/labels.js";
+import { flawedRows, type LabelOptions, labelActions, stateOf } from "../../src/rl/gcd/labels.js";
 import { balancedPairs, type PairOptions } from "../../src/rl/gcd/pairs.js";
 import type { PlayedRow } from "../../src/rl/rows.js";
 
@@ -145,6 +145,71 @@ describe("labels of actions", () => {
   });
 });
 
+test("what the world refused is flawed, however well formed the answer was", () => {
+  const rows = [
+    step([0, 0], "start", "go", 10, { admissible: true }),
+    step([0, 1], "door", "fly", 10, { admissible: false }),
+    step([1, 0], "start", "sing", 10, { admissible: true, valid: false }),
+  ];
+  expect(flawedRows(rows)).toEqual([false, true, true]);
+});
+
+describe("evidence on one pair", () => {
+  /** Visits of one state, of which each has this evidence. */
+  const visits = (...tags: readonly number[]) =>
+    tags.map((tag, episode) => step([episode, 0], "start", "go", 0, { parts: { tag } }));
+  const meta = (rows: readonly PlayedRow[], change: Partial<LabelOptions> = {}) =>
+    labelActions(rows, { ...options, source: "meta", ...change });
+
+  test("the visit with most of it stands for the pair, the first of equal ones; strength is the mean", () => {
+    const [label] = meta(visits(0.3, -0.9, 0.9, 0.5), { conflicts: "mean" }).labels;
+    expect(label).toMatchObject({ verdict: "good", visits: 4 });
+    expect(label.row.episode).toBe(1);
+    expect(label.strength).toBeCloseTo(0.2, 12);
+    expect(meta(visits(0.3, 0.9, 0.5)).labels[0].row.episode).toBe(1);
+  });
+
+  test("what lies on the threshold is a tie, and disagrees with nothing", () => {
+    expect(meta(visits(0.1)).counts).toEqual({ good: 0, bad: 0, ties: 1, conflicts: 0 });
+    expect(meta(visits(0.1, -0.5)).counts).toEqual({ good: 0, bad: 1, ties: 0, conflicts: 0 });
+    expect(meta(visits(0.5, -0.1)).counts).toEqual({ good: 1, bad: 0, ties: 0, conflicts: 0 });
+    expect(meta(visits(0.5, 0.05)).counts).toEqual({ good: 1, bad: 0, ties: 0, conflicts: 0 });
+    expect(meta(visits(0.5, -0.11)).counts).toEqual({ good: 0, bad: 0, ties: 0, conflicts: 1 });
+  });
+
+  test("labels are counted by class", () => {
+    const rows = [0.5, 0.6, -0.7].map((tag, at) => step([0, at], `place ${at}`, "go", 0, { parts: { tag } }));
+    expect(meta(rows).counts).toEqual({ good: 2, bad: 1, ties: 0, conflicts: 0 });
+  });
+
+  test("rows without the column say nothing; no outcome part is a tie", () => {
+    const none = { good: 0, bad: 0, ties: 0, conflicts: 0 };
+    expect(meta(played).counts).toEqual(none);
+    expect(labelActions(played, { ...options, source: "critic" }).counts).toEqual(none);
+    expect(labelActions(played, { ...options, source: "trajectory" }).counts).toEqual({ ...none, ties: 4 });
+  });
+
+  test("rows without an anchor are in no common state", () => {
+    const loose = played.map((row) => ({ ...row, anchorKey: undefined }));
+    expect(labelActions(loose, options).counts).toEqual({ good: 0, bad: 0, ties: 0, conflicts: 0 });
+    const [row] = loose;
+    expect(stateOf(row)).toBe("task\n0/0");
+    expect(stateOf(played[0])).toBe("task\nstart");
+  });
+
+  test("steps are looked at in their order, by the world's own state where it tells one", () => {
+    const rows = [
+      step([0, 1], "door", "look", 0),
+      step([0, 0], "door", "look", 0),
+      step([1, 1], "door", "look", 0, { stateKey: "shut" }),
+      step([1, 0], "door", "look", 0, { stateKey: "open" }),
+      step([2, 1], "other words", "look", 0, { stateKey: "open" }),
+      step([2, 0], "door", "look", 0, { stateKey: "open" }),
+    ];
+    expect(flawedRows(rows)).toEqual([true, false, false, false, true, false]);
+  });
+});
+
 const pairOptions: PairOptions = { perState: 1, perTask: 9, perEpisode: 9, most: 9, acrossStates: true };
 
 /** Labels of actions `good1`, `bad2`, ... in states that the list names. */
@@ -196,6 +261,60 @@ describe("balanced pairs", () => {
     expect(most({ most: 1 })).toBe(1);
     expect(most({ perTask: 1 })).toBe(1);
     expect(most({})).toBe(2);
+  });
+
+  test("the strongest pair of a state comes first, and no action is asked about twice", () => {
+    const strengths: Readonly<Record<string, number>> = { good1: 5, good2: 1, bad1: 2, bad2: 4 };
+    for (const order of [
+      ["a good1", "a good2", "a bad1", "a bad2"],
+      ["a bad2", "a bad1", "a good2", "a good1"],
+    ]) {
+      const labels = labelled(...order).map((label) => ({ ...label, strength: strengths[label.action] }));
+      const chosen = (change: Partial<PairOptions>) =>
+        balancedPairs(labels, { ...pairOptions, acrossStates: false, ...change }, Random.of(1)).map(
+          ({ action }) => action,
+        );
+      expect(chosen({})).toEqual(["good1", "bad2"]);
+      // two pairs of four actions, not more
+      expect(chosen({ perState: 9 })).toEqual(["good1", "bad2", "good2", "bad1"]);
+      // alike before strong
+      const alike: Readonly<Record<string, number>> = { bad1: 0.5, bad2: 0.4 };
+      const similarity = (good: { action: string }, bad: { action: string }) =>
+        good.action === "good2" ? alike[bad.action] : 0.3;
+      expect(chosen({ similarity })).toEqual(["good2", "bad1"]);
+    }
+  });
+
+  test("which of equal pairs is asked about changes with the random numbers", () => {
+    const labels = labelled("a good1", "a bad1", "a bad2").map((label) => ({ ...label, strength: 1 }));
+    const firsts = Array.from(
+      { length: 20 },
+      (_, seed) => balancedPairs(labels, pairOptions, Random.of(seed))[1].action,
+    );
+    expect(new Set(firsts)).toEqual(new Set(["bad1", "bad2"]));
+  });
+
+  test("caps hold across states too", () => {
+    const labels = labelled("a good1", "b bad1", "c good2", "d bad2");
+    const count = (change: Partial<PairOptions>) =>
+      balancedPairs(labels, { ...pairOptions, ...change }, Random.of(1)).length;
+    expect(count({})).toBe(4);
+    expect(count({ perTask: 1 })).toBe(2);
+    expect(count({ most: 1 })).toBe(2);
+  });
+
+  test("an action counts as admissible by what the world lists, else by whether it was valid", () => {
+    const labels = labelled("a good1", "a bad1");
+    const told = (change: Partial<PlayedRow>) =>
+      balancedPairs(
+        labels.map((label) => ({ ...label, row: { ...label.row, ...change } })),
+        pairOptions,
+        Random.of(1),
+      ).map(({ admissible }) => admissible);
+    expect(told({ valid: true })).toEqual([true, true]);
+    expect(told({ valid: false })).toEqual([false, false]);
+    expect(told({ valid: true, admissible: false })).toEqual([false, false]);
+    expect(told({ valid: false, admissible: true })).toEqual([true, true]);
   });
 
   test("one class alone makes no pair", () => {

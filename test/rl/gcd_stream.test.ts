@@ -6,7 +6,7 @@ import type { Qwen2Model } from "../../src/model/qwen2.js";
 import { Tokenizer } from "../../src/model/tokenizer.js";
 import { buildWordTokenizer } from "../../src/model/word_tokenizer.js";
 import { JUDGE_WORDS, Judge } from "../../src/rl/gcd/judge.js";
-import { labelActions } from "../../src/rl/gcd/labels.js";
+import { type LabelledAction, labelActions } from "../../src/rl/gcd/labels.js";
 import { classificationStream, isHeldOut } from "../../src/rl/gcd/stream.js";
 import type { VerdictProbabilities } from "../../src/rl/gcd/verdicts.js";
 import type { PlayedRow, Row } from "../../src/rl/rows.js";
@@ -59,9 +59,11 @@ interface Asking {
   /** What it says, of the member-th sample, where it is asked for words. */
   readonly says?: (member: number) => { readonly text: string; readonly finished: boolean };
   readonly isTrained?: boolean;
+  /** In the place of those of the game. */
+  readonly asked?: readonly LabelledAction[];
 }
 
-async function streamOf({ gcd, thinks, says, isTrained = true }: Asking) {
+async function streamOf({ gcd, thinks, says, isTrained = true, asked = labels }: Asking) {
   const parsed = trainConfigSchema.parse({
     seed: 4,
     grpo: { temperature: 0.7 },
@@ -94,7 +96,7 @@ async function streamOf({ gcd, thinks, says, isTrained = true }: Asking) {
       },
       endToken: 3,
     },
-    { rows: played, labels, index: 6, isTrained },
+    { rows: played, labels: asked, index: 6, isTrained },
   );
   return { ...result, judge, calls };
 }
@@ -135,6 +137,59 @@ describe("direct verdicts", () => {
     // neither is no answer
     const neither = await streamOf({ thinks: () => ({ good: 0.2, bad: 0.2 }) });
     expect(neither.quality).toMatchObject({ balancedAccuracy: 0 });
+  });
+
+  test("tasks that are held out are counted apart, and so are actions that were admissible", async () => {
+    const isHeld = (question: string) => isHeldOut(`${question.split(" ")[0]} wants red`);
+    const right = (question: string) =>
+      question.endsWith("red") ? { good: 0.6, bad: 0.3 } : { good: 0.3, bad: 0.6 };
+    const wrong = (question: string) => ({ good: right(question).bad, bad: right(question).good });
+    const { metrics } = await streamOf({
+      thinks: (question) => (isHeld(question) ? wrong(question) : right(question)),
+    });
+    expect(metrics).toMatchObject({ "gcd/balanced_accuracy": 1, "gcd/balanced_accuracy_held_out": 0 });
+    // of three trained tasks two have a refused blue, about which the judge is right
+    const refused = new Set([...trainedTasks].slice(0, 2));
+    const some = labels
+      .filter(({ row }) => [...trainedTasks].slice(0, 3).includes(row.taskId))
+      .map((label) =>
+        label.action === "blue" && refused.has(label.row.taskId)
+          ? { ...label, row: { ...label.row, valid: false } }
+          : label,
+      );
+    const speaker = ({ row }: LabelledAction) => row.taskId.split(" ")[0];
+    const known = new Set(some.filter(({ row }) => refused.has(row.taskId)).map(speaker));
+    const told = await streamOf({
+      asked: some,
+      thinks: (question) => (known.has(question.split(" ")[0]) ? right(question) : { good: 0.6, bad: 0.3 }),
+    });
+    expect(told.metrics["gcd/recall_bad"]).toBeCloseTo(2 / 3, 12);
+    expect(told.metrics["gcd/balanced_accuracy"]).toBeCloseTo(5 / 6, 12);
+    expect(told.metrics["gcd/balanced_accuracy_admissible"]).toBe(0.5);
+  });
+
+  test("the entropy of verdicts is by hand; without labels an update is skipped", async () => {
+    const { metrics } = await streamOf({});
+    // shares 8/9 and 1/9
+    expect(metrics["gcd/verdict_entropy"]).toBeCloseTo(0.348832, 6);
+    const none = await streamOf({ asked: [] });
+    expect(none).toMatchObject({ rows: [], quality: undefined });
+    expect(none.metrics).toMatchObject({ "gcd/questions": 0, "gcd/skipped": 1, "gcd/token_share": 0 });
+  });
+
+  test.each([
+    [2, 1],
+    [3, 1],
+    [4, 2],
+    [5, 2],
+    [6, 3],
+    [99, 4],
+  ])("a limit of %d questions about a state allows %d pairs", async (limit, pairs) => {
+    const [good, bad] = labels.filter(({ row }) => row.taskId === [...trainedTasks][0]);
+    const asked = Array.from({ length: 4 }, () => [{ ...good }, { ...bad }]).flat();
+    const caps = { max_per_task: 99, max_per_episode: 99, across_states: false };
+    const { metrics } = await streamOf({ asked, gcd: { ...caps, max_per_state: limit } });
+    expect(metrics["gcd/questions"]).toBe(2 * pairs);
   });
 
   test("without training the questions are asked for the metrics alone", async () => {
@@ -193,6 +248,19 @@ describe("sampled verdicts", () => {
         truncated: row.episode === 2,
       });
     }
+  });
+
+  test("a question costs its copies with the longest answers allowed", async () => {
+    const tokens = played.reduce((sum, { prompt, answer }) => sum + prompt.length + answer.length, 0);
+    const few = { ...gcd, max_completion_length: 5 };
+    const { rows } = await streamOf({ gcd: few, says: (member) => answers[member] });
+    // of each question four copies: rows of the first two pairs are 16
+    const cost = rows.slice(0, 16).reduce((sum, { prompt }) => sum + prompt.length + 5, 0);
+    const asked = async (most: number) =>
+      (await streamOf({ gcd: { ...few, max_token_share: most / tokens }, says: (member) => answers[member] }))
+        .rows.length;
+    expect(await asked(cost)).toBe(16);
+    expect(await asked(cost - 1)).toBe(8);
   });
 
   test("each has a random stream of its own, and is sampled as the rollout is", async () => {

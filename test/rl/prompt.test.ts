@@ -4,19 +4,24 @@ import { hashText64 } from "../../src/core/hash.js";
 import { Tokenizer } from "../../src/model/tokenizer.js";
 import { buildWordTokenizer } from "../../src/model/word_tokenizer.js";
 import { EpisodePrompts } from "../../src/rl/play/episode_prompts.js";
-import { PromptBuilder } from "../../src/rl/play/prompt.js";
-import type { PromptOptions, PromptState, Turn } from "../../src/rl/play/prompt_state.js";
+import { encodeContent, PromptBuilder } from "../../src/rl/play/prompt.js";
+import { nextBlocks } from "../../src/rl/play/prompt_blocks.js";
+import {
+  type PromptOptions,
+  type PromptState,
+  roomOf,
+  type Turn,
+  taskOf,
+} from "../../src/rl/play/prompt_state.js";
 
 /** Every printable piece, so that any prompt can be encoded. */
 const files = buildWordTokenizer(["a look"], { characterFallback: true, lowercase: false });
 const tokenizer = new Tokenizer(files);
-/** The same with a chat template as Qwen's is laid out: line feeds between messages. */
-const chatml = new Tokenizer({
-  ...files,
-  chatTemplate:
-    "{% for m in messages %}{{ '<|' + m['role'] + '|>\n' + m['content'] + '<|end|>\n' }}{% endfor %}" +
-    "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}",
-});
+/** A chat template as Qwen's is laid out: line feeds between messages. */
+const chatTemplate =
+  "{% for m in messages %}{{ '<|' + m['role'] + '|>\n' + m['content'] + '<|end|>\n' }}{% endfor %}" +
+  "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}";
+const chatml = new Tokenizer({ ...files, chatTemplate });
 const endToken = tokenizer.eosTokenId as number;
 
 const opening =
@@ -199,4 +204,165 @@ test("a template that hides answers is refused for episodes as one text", () => 
     context: "episode",
   });
   expect(() => builder.continuation("text", endToken)).toThrow(/chat template changes messages/);
+});
+
+describe("texts of the world", () => {
+  test("the task is what is given, else what stands behind the marker, else all of it", () => {
+    expect(taskOf({ opening, task: "boil water" })).toBe("boil water");
+    expect(taskOf({ opening })).toBe("put a mug on the shelf.");
+    expect(taskOf({ opening: " A kitchen. " })).toBe("A kitchen.");
+    expect(taskOf({ opening: "Your task is to: wait" })).toBe("wait");
+  });
+
+  test("the room is the rest, without banner", () => {
+    expect(roomOf({ opening })).toBe("You see a shelf 1.");
+    expect(roomOf({ opening: "-= Hello =-You see.", task: "" })).toBe("You see.");
+    // what looks like a banner later on is none; an empty task takes nothing away
+    expect(roomOf({ opening: "A -= sign =-   here", task: "" })).toBe("A -= sign =-   here");
+    expect(roomOf({ opening: "wait. You see.", task: "wait." })).toBe("You see.");
+    // the last mention is the task
+    expect(roomOf({ opening: "look. You see. look.", task: "look." })).toBe("look. You see.");
+  });
+});
+
+describe("chat prompts, word for word", () => {
+  const chat = (options: Partial<PromptOptions>, of: PromptState) =>
+    new Map(blocks({ format: "chat", ...options }, of));
+
+  test("commands are listed line by line", () => {
+    const listed = "Commands possible now:\nlook\ngo to shelf 1";
+    expect(chat({ admissible: true }, state([])).get("admissible")).toBe(listed);
+    const next = { observation: "You see 2.", admissibleCommands: ["look", "go"] };
+    expect(nextBlocks(next, { format: "chat", history: 0, admissible: true })).toEqual([
+      { name: "observation", text: "You see 2." },
+      { name: "admissible", text: "Commands possible now:\nlook\ngo" },
+    ]);
+    expect(nextBlocks(next, { format: "plain", history: 0, admissible: false })).toHaveLength(1);
+  });
+
+  test("forms of answers", () => {
+    const asked = (answer: PromptOptions["answer"]) => chat({ answer }, state([])).get("answer_format");
+    expect(asked("think")).toBe(
+      "First think about what to do, between <think> and </think>. Then give one command of those possible, between " +
+        "<action> and </action>.",
+    );
+    expect(asked("tag")).toBe(
+      "Answer with the kind of the step, planning, explore, reflection, monitor, and then one command.",
+    );
+    expect(asked("tags")).toBe(
+      "First say in one short sentence what this step is for, in exactly one of these tags:\n" +
+        "<planning> the steps that lead to the goal, at the start or when the plan has to change </planning>\n" +
+        "<explore> what is still unknown and where you look for it </explore>\n" +
+        "<reflection> what went wrong in the step before and what you do about it </reflection>\n" +
+        "<monitor> how far you are in your plan </monitor>\n" +
+        "Then give exactly one command, with the names as you read them, between <action> and </action>.",
+    );
+  });
+
+  test("plans are shown where prompts are written anew, and only for answers that can have one", () => {
+    const none = "Your plan so far: none yet. Keep to it while it holds.";
+    expect(chat({ answer: "tags" }, state([turn(1)])).get("plan")).toBe(none);
+    expect(chat({ answer: "tags", context: "episode" }, state([turn(1)])).has("plan")).toBe(false);
+    expect(chat({ answer: "think" }, state([turn(1)])).has("plan")).toBe(false);
+    const answered = { ...turn(2), answer: "<monitor>a</monitor>" };
+    expect(chat({ recent_answers: 2 }, state([turn(1), answered])).get("answers")).toBe(
+      "Your last answers were:\nact 1\n<monitor>a</monitor>",
+    );
+  });
+
+  test("ScienceWorld's forms of commands come second, all of them", () => {
+    const of = blocks({ format: "chat", wording: "scienceworld" }, state([]));
+    expect(of[0][1]).toBe(
+      "You act in a text world where experiments of school science are made. Your task: put a mug on the shelf.",
+    );
+    expect(of[1][0]).toBe("commands");
+    for (const form of ["open THING", "go to PLACE", "focus on THING", "wait1 (one tick)", "inventory"])
+      expect(of[1][1]).toContain(form);
+  });
+});
+
+describe("what is encoded", () => {
+  test("plain content has no template, a message has, and ends where the answer begins", () => {
+    expect(encodeContent(chatml, "plain", "look").text).toBe("look");
+    expect(encodeContent(chatml, "message", "look").text).toBe("<|user|>\nlook<|end|>\n<|assistant|>\n");
+  });
+
+  test("what comes between answers: a line without a template, else the end of one message and the next", () => {
+    const builder = (format: PromptOptions["format"]) =>
+      new PromptBuilder(chatml, { format, history: 0, admissible: false, context: "episode" });
+    const end = chatml.eosTokenId as number;
+    const [word] = chatml.encode("look");
+    expect(builder("plain").continuation("go", end).text).toBe("\ngo");
+    const rest = "\n<|user|>\ngo<|end|>\n<|assistant|>\n";
+    expect(builder("message").continuation("go", end).text).toBe(rest);
+    expect(builder("message").continuation("go", word).text).toBe(`<|end|>${rest}`);
+    expect(builder("message").continuation("go", undefined).text).toBe(`<|end|>${rest}`);
+    // another token that ends answers, with which the template does not end them
+    const ends = new Tokenizer({ ...files, chatTemplate: chatTemplate.replaceAll("<|end|>", "<|unk|>") });
+    const other = new PromptBuilder(ends, { format: "message", history: 0, admissible: false });
+    expect(other.continuation("go", end).text).toBe(`<|unk|>${rest.replace("<|end|>", "<|unk|>")}`);
+  });
+
+  test("a prompt as long as the limit keeps its steps; a template that repeats answers is refused", () => {
+    const of = state(three);
+    const options = { format: "message", history: 3, admissible: false } as const;
+    const whole = new PromptBuilder(tokenizer, options).build(of);
+    const fits = new PromptBuilder(tokenizer, { ...options, max_tokens: whole.tokens.length }).build(of);
+    expect(fits).toEqual(whole);
+    const twice = new Tokenizer({
+      ...files,
+      chatTemplate: "{% for m in messages %}{{ m['content'] + m['content'] }}{% endfor %}",
+    });
+    const builder = new PromptBuilder(twice, { ...options, context: "episode" });
+    expect(() => builder.continuation("text", endToken)).toThrow(/Set prompt\.context to step\.$/);
+  });
+});
+
+describe("answers within an episode", () => {
+  const start = { task: "put a mug on the shelf.", opening };
+  const played = (options: Partial<PromptOptions>) =>
+    new EpisodePrompts(
+      new PromptBuilder(tokenizer, { format: "chat", history: 0, admissible: false, ...options }),
+      start,
+    );
+  const text = (blocks: readonly { name: string; text: string }[], name: string) =>
+    blocks.find((block) => block.name === name)?.text;
+
+  test("only an announced plan is kept; the text of an answer has no special tokens", () => {
+    const episode = played({ answer: "tags", recent_answers: 1 });
+    episode.next(opening, []);
+    const say = (answer: string) => [...tokenizer.encode(answer), endToken];
+    const parsed = episode.answered(say("<planning>mug first</planning><action>look</action>"));
+    expect(parsed).toMatchObject({ tag: "planning", command: "look" });
+    const planned = episode.next("You see 2.", []).blocks;
+    expect(text(planned, "plan")).toBe("Your plan so far: mug first. Keep to it while it holds.");
+    expect(text(planned, "answers")).toBe(
+      "Your last answers were:\n<planning>mug first</planning><action>look</action>",
+    );
+    episode.answered(say("<monitor>one to go</monitor><action>look</action>"));
+    expect(text(episode.next("You see 3.", []).blocks, "plan")).toContain("mug first");
+    // padding is no word either
+    expect(episode.answered([tokenizer.padTokenId as number, ...tokenizer.encode(" look ")]).command).toBe(
+      "look",
+    );
+  });
+
+  test("by steps each prompt is written anew; what was said stands between prompts of one text", () => {
+    const anew = played({ format: "message" });
+    anew.next(opening, []);
+    anew.answered(tokenizer.encode("look"));
+    expect(anew.next("You see 2.", []).blocks.map(({ name }) => name)).toEqual([
+      "task",
+      "room",
+      "observation",
+    ]);
+    const one = played({ format: "message", context: "episode" });
+    one.next(opening, []);
+    one.answered(tokenizer.encode("look"));
+    expect(text(one.next("You see 2.", []).blocks, "history")).toBe("> look");
+    // asked again before an answer, it is still the start
+    const again = played({ format: "message", context: "episode" });
+    again.next(opening, []);
+    expect(again.next(opening, []).blocks.map(({ name }) => name)).toEqual(["task", "observation"]);
+  });
 });

@@ -52,8 +52,8 @@ export interface LabelCounts {
 type Score = number | undefined;
 
 /** Identity of the state that an action was chosen in: the task, and its anchor, or the text that was read. */
-export function stateOf({ taskId, anchorKey, text, prompt }: PlayedRow): string {
-  return `${taskId}\n${anchorKey ?? text?.hash ?? prompt.join()}`;
+export function stateOf({ taskId, anchorKey, text }: PlayedRow): string {
+  return `${taskId}\n${anchorKey ?? text.hash}`;
 }
 
 /** Identity of a (state, action) pair. */
@@ -200,7 +200,8 @@ export function flawedRows(rows: readonly PlayedRow[]): boolean[] {
     const row = rows[index];
     const key = `${episodeOf(row)}\n${row.stateKey ?? row.observation}\n${row.action}`;
     const after = next.get(`${episodeOf(row)}/${row.step}`);
-    flawed[index] = !row.valid || seen.has(key) || (after !== undefined && !isInformative(after.observation));
+    const isRefused = !row.valid || row.admissible === false;
+    flawed[index] = isRefused || seen.has(key) || (after !== undefined && !isInformative(after.observation));
     seen.add(key);
   }
   return flawed;

@@ -67,7 +67,7 @@ export function balancedPairs(
 }
 
 function candidateOf({ action, verdict, state, row: own }: LabelledAction, row: PlayedRow): Candidate {
-  return { row, action, verdict, state, admissible: own.valid };
+  return { row, action, verdict, state, admissible: own.admissible ?? own.valid };
 }
 
 /** Every good and bad action of one state, the most alike first, then those with the most evidence. */

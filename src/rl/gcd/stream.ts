@@ -100,7 +100,7 @@ function choose(
   const candidates = balancedPairs(
     labels,
     {
-      perState: Math.max(1, Math.floor(gcd.max_per_state / 2)),
+      perState: Math.floor(gcd.max_per_state / 2),
       perTask: gcd.max_per_task,
       perEpisode: gcd.max_per_episode,
       most: gcd.max_pairs,
