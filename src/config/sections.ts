@@ -286,7 +286,7 @@ export const promptSection = section({
     .nullable()
     .default(null)
     .describe(
-      "longest prompt: step = the oldest steps are left out until it fits, episode = the episode is truncated; null = no limit",
+      "longest prompt, never beyond what the model reads: step = the oldest observations, then answers, then actions are left out until it fits; where that does not suffice, and with episode, the episode is truncated; null = what the model reads",
     ),
 });
 

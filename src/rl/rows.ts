@@ -36,6 +36,8 @@ export interface Row {
   /** Log-probabilities of `answer` under the policy that gave it, natural logarithm, at the sampling temperature. */
   readonly logProbs?: readonly number[];
   readonly text?: PromptText;
+  /** The prompt shows less of the past than asked for, since it would have been too long. */
+  readonly shortened?: boolean;
 
   /** What the world showed before acting. */
   readonly observation?: string;

@@ -119,16 +119,29 @@ describe("chat prompts", () => {
       "plan",
       "answer_format",
     ]);
-    expect(names({ wording: "scienceworld" }, state([])).slice(0, 2)).toEqual(["task", "commands"]);
+    // what can be done is told by a list or by forms
+    expect(names({}, state([])).slice(0, 2)).toEqual(["task", "commands"]);
+    expect(names({ wording: "scienceworld", admissible: true }, state([]))).not.toContain("commands");
+    const unlisted = state(three, { instructions: "Look first.", admissibleCommands: [] });
+    expect(names({ wording: "scienceworld", admissible: true }, unlisted)).toEqual([
+      "task",
+      "commands",
+      "instructions",
+      "room",
+      "history",
+      "observation",
+      "answer_format",
+    ]);
   });
 
   test("say what they mean", () => {
-    const text = blocks({ format: "chat", history: 2, past_actions: true }, state(three)).map(([, t]) => t);
-    expect(text.join("\n")).toBe(
+    const told = { format: "chat", history: 2, past_actions: true, admissible: true } as const;
+    const text = blocks(told, state(three, { admissibleCommands: ["look", "help", "go to shelf 1"] }));
+    expect(text.map(([, t]) => t).join("\n")).toBe(
       "You act in a text world. Your task: put a mug on the shelf.\n" +
         "The world at the start: You see a shelf 1.\n" +
         "Step 1. You did: act 1\nStep 2. You saw: You see 2.\nYou did: act 2\nStep 3. You saw: You see 3.\nYou did: act 3\n" +
-        "Step 4. You see: You see 4.\nAnswer with one command and nothing else.",
+        "Step 4. You see: You see 4.\nCommands possible now:\nlook\ngo to shelf 1\nAnswer with one command and nothing else.",
     );
     const planned = [{ ...turn(1), answer: "<planning>mug first</planning>", plan: "mug first" }, turn(2)];
     const tagged = new Map(blocks({ format: "chat", answer: "tags", recent_answers: 1 }, state(planned)));
@@ -139,19 +152,77 @@ describe("chat prompts", () => {
   });
 });
 
-test("a prompt that is too long loses its oldest steps, never its commands, and then is an error", () => {
+describe("a prompt that is too long", () => {
   const of = state([1, 2, 3, 4, 5].map(turn));
   const options = { format: "message", history: 5, admissible: true } as const;
-  const whole = new PromptBuilder(tokenizer, options).build(of);
-  const short = new PromptBuilder(tokenizer, { ...options, max_tokens: whole.tokens.length - 1 }).build(of);
-  expect(short.tokens.length).toBeLessThan(whole.tokens.length);
-  expect(short.blocks.filter(({ name }) => name === "history").length).toBe(4);
-  const none = new PromptBuilder(tokenizer, { ...options, history: 0 }).build(of);
-  const least = new PromptBuilder(tokenizer, { ...options, max_tokens: none.tokens.length }).build(of);
-  expect(least).toEqual(none);
-  expect(least.blocks.at(-1)?.name).toBe("admissible");
-  const tight = new PromptBuilder(tokenizer, { ...options, max_tokens: none.tokens.length - 1 });
-  expect(() => tight.build(of)).toThrow(/too long without any past step/);
+
+  test("loses its oldest steps, never its commands, and then is an error", () => {
+    const whole = new PromptBuilder(tokenizer, options).build(of);
+    const short = new PromptBuilder(tokenizer, { ...options, max_tokens: whole.tokens.length - 1 }).build(of);
+    expect(short.tokens.length).toBeLessThan(whole.tokens.length);
+    expect(short.blocks.filter(({ name }) => name === "history").length).toBe(4);
+    expect([whole.isShortened, short.isShortened]).toEqual([undefined, true]);
+    const none = new PromptBuilder(tokenizer, { ...options, history: 0 }).build(of);
+    const least = new PromptBuilder(tokenizer, { ...options, max_tokens: none.tokens.length }).build(of);
+    expect(least).toEqual({ ...none, isShortened: true });
+    expect(least.blocks.at(-1)?.name).toBe("admissible");
+    const tight = new PromptBuilder(tokenizer, { ...options, max_tokens: none.tokens.length - 1 });
+    const most = none.tokens.length - 1;
+    expect(() => tight.build(of)).toThrow(
+      `[prompt] too long without any past step: got ${most + 1} tokens, expected at most ${most}. Raise prompt.max_tokens.`,
+    );
+    expect(tight.buildWithin(of, 10_000)).toBeUndefined();
+    // a model that reads no more bounds it, too
+    const unbounded = new PromptBuilder(tokenizer, options);
+    expect(unbounded.build(of, none.tokens.length)).toEqual(least);
+    expect(() => unbounded.build(of, most)).toThrow(/Lower grpo\.max_completion_length/);
+  });
+
+  test("shows the most that fits: observations go first, then answers, then actions, the oldest of each first", () => {
+    const answered = of.turns.map((one, index) => ({
+      ...one,
+      answer: `<think>why ${index + 1}</think><action>${one.action}</action>`,
+    }));
+    const told = state(answered, { instructions: "Look first." });
+    const chat = {
+      format: "chat",
+      answer: "think",
+      history: 3,
+      recent_answers: 2,
+      past_actions: true,
+      admissible: true,
+    } as const;
+    const build = (given: Partial<PromptOptions>) =>
+      new PromptBuilder(tokenizer, { ...chat, ...given }).build(told);
+    // every way to show less, by the settings that ask for just that
+    const fewer = [
+      chat,
+      { history: 2 },
+      { history: 1 },
+      { history: 0 },
+      { history: 0, recent_answers: 1 },
+      { history: 0, recent_answers: 0 },
+    ].map(build);
+    for (const [index, { tokens, blocks }] of fewer.entries()) {
+      const before = index === 0 ? Number.POSITIVE_INFINITY : fewer[index - 1].tokens.length;
+      expect(tokens.length).toBeLessThan(before);
+      for (const limit of index === 0 ? [tokens.length] : [tokens.length, before - 1])
+        expect(build({ max_tokens: limit }).tokens).toEqual(tokens);
+      expect(blocks.find(({ name }) => name === "admissible")?.text).toContain("go to shelf 1");
+    }
+    const actions = (limit: number) =>
+      build({ max_tokens: limit })
+        .blocks.filter(({ name }) => name === "history")
+        .map(({ text }) => text.match(/You did/g)?.length)[0];
+    const last = fewer[5].tokens.length;
+    expect(actions(last)).toBe(5);
+    expect(actions(last - 1)).toBe(4);
+    const bare = build({ history: 0, recent_answers: 0, past_actions: false });
+    expect(build({ max_tokens: bare.tokens.length }).tokens).toEqual(bare.tokens);
+    const oneAction = build({ max_tokens: bare.tokens.length + 20 });
+    expect(oneAction.text).toContain("Step 5. You did: act 5");
+    expect(oneAction.text).not.toContain("Step 3.");
+  });
 });
 
 describe.each([

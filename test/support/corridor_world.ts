@@ -11,6 +11,10 @@ export interface Trouble {
   closing?: "throws" | "hangs";
   /** What the first observation ends with. */
   opening?(environment: number): string;
+  /** What the observation after a step ends with. */
+  said?(task: string, step: number): string;
+  /** Further admissible commands; they do nothing. */
+  commands?(task: string, step: number): readonly string[];
 }
 
 export const CORRIDOR_COMMANDS = ["left", "right", "shout", "win", "leave"];
@@ -80,7 +84,7 @@ class Corridor implements Environment {
       if (command === "right") this.#place++;
       const won = command === "win";
       return {
-        obs: `You are at ${this.#place} .`,
+        obs: `You are at ${this.#place} .${this.world.trouble.said?.(this.#task, this.#steps) ?? ""}`,
         reward: Number(won),
         terminated: won || command === "leave",
         truncated: false,
@@ -97,7 +101,10 @@ class Corridor implements Environment {
 
   #info(won: boolean) {
     return {
-      admissibleCommands: CORRIDOR_COMMANDS.filter((command) => command !== "shout"),
+      admissibleCommands: [
+        ...CORRIDOR_COMMANDS.filter((command) => command !== "shout"),
+        ...(this.world.trouble.commands?.(this.#task, this.#steps) ?? []),
+      ],
       won,
       taskId: this.#task,
       stateKey: `${this.#task} ${this.#place}`,

@@ -26,6 +26,8 @@ export interface Episode extends EpisodeRequest {
   readonly ended: EpisodeEnd;
   /** What went wrong in a failed episode. */
   readonly failure?: string;
+  /** Truncated, since a prompt did not fit however little of the past it showed. */
+  readonly isTooLong?: boolean;
   /** Steps up to the end; those of a failed episode say nothing about the policy. */
   readonly rows: readonly PlayedRow[];
 }
@@ -101,9 +103,8 @@ class PlayingEpisode {
     this.#judge(first.info);
     if (first.info.won) return this.result("won");
     for (let step = 0; step < rules.maxSteps; step++) {
-      const prompt = prompts.next(shown.obs, shown.info.admissibleCommands);
-      // an episode as one text cannot leave anything out
-      if (step > 0 && this.#isTooLong(prompt)) return this.result("truncated");
+      const prompt = this.#prompt(prompts, step, shown);
+      if (!prompt) return { ...this.result("truncated"), isTooLong: true };
       const generation = await parts.ask({
         prompt: prompt.tokens,
         stream: hashText(`${rules.label}/${request.group}/${request.episode}/${step}`),
@@ -146,19 +147,17 @@ class PlayingEpisode {
     }
   }
 
-  #isTooLong({ tokens }: Prompt): boolean {
-    const { options } = this.parts.prompts;
-    if (options.context !== "episode") return false;
-    const tokensWithAnswer = tokens.length + this.rules.maxNewTokens;
-    return (
-      tokens.length > (options.max_tokens ?? Number.POSITIVE_INFINITY) ||
-      tokensWithAnswer > this.parts.maxTokens
-    );
+  /** Undefined where the world has said more than fits: that ends an episode, but one that does not even start is a wrong limit. */
+  #prompt(prompts: EpisodePrompts, step: number, { obs, info }: Pick<StepResult, "obs" | "info">) {
+    const longest = this.parts.maxTokens - this.rules.maxNewTokens;
+    return step === 0
+      ? prompts.next(obs, info.admissibleCommands, longest)
+      : prompts.nextWithin(obs, info.admissibleCommands, longest);
   }
 
   #place(step: number, prompt: Prompt, { obs, info }: Pick<StepResult, "obs" | "info">) {
     const { taskId, taskType, group, episode } = this.request;
-    const { tokens, blocks, text, hash } = prompt;
+    const { tokens, blocks, text, hash, isShortened = false } = prompt;
     return {
       kind: "policy",
       group,
@@ -168,6 +167,7 @@ class PlayingEpisode {
       taskType,
       prompt: tokens,
       text: { blocks, text, hash },
+      shortened: isShortened,
       observation: obs,
       anchorKey: anchorKey(this.rules.anchor, obs, info),
       stateKey: info.stateKey,

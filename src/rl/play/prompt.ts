@@ -2,7 +2,7 @@
 import { DataError } from "../../core/errors.js";
 import { hashText64 } from "../../core/hash.js";
 import type { EncodedChat, Tokenizer } from "../../model/tokenizer.js";
-import { blocksOf } from "./prompt_blocks.js";
+import { blocksOf, type PastShown, pastsOf } from "./prompt_blocks.js";
 import { type Block, type PromptOptions, type PromptState, textOf } from "./prompt_state.js";
 
 export interface Prompt {
@@ -11,6 +11,8 @@ export interface Prompt {
   readonly tokens: readonly number[];
   /** Identity of the text the policy saw, see `hashText64`. */
   readonly hash: string;
+  /** Less of the past is shown than asked for, since the prompt would have been too long. */
+  readonly isShortened?: boolean;
 }
 
 /** Stand for texts while the chat template is looked at. */
@@ -38,19 +40,54 @@ export class PromptBuilder {
   ) {}
 
   /**
-   * A prompt by itself. With `max_tokens` the oldest steps are left out until it fits.
-   * @throws DataError when it is too long without any history
+   * A prompt by itself. One that is too long shows less of the past, see `pastsOf`; the rest of it is never cut.
+   * @param longest tokens of a prompt, beside `max_tokens`
+   * @throws DataError when it is too long without any past step
    */
-  build(state: PromptState): Prompt {
-    const limit = this.options.max_tokens ?? Number.POSITIVE_INFINITY;
-    const most = Math.min(this.options.history, state.turns.length);
-    let prompt = this.#write(state, most);
-    for (let history = most - 1; history >= 0 && prompt.tokens.length > limit; history--)
-      prompt = this.#write(state, history);
+  build(state: PromptState, longest = Number.POSITIVE_INFINITY): Prompt {
+    const limit = this.limit(longest);
+    const prompt = this.#shortened(state, limit);
     if (prompt.tokens.length <= limit) return prompt;
+    const cure =
+      limit < longest
+        ? "Raise prompt.max_tokens"
+        : "Lower grpo.max_completion_length, or use a model that reads longer texts";
     throw new DataError(
-      `[prompt] too long without any past step: got ${prompt.tokens.length} tokens, expected at most ${limit}. Raise prompt.max_tokens.`,
+      `[prompt] too long without any past step: got ${prompt.tokens.length} tokens, expected at most ${limit}. ${cure}.`,
     );
+  }
+
+  /** The same, but undefined where it is too long without any past step. */
+  buildWithin(state: PromptState, longest: number): Prompt | undefined {
+    const limit = this.limit(longest);
+    const prompt = this.#shortened(state, limit);
+    return prompt.tokens.length <= limit ? prompt : undefined;
+  }
+
+  /** Tokens of a prompt, at most. @param longest what a caller bounds it by, beside `max_tokens` */
+  limit(longest: number): number {
+    return Math.min(longest, this.options.max_tokens ?? Number.POSITIVE_INFINITY);
+  }
+
+  /** The prompt that shows most of the past within the limit, or none of it. */
+  #shortened(state: PromptState, limit: number): Prompt {
+    const [all, ...fewer] = pastsOf(state, this.options);
+    const whole = this.#write(state, all);
+    if (whole.tokens.length <= limit || fewer.length === 0) return whole;
+    // less of the past is a shorter prompt: found by halving, since each try is encoded anew
+    let from = 0;
+    let to = fewer.length - 1;
+    let prompt = this.#write(state, fewer[to]);
+    if (prompt.tokens.length > limit) return { ...prompt, isShortened: true };
+    while (from < to) {
+      const middle = (from + to) >> 1;
+      const tried = this.#write(state, fewer[middle]);
+      if (tried.tokens.length <= limit) {
+        to = middle;
+        prompt = tried;
+      } else from = middle + 1;
+    }
+    return { ...prompt, isShortened: true };
   }
 
   /**
@@ -69,8 +106,8 @@ export class PromptBuilder {
     return this.tokenizer.encodeFilled(rest, content, after);
   }
 
-  #write(state: PromptState, history: number): Prompt {
-    const blocks = blocksOf(state, this.options, history);
+  #write(state: PromptState, past: PastShown): Prompt {
+    const blocks = blocksOf(state, this.options, past);
     const { text, tokens } = encodeContent(this.tokenizer, this.options.format, textOf(blocks));
     return { blocks, text, tokens, hash: hashText64(text) };
   }

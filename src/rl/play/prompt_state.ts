@@ -27,7 +27,7 @@ export interface PromptOptions {
   readonly past_actions?: boolean;
   /** Last k answers shown as they were given, thoughts included. Default 0. */
   readonly recent_answers?: number;
-  /** Most tokens of a prompt; longer ones lose their oldest steps first. Default null: no limit. */
+  /** Most tokens of a prompt; longer ones show less of the past, see `pastsOf`. Default null: no limit. */
   readonly max_tokens?: number | null;
 }
 
