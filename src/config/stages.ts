@@ -58,7 +58,12 @@ export const imitationSection = section({
   max_steps: integerFrom(1).default(200).describe("updates of the imitation stage"),
   batch_size: integerFrom(1, MANY)
     .default(32)
-    .describe("rows (environment steps of the expert) for each update"),
+    .describe("rows (environment steps of the expert) for each update, or episodes, see batch_of"),
+  batch_of: choice(["rows", "episodes"])
+    .default("rows")
+    .describe(
+      "what batch_size counts and a batch draws: rows, or whole episodes, whose text is computed once where prompt.context is episode",
+    ),
   expert: choice(["full_state", "searching"])
     .default("full_state")
     .describe(

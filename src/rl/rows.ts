@@ -75,3 +75,19 @@ export type With<K extends keyof Row> = Row & Required<Pick<Row, K>>;
 export type PlayedRow = With<
   "logProbs" | "text" | "observation" | "action" | "valid" | "truncated" | "stepReward" | "outcome"
 >;
+
+/** What the pass over a row needs of it. */
+export type TokenRow = Pick<Row, "prompt" | "answer">;
+
+/**
+ * Whether a row goes on where another ended: its prompt begins with the other's prompt and whole answer. Both are then scored
+ * in one pass over the longer text, which is exact since attention is causal.
+ */
+export function goesOn({ prompt }: TokenRow, before: TokenRow): boolean {
+  const { length } = before.prompt;
+  return (
+    prompt.length >= length + before.answer.length &&
+    before.prompt.every((token, t) => token === prompt[t]) &&
+    before.answer.every((token, t) => token === prompt[length + t])
+  );
+}

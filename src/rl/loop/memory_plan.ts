@@ -84,7 +84,9 @@ export async function planMemory(request: PlanRequest): Promise<MemoryPlan> {
     const learner = new Learner(model, optimizer, config[stage].tokens_per_micro_batch);
     if (stage === "imitation") {
       const shown = { ...sizes, longest: Math.min(sizes.shownPrompt, sizes.longest) };
-      const rows = rowsOf(request, shown, sizes.shown, config.imitation.batch_size, stage);
+      const { batch_size, batch_of } = config.imitation;
+      const count = batch_of === "episodes" ? batch_size * config.world.max_steps : batch_size;
+      const rows = rowsOf(request, shown, sizes.shown, count, stage);
       await update(learner, imitationObjective(rows, config.imitation.prompt_loss_weight));
     } else {
       const { beta, kl_in } = config.grpo;
@@ -177,17 +179,23 @@ function rowsOf(
   stage: "imitation" | "grpo",
 ): Row[] {
   const N = config[stage].tokens_per_micro_batch;
-  const isChain = config.prompt.context === "episode";
+  const isChain = isOneText(config, stage);
   const perRow = isChain ? answerTokens + sizes.observation : sizes.longest + answerTokens - 1;
-  const fitting = isChain
-    ? Math.floor((Math.min(N, sizes.longest + answerTokens) - sizes.prompt) / perRow)
-    : Math.floor(N / perRow);
-  return Array.from({ length: Math.max(1, Math.min(most, fitting)) }, (_, index): Row => {
+  const perText = Math.min(N, sizes.longest + answerTokens);
+  const rowsOfText = isChain ? Math.max(1, Math.floor((perText - sizes.prompt) / perRow)) : 1;
+  const texts = Math.max(1, Math.floor(N / (isChain ? perText : perRow)));
+  return Array.from({ length: Math.min(most, texts * rowsOfText) }, (_, index): Row => {
     const answer = tokens(answerTokens, 1, V);
-    const prompt = isChain ? tokens(sizes.prompt + index * perRow, 0, V) : tokens(sizes.longest, index, V);
-    const place = { group: 0, episode: 0, step: index, taskId: "", taskType: "" };
+    const [text, step] = [Math.floor(index / rowsOfText), index % rowsOfText];
+    const prompt = isChain ? tokens(sizes.prompt + step * perRow, text, V) : tokens(sizes.longest, text, V);
+    const place = { group: 0, episode: text, step, taskId: "", taskType: "" };
     return { kind: "policy", prompt, answer, advantage: index % 2 === 0 ? 1 : -1, ...place };
   });
+}
+
+/** Whether the rows of an episode come one after the other and go on from each other. */
+function isOneText({ prompt, imitation }: TrainConfig, stage: "imitation" | "grpo"): boolean {
+  return prompt.context === "episode" && (stage === "grpo" || imitation.batch_of === "episodes");
 }
 
 /** A setting that makes a run need less, and what it needs then. */

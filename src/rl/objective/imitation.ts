@@ -1,17 +1,18 @@
 /** Cross entropy of an expert's answers. */
 import { crossEntropy } from "../../kernels/index.js";
-import type { Row } from "../rows.js";
+import { goesOn, type Row, type TokenRow } from "../rows.js";
 import type { Objective } from "./objective.js";
 
-type TokenRow = Pick<Row, "prompt" | "answer" | "weight">;
+type ImitatedRow = TokenRow & Pick<Row, "weight">;
 
 /**
  * Weighted mean of the cross entropy over answer tokens of the rows, weights of their own or 1, plus `promptLossWeight` times
- * the sum over prompt tokens divided by the sum of the answers' weights.
+ * the sum over prompt tokens divided by the sum of the answers' weights. A row that goes on where the row before it ended
+ * predicts what is new in its prompt alone.
  */
-export function imitationObjective(rows: readonly TokenRow[], promptLossWeight = 0): Objective {
+export function imitationObjective(rows: readonly ImitatedRow[], promptLossWeight = 0): Objective {
   const answerWeight = 1 / rows.reduce((sum, row) => sum + weightsOf(row).reduce((a, b) => a + b, 0), 0);
-  const predicted = promptLossWeight > 0 ? rows.map(wholeRow) : rows;
+  const predicted = promptLossWeight > 0 ? rows.map((row, index) => wholeRow(row, rows[index - 1])) : rows;
   return {
     rows: predicted,
     temperature: 1,
@@ -31,7 +32,7 @@ export function imitationObjective(rows: readonly TokenRow[], promptLossWeight =
   };
 }
 
-function weightsOf({ answer, weight }: TokenRow): readonly number[] {
+function weightsOf({ answer, weight }: ImitatedRow): readonly number[] {
   return weight ?? answer.map(() => 1);
 }
 
@@ -44,7 +45,9 @@ export function answerTokens(rows: readonly TokenRow[]): number {
   return rows.reduce((sum, { answer }) => sum + answer.length, 0);
 }
 
-/** A row that predicts its prompt too, from its first token on. */
-function wholeRow({ prompt, answer }: TokenRow): TokenRow {
-  return { prompt: prompt.slice(0, 1), answer: [...prompt.slice(1), ...answer] };
+/** A row that predicts its prompt too: from its second token on, or from where it goes on from the row before. */
+function wholeRow(row: TokenRow, before: TokenRow | undefined): TokenRow {
+  const { prompt, answer } = row;
+  const read = before && goesOn(row, before) ? before.prompt.length + before.answer.length : 1;
+  return { prompt: prompt.slice(0, read), answer: [...prompt.slice(read), ...answer] };
 }

@@ -1,9 +1,6 @@
 /** Cuts rows (prompt + answer) into packed batches that fit a token budget. */
 import { type PackedTokens, packSequences } from "../../model/packing.js";
-import type { Row } from "../rows.js";
-
-/** What the pass over a row needs of it. */
-type TokenRow = Pick<Row, "prompt" | "answer">;
+import { goesOn, type TokenRow } from "../rows.js";
 
 /** Rows `first` to `end` (exclusive) of the list they were cut from, packed. */
 export interface MicroBatch {
@@ -19,19 +16,6 @@ export interface MicroBatch {
 /** Tokens a row costs by itself: the last answer token is predicted but never read. */
 function rowLength({ prompt, answer }: TokenRow): number {
   return prompt.length + answer.length - 1;
-}
-
-/**
- * Whether a row goes on where another ended: its prompt begins with the other's prompt and whole answer. Both are then scored
- * in one pass over the longer text, which is exact since attention is causal.
- */
-function goesOn({ prompt }: TokenRow, before: TokenRow): boolean {
-  const { length } = before.prompt;
-  return (
-    prompt.length >= length + before.answer.length &&
-    before.prompt.every((token, t) => token === prompt[t]) &&
-    before.answer.every((token, t) => token === prompt[length + t])
-  );
 }
 
 /**
