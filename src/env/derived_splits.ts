@@ -17,16 +17,19 @@ export function withDerivedSplits(world: World, derived: Readonly<Record<string,
   const names = Object.keys(derived);
   if (names.length === 0) return world;
   const tasks = new Map(names.map((name) => [name, tasksOf(world, name, derived[name])]));
-  return {
+  const wider = {
     id: world.id,
     splits: [...world.splits, ...names],
     maxEnvironments: world.maxEnvironments,
     tasks: (split) => tasks.get(split) ?? world.tasks(split),
     create: () => world.create(),
     expert: world.expert?.bind(world),
+    searchingExpert: world.searchingExpert?.bind(world),
     sampleTexts: world.sampleTexts?.bind(world),
     close: world.close?.bind(world),
   };
+  // a member that a world gains later must not be forgotten here
+  return wider satisfies Record<keyof World, unknown>;
 }
 
 function tasksOf(world: World, name: string, { of, task_types }: DerivedSplit): readonly Task[] {

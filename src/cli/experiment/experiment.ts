@@ -36,6 +36,8 @@ import { cellsNamed } from "./selection.js";
 /** Options as commander gives them. */
 export interface ExperimentOptions {
   readonly config: string;
+  /** `section.field=value`. */
+  readonly overrides?: readonly string[];
   readonly only?: string[];
   readonly jobs: number;
   readonly dryRun?: true;
@@ -51,6 +53,7 @@ export interface ExperimentOptions {
 export function experimentWith(loop: TrainLoop): Register {
   return (program, context) => {
     plainCommand(program, "experiment", "Run a matrix of settings with several seeds, and compare.")
+      .argument("[overrides...]", "settings as section.field=value over the section base of the file")
       .requiredOption("-c, --config <file>", "experiment file (YAML)")
       .option(
         "--only <pattern>",
@@ -64,7 +67,7 @@ export function experimentWith(loop: TrainLoop): Register {
       .option("--adapter <name>", "auto, gpu, lavapipe, swiftshader or a part of an adapter's name")
       .addOption(noTuneOption())
       .option("--cache-dir <folder>", "where the software driver is unpacked")
-      .action((options) => experiment(options, context, loop));
+      .action((overrides, options) => experiment({ ...options, overrides }, context, loop));
   };
 }
 
@@ -73,7 +76,10 @@ export const register: Register = experimentWith(trainLoop);
 async function experiment(options: ExperimentOptions, context: CliContext, loop: TrainLoop): Promise<void> {
   const { terminal, env } = context;
   const flags = flagSettings({ adapter: options.adapter, tune: options.tune });
-  const plan = await planExperiment({ file: options.config, out: options.out, env, flags });
+  const plan = await planExperiment({
+    ...{ file: options.config, out: options.out, overrides: options.overrides },
+    ...{ env, flags },
+  });
   const cells = cellsNamed(plan.cells, options.only);
   if (!options.child) await checkWorlds([plan.start, ...cells].map(({ config }) => config));
   if (options.dryRun) {
@@ -213,11 +219,11 @@ async function runApart(
 
 function childArguments(
   plan: ExperimentPlan,
-  { config, adapter, tune, cacheDir }: ExperimentOptions,
+  { config, overrides = [], adapter, tune, cacheDir }: ExperimentOptions,
   id: string,
 ) {
   return [
-    ...["experiment", "--child", "--config", config, "--out", plan.out, "--only", id],
+    ...["experiment", ...overrides, "--child", "--config", config, "--out", plan.out, "--only", id],
     ...(adapter === undefined ? [] : ["--adapter", adapter]),
     ...(cacheDir === undefined ? [] : ["--cache-dir", cacheDir]),
     ...(tune === false ? ["--no-tune"] : []),

@@ -78,7 +78,11 @@ async function checkWorld(config: TrainConfig, trains: boolean): Promise<void> {
   const { world, eval: evaluation } = config;
   const given = evaluation.splits ?? [];
   if (world.id === "alfworld" && world.path !== null) {
-    await checkAlfworldFolder(world.path, [...new Set([...(trains ? [world.train_split] : []), ...given])]);
+    const named = [...(trains ? [world.train_split] : []), ...given];
+    const folders = named.map((split) =>
+      Object.hasOwn(world.splits, split) ? world.splits[split].of : split,
+    );
+    await checkAlfworldFolder(world.path, [...new Set(folders)]);
   }
   if (world.id === "alfworld") for (const file of [world.domain, world.grammar]) await checkFile(file);
   if (world.id === "openenv") await checkFile(world.token_file);
