@@ -27,6 +27,12 @@ test("a derived split has the tasks of its types, in their order, and plays", as
     } = await environment.step(command));
   expect(won).toBe(true);
   expect(await wider.sampleTexts?.()).toEqual(world.sampleTexts());
+  const { obs } = await environment.reset({ options: { taskId: id } });
+  const experience = { texts: [obs], commands: [] };
+  const from = await environment.snapshot?.();
+  const next = await wider.searchingExpert?.(id, from, experience);
+  expect(next?.length).toBeGreaterThan(0);
+  expect(next).toEqual(await world.searchingExpert?.(id, from, experience));
 });
 
 test("names that are taken, splits and types that are not there are refused", () => {

@@ -132,6 +132,9 @@ test("a matrix with two seeds; killed in the middle and resumed it gives the sam
   );
   expect(dry.out).toMatch(/grpo\+penalty__s0 +seed 0 {2}2 updates {2}stopped at update 1\n/);
   expect(dry.out).toMatch(/entropy\+penalty__s1 +seed 1 {2}2 updates {2}not begun\n$/);
+  // a setting on the command line is one of the file's base: nothing that was done with another one counts
+  const longer = await run(never, "-c", file, "--out", broken, "--dry-run", "grpo.max_steps=3");
+  expect(longer.out).toMatch(/grpo\+plain__s0 +seed 0 {2}3 updates {2}(?!done)/);
   expect(await run(trainLoop, "-c", file, "--out", broken)).toMatchObject({ code: 0 });
   // the process that was killed ran from a build in another folder
   const comparable = (rows: Omit<ExperimentResult, "seconds">[]) =>

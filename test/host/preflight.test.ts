@@ -66,6 +66,20 @@ test("a place that cannot be written to, and a name that is taken, are said firs
   expect(readdirSync(root).sort()).toEqual(["dangling", "file", "one", "taken", "two"]);
 });
 
+test("of ALFWorld, the folders are looked for that further splits are taken from", async () => {
+  const path = temporaryFolder();
+  for (const split of ["train", "valid_unseen"])
+    await mkdir(join(path, "json_2.1.1", split), { recursive: true });
+  const of = (split: string, train_split = "train") =>
+    check({
+      world: { id: "alfworld", path, train_split, splits: { L1: { of: split }, T: { of: "train" } } },
+      eval: { splits: ["L1"] },
+    });
+  await of("valid_unseen");
+  await of("valid_unseen", "T");
+  await expect(of("valid_seen")).rejects.toThrow(/no such split: got `valid_seen`/);
+});
+
 test("programs and files of a world are looked for", async () => {
   const external = (command: string) =>
     check({ world: { id: "external", command: [command] }, model: { path: "x" } });

@@ -1,5 +1,6 @@
 /** Expert play for the imitation stage. */
 import { expect, test, vi } from "vitest";
+import { trainConfigSchema } from "../../src/config/schema.js";
 import { groupBy } from "../../src/core/group_by.js";
 import { Random } from "../../src/core/random.js";
 import { householdWorld } from "../../src/env/household/world.js";
@@ -10,8 +11,11 @@ import { AdamW } from "../../src/optim/adamw.js";
 import { KnownMistakes } from "../../src/rl/correction/cold_start.js";
 import type { Judge } from "../../src/rl/gcd/judge.js";
 import { type ExpertOptions, expertRows } from "../../src/rl/loop/imitation.js";
+import { imitationStage } from "../../src/rl/loop/imitation_stage.js";
 import { imitationLoss, imitationObjective } from "../../src/rl/objective/imitation.js";
+import type { Objective } from "../../src/rl/objective/objective.js";
 import { PromptBuilder } from "../../src/rl/play/prompt.js";
+import type { Row } from "../../src/rl/rows.js";
 import { Learner } from "../../src/rl/update/learner.js";
 import { testRuntime } from "../support/runtime.js";
 import { tinyModel } from "../support/tiny_model.js";
@@ -215,4 +219,72 @@ test("a weight of 2 is the same as being there twice", async () => {
   }
   expect(results[0][0]).toBeCloseTo(results[1][0], 5);
   expect(results[0][1]).toBeCloseTo(results[1][1], 5);
+});
+
+test("rows that go on from each other are one text: each token is predicted once, with its own weight", async () => {
+  const launcher = new Launcher(await testRuntime());
+  const steps = [
+    { prompt: [1, 2], answer: [3, 4] },
+    { prompt: [1, 2, 3, 4, 5], answer: [6], weight: [2] },
+  ];
+  const other = { prompt: [1, 2, 6], answer: [5] };
+  const text = { prompt: [1], answer: [2, 3, 4, 5, 6], weight: [0.3, 1, 1, 0.3, 2] };
+  const otherText = { prompt: [1], answer: [2, 6, 5], weight: [0.3, 0.3, 1] };
+  const results = [];
+  for (const [rows, promptLossWeight] of [
+    [[...steps, other], 0.3],
+    [[text, otherText], 0],
+  ] as const) {
+    const model = tinyModel(launcher);
+    const optimizer = new AdamW({ parameters: model.parameters, launcher, lr: 0 });
+    const objective = imitationObjective(rows, promptLossWeight);
+    const { stats, gradNorm, packedTokens } = await new Learner(model, optimizer, 4096).update(objective, 0);
+    // sums: the first divides by the weights of answers, 2 + 2 + 1, the second by all weights
+    const weights = promptLossWeight > 0 ? 5 : 5 + 4 * 0.3;
+    results.push([imitationLoss(stats) * weights, gradNorm * weights, packedTokens]);
+    for (const one of [optimizer, model, model.parameters]) one.release();
+  }
+  expect(results[0][0]).toBeCloseTo(results[1][0], 4);
+  expect(results[0][1]).toBeCloseTo(results[1][1], 4);
+  expect(results[0][2]).toBe(results[1][2]);
+});
+
+test("a batch of episodes holds all their rows, steps one after the other, then questions", async () => {
+  const played = await playExperts({ questions: { share: 0.5, judge } });
+  const rows: Row[] = played.rows.map(({ text, ...row }) => row);
+  const isQuestion = (row: Row) => row.tag === undefined;
+  expect(rows.some(isQuestion)).toBe(true);
+  const drawn = async (batch_of: "rows" | "episodes", index: number): Promise<readonly Row[]> => {
+    const config = trainConfigSchema.parse({ seed: 5, imitation: { batch_of, batch_size: 2 } });
+    let seen: readonly Row[] = [];
+    const learner = {
+      update: async ({ rows: taken }: Objective) => {
+        seen = taken as readonly Row[];
+        return { stats: [[0, 0]], gradNorm: 0 };
+      },
+    };
+    const context = {
+      learner: learner as unknown as Learner,
+      index,
+      reference: undefined,
+      step: 1,
+      learningRate: 0,
+    };
+    await imitationStage(config, rows).update(context);
+    return seen;
+  };
+  expect(await drawn("rows", 0)).toHaveLength(2);
+  const episodes = new Set<number>();
+  for (let index = 0; index < 3; index++) {
+    const batch = await drawn("episodes", index);
+    const own = [...new Set(batch.map(({ episode }) => episode))];
+    expect(own).toHaveLength(2);
+    for (const episode of own) {
+      episodes.add(episode);
+      const of = batch.filter((row) => row.episode === episode);
+      const all = rows.filter((row) => row.episode === episode);
+      expect(of).toEqual([...all.filter((row) => !isQuestion(row)), ...all.filter(isQuestion)]);
+    }
+  }
+  expect(episodes.size).toBeGreaterThan(3);
 });
