@@ -86,7 +86,6 @@ export type TokenRow = Pick<Row, "prompt" | "answer">;
 export function goesOn({ prompt }: TokenRow, before: TokenRow): boolean {
   const { length } = before.prompt;
   return (
-    prompt.length >= length + before.answer.length &&
     before.prompt.every((token, t) => token === prompt[t]) &&
     before.answer.every((token, t) => token === prompt[length + t])
   );

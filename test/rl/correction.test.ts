@@ -94,6 +94,11 @@ describe("instructions", () => {
     ]);
     expect(addInstructions([], [made("a b c d e")], limits)).toEqual([]);
     expect(blockText(all.slice(0, 2))).toBe("a b\nc d");
+    const many = ["a", "b", "c"].map((text) => made(text));
+    expect(addInstructions([], many, { ...limits, maxTokens: 99 }).map(({ text }) => text)).toEqual([
+      "a",
+      "b",
+    ]);
   });
 });
 
@@ -162,19 +167,21 @@ describe("habits, at their limits", () => {
     const rows = [
       ...Array.from({ length: 4 }, () => row("here", "wait")),
       ...Array.from({ length: 2 }, () => row("here", "look")),
+      ...Array.from({ length: 2 }, () => row("here", "sit")),
       ...Array.from({ length: 2 }, () => row("here", "dance")),
       ...Array.from({ length: 6 }, () => row("there", "wait")),
       row("once", "wait"),
     ];
     const found = findHabits(
       countHabits([], rows, () => "bad"),
-      { threshold: 0.25, minVisits: 6 },
+      { threshold: 0.2, minVisits: 6 },
     );
     expect(found.map(({ situation, action, frequency }) => [situation, action, frequency])).toEqual([
       ["there", "wait", 1],
-      ["here", "wait", 0.5],
-      ["here", "dance", 0.25],
-      ["here", "look", 0.25],
+      ["here", "wait", 0.4],
+      ["here", "dance", 0.2],
+      ["here", "look", 0.2],
+      ["here", "sit", 0.2],
     ]);
     const mixed = countHabits([], [row("here", "wait"), row("here", "wait")], (one) =>
       one === rows[0] ? "bad" : undefined,
@@ -213,6 +220,7 @@ describe("instructions, word for word", () => {
     expect(text("Odd...")).toBe("avoid : wait after : Odd");
     expect(text("")).toBe("avoid : wait after : ");
     expect(text("a.b c")).toBe("avoid : wait after : a.b c");
+    expect(text("One. Two. Three.  Four five.")).toBe("avoid : wait after : Four five");
   });
 
   test("without words of the policy, or with empty ones, the line ends there", () => {
@@ -300,4 +308,27 @@ describe("correction, in its numbers", () => {
       "correction/retired": 1,
     });
   });
+});
+
+test("several habits are asked about by a bad row each, every third update", async () => {
+  const config = trainConfigSchema.parse({
+    correction: { enabled: true, every: 3, threshold: 0.4, min_visits: 2 },
+  });
+  const asked: string[] = [];
+  const correction = new Correction({
+    config,
+    criticise: async (examples) => {
+      asked.push(...examples.map(({ text, action }) => `${text.text}: ${action}`));
+      return examples.map(() => ({ isBad: true }));
+    },
+    tokensOf: () => 1,
+  });
+  const walk = [row("desk 1", "wait"), row("desk 2", "wait"), row("shelf 1", "sit"), row("shelf 2", "sit")];
+  const judged = [...walk, row("desk 3", "wait"), row("shelf 3", "sit")];
+  // the first row of either habit has no label
+  correction.observe(judged, (one) => (one === walk[0] || one === walk[2] ? undefined : "bad"));
+  for (const index of [0, 1]) await correction.refresh(index, index + 1);
+  expect(asked).toEqual([]);
+  await correction.refresh(2, 3);
+  expect(asked.sort()).toEqual(["desk 2: wait", "shelf 2: sit"]);
 });

@@ -86,6 +86,12 @@ test("instructions are read in one of two plays of each task and mode, and the r
   const told = asked.filter(({ request }) => tokenizer.decode([...request.prompt]).includes(block));
   const temperatures = new Set(told.map(({ options }) => options.temperature));
   expect([...temperatures]).toEqual([0, 0.7]);
+  // those without come first in each mode
+  const greedy = asked.filter(({ options }) => options.temperature === 0);
+  const isTold = ({ request }: Asked) => tokenizer.decode([...request.prompt]).includes(block);
+  const half = greedy.length / 2;
+  expect(greedy.slice(0, half).filter(isTold)).toEqual([]);
+  expect(greedy.slice(half).some(isTold)).toBe(true);
   // without them a play is what it was
   expect(results[0]).toEqual({ ...whole.results[0], instructions: "without" });
 });
@@ -189,4 +195,35 @@ test("an error that is no stop is told", async () => {
       throw new Error("the sampler broke");
     }),
   ).rejects.toThrow("the sampler broke");
+});
+
+test("episodes and results of another split, mode or reading are not taken for these", async () => {
+  const played: EvaluationEpisode[] = [];
+  const instructions = () => "right right left";
+  const add = (episode: EvaluationEpisode) => void played.push(episode);
+  await evaluate({ instructions, records: { played: [], add } });
+  expect(new Set(played.map(({ instructions: read }) => read))).toEqual(new Set(["without", "with"]));
+  const again = async (known: readonly EvaluationEpisode[]) => {
+    const fresh: EvaluationEpisode[] = [];
+    const records = { played: known, add: (episode: EvaluationEpisode) => void fresh.push(episode) };
+    await evaluate({ instructions, records });
+    return fresh;
+  };
+  expect(await again(played)).toEqual([]);
+  // three tasks: greedy once and sampled three times, with and without
+  const without = played.filter(({ instructions: read }) => read === "without");
+  const rest = await again(without);
+  expect(rest).toHaveLength(12);
+  expect(new Set(rest.map(({ instructions: read }) => read))).toEqual(new Set(["with"]));
+  expect(await again(played.map((one) => ({ ...one, split: "near" })))).toHaveLength(24);
+  const left = async (done: EvaluationOptions["done"]) =>
+    (await evaluate({ instructions, done })).results.map(({ mode, instructions: read }) => `${mode} ${read}`);
+  const all = ["greedy without", "greedy with", "sampled without", "sampled with"];
+  expect(await left([{ split: "near", mode: "greedy", instructions: "with" }])).toEqual(all);
+  expect(await left([{ split: "train", mode: "greedy" }])).toEqual(all);
+  const done = [
+    { split: "near", mode: "greedy", instructions: "with" },
+    { split: "train", mode: "greedy", instructions: "with" },
+  ] as const;
+  expect(await left(done)).toEqual(all.filter((one) => one !== "greedy with"));
 });

@@ -40,6 +40,18 @@ function chain(episode: number, steps: number, opening = tokens(7)): Row[] {
   return rows;
 }
 
+test("a row goes on from another only where the whole prompt and the whole answer are its beginning", () => {
+  const before = { prompt: [1, 2], answer: [3, 4] };
+  const sequences = (...prompts: number[][]) =>
+    prompts.map(
+      (prompt) => microBatches([before, { prompt, answer: [7] }], 100)[0].packed.offsets.length - 1,
+    );
+  expect(sequences([1, 2, 3, 4], [1, 2, 3, 4, 5])).toEqual([1, 1]);
+  expect(sequences([9, 2, 3, 4], [1, 9, 3, 4], [1, 2, 9, 4], [1, 2, 3, 9], [1, 2, 3], [1, 2])).toEqual([
+    2, 2, 2, 2, 2, 2,
+  ]);
+});
+
 test("rows that go on from each other share a sequence, with their answers scored in their places", () => {
   const rows = [
     { prompt: [1, 2], answer: [3, 4] },

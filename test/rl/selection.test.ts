@@ -10,7 +10,7 @@ import { Qwen2Model } from "../../src/model/qwen2.js";
 import { AdamW } from "../../src/optim/adamw.js";
 import { estimateAdvantages } from "../../src/rl/advantages/estimate.js";
 import { policyObjective, policyStatistics } from "../../src/rl/objective/policy.js";
-import { gradientBound, selectRows } from "../../src/rl/objective/selection.js";
+import { gradientBound, selectRows, tokenFactor } from "../../src/rl/objective/selection.js";
 import type { Row } from "../../src/rl/rows.js";
 import { Learner } from "../../src/rl/update/learner.js";
 import { lossOptions, unplaced } from "../support/rows.js";
@@ -65,6 +65,34 @@ describe("rows that are selected", () => {
     expect(selectRows(rows, weightsOf(rows), linear)).toEqual([]);
     const all = selectRows(rows, weightsOf(rows), { ...linear, everyRowMatters: true });
     expect(all.map(({ index }) => index)).toEqual([0, 2]);
+  });
+
+  test("what only rounding leaves of opposite advantages is nothing, however large they were", () => {
+    for (const size of [1, 1234567]) {
+      const rows = [0.1, 0.2, -0.3].map((advantage) => row([1], [3], advantage * size));
+      const weights = rows.map(() => [1]);
+      const left = rows.reduce((sum, { advantage = 0 }) => sum + advantage, 0);
+      expect(left).not.toBe(0);
+      expect(selectRows(rows, weights, linear)).toEqual([]);
+      const [all] = selectRows(rows, weights, { ...linear, everyRowMatters: true });
+      expect(all.advantages).toEqual([0]);
+    }
+    // small and real
+    const [small] = selectRows([row([1], [3], 1e-12)], [[1]], linear);
+    expect(small.advantages[0]).toBeCloseTo(1e-12, 24);
+  });
+
+  test("tokens that a mask leaves out push nothing; a row on the bound is kept", () => {
+    expect([0, 1].map((t) => tokenFactor({ mask: [0, 1], weight: [2, 3] }, t))).toEqual([0, 3]);
+    expect([tokenFactor({}, 0), tokenFactor({ weight: [2] }, 0), tokenFactor({ mask: [1] }, 0)]).toEqual([
+      1, 2, 1,
+    ]);
+    // all that counts is sure
+    const sure = { ...row([1], [2, 3], 1), mask: [0, 1], logProbs: [-9, 0] };
+    expect(selectRows([sure], [[0, 1]], linear)).toEqual([]);
+    const unknown = { ...row([1], [3], 0.5), logProbs: undefined };
+    expect(selectRows([unknown], [[1]], { ...linear, skipBelow: 0.5 })).toHaveLength(1);
+    expect(selectRows([unknown], [[1]], { ...linear, skipBelow: 0.51 })).toEqual([]);
   });
 
   test("sure rows fall below the bound", () => {

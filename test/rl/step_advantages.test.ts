@@ -287,3 +287,95 @@ test.each(["grpo", "rloo", "gigpo", "hgpo"] as const)(
     );
   },
 );
+
+describe("unequal penalties within step groups, by hand", () => {
+  /** Returns at X 2 and 0, at Y 4 and 0; each episode has one invalid step, at a cost of 0.5. */
+  const rows = [...walk(0, ["X", "Y"], 4, { invalid: [1] }), ...walk(1, ["X", "Y"], 0, { invalid: [0] })];
+  const options = {
+    norm: "mean",
+    gamma: 0.5,
+    cross_steps: false,
+    invalid_action_penalty: 0.5,
+    penalty_in: "reward",
+    step_advantage_weight: 2,
+  } as const;
+  const partsOf = (given: AdvantageOptions) => {
+    const { outcome, step, penalty } = estimateAdvantages(rows, given).parts;
+    return { outcome: rounded(outcome), step: rounded(step), penalty: rounded(penalty) };
+  };
+
+  test("GiGPO: own penalties against the mean of the group, in both contrasts", () => {
+    expect(partsOf({ algo: "gigpo", ...options })).toEqual({
+      outcome: [2, 2, -2, -2],
+      step: [2, 4, -2, -4],
+      penalty: [0.75, -0.75, -0.75, 0.75],
+    });
+  });
+
+  test("HGPO: levels weigh 1 and 2, and there is no outcome part", () => {
+    // at Y both levels compare the same two rows: (1 x 2 + 2 x 2) / 3 = 2
+    expect(partsOf({ algo: "hgpo", history_length: 1, ...options })).toEqual({
+      outcome: [0, 0, 0, 0],
+      step: [2, 4, -2, -4],
+      penalty: [0.5, -0.5, -0.5, 0.5],
+    });
+  });
+
+  test("HGPO: the outcome as one more level of weight 1", () => {
+    // X: (1 + 2) / 2, Y: (6 + 2) / 4, times 2
+    expect(partsOf({ algo: "hgpo", history_length: 1, history_outcome: true, ...options })).toEqual({
+      outcome: [2, 1, -2, -1],
+      step: [1, 3, -1, -3],
+      penalty: [0.5, -0.5, -0.5, 0.5],
+    });
+  });
+
+  test("HGPO: an outcome level that differs by penalties alone counts, one without any difference does not", () => {
+    const lost = [...walk(0, ["X"], 0, { invalid: [0] }), ...walk(1, ["Y"], 0), ...walk(2, ["Z"], 0)];
+    const of = (table: AdvantageRow[]) =>
+      estimateAdvantages(table, { algo: "hgpo", history_length: 0, history_outcome: true, ...options }).parts;
+    // mean penalty 1/6; no step group has two rows
+    expect(rounded(of(lost).penalty)).toEqual(rounded([-2 / 3, 1 / 3, 1 / 3]));
+    expect(rounded(of(lost).step)).toEqual([0, 0, 0]);
+    const equal = lost.map((row) => ({ ...row, valid: true }));
+    expect(rounded(of(equal).penalty)).toEqual([0, 0, 0]);
+    // where steps differ and outcomes do not, steps are not diluted by a level of weight 1
+    const drawn = rows.map((row) => ({ ...row, outcome: 1, valid: true }));
+    expect(rounded(of(drawn).step)).toEqual([2, 4, -2, -4]);
+  });
+});
+
+test("spreads are those of the outcomes less their penalties, of a group or of the batch", () => {
+  // scores 4 and -0.5, whose population deviation is 2.25; beside them two of 1
+  const rows = [
+    ...walk(0, ["X"], 4),
+    ...walk(1, ["Y"], 0, { invalid: [0] }),
+    ...walk(0, ["X"], 1, { group: 1 }),
+    ...walk(1, ["Y"], 1, { group: 1 }),
+  ];
+  const options = {
+    algo: "grpo",
+    std: "population",
+    std_epsilon: 0,
+    invalid_action_penalty: 0.5,
+    penalty_in: "reward",
+  } as const;
+  const group = estimateAdvantages(rows, options).parts;
+  expect(rounded(group.outcome)).toEqual(rounded([2 / 2.25, -2 / 2.25, 0, 0]));
+  expect(rounded(group.penalty)).toEqual(rounded([0.25 / 2.25, -0.25 / 2.25, 0, 0]));
+  // mean 1.375, squares 2.625^2 + 1.875^2 + 2 x 0.375^2
+  const batch = Math.sqrt((2.625 ** 2 + 1.875 ** 2 + 2 * 0.375 ** 2) / 4);
+  const across = estimateAdvantages(rows, { ...options, scale_rewards: "batch" }).parts;
+  expect(rounded(across.outcome)).toEqual(rounded([2 / batch, -2 / batch, 0, 0]));
+  expect(rounded(across.penalty)).toEqual(rounded([0.25 / batch, -0.25 / batch, 0, 0]));
+  // the small number is added to the spread
+  const step = estimateAdvantages(
+    rows.slice(0, 2).map((row) => ({ ...row, anchorKey: "X" })),
+    {
+      ...options,
+      algo: "gigpo",
+      std_epsilon: 0.25,
+    },
+  ).parts.step;
+  expect(rounded(step)).toEqual(rounded([2 / 2.5, -2 / 2.5]));
+});

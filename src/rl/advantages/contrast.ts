@@ -41,7 +41,8 @@ export function contrast(
   const rewards = members.map(({ reward }) => reward);
   const penalties = members.map(({ penalty }) => penalty);
   const scores = members.map(({ reward, penalty }) => reward - penalty);
-  if (members.length < 2 || allEqual(scores)) return NO_CONTRAST;
+  // one alone is equal to all
+  if (allEqual(scores)) return NO_CONTRAST;
   const isDead = allEqual(rewards);
   const scale = divisor(scores, isDead);
   const rewardCentre = isDead ? rewards[0] : mean(rewards);
