@@ -95,6 +95,20 @@ describe("rows that are selected", () => {
     expect(selectRows([unknown], [[1]], { ...linear, skipBelow: 0.51 })).toEqual([]);
   });
 
+  test("a row counts where one of its tokens does, though the others cancel", () => {
+    const rows = [row([1], [2, 3], 1), { ...row([1], [2, 3], -1), mask: [0, 1] }];
+    const [kept, ...rest] = selectRows(
+      rows,
+      [
+        [1, 1],
+        [0, 1],
+      ],
+      linear,
+    );
+    expect(kept).toMatchObject({ index: 0, advantages: [1, 0], members: [0, 1], counts: [1, 2] });
+    expect(rest).toEqual([]);
+  });
+
   test("sure rows fall below the bound", () => {
     expect(gradientBound([-2, -2], [Math.log(0.7), Math.log(0.6)])).toBeCloseTo(2 * Math.hypot(0.3, 0.4), 12);
     const rows = [row([1], [3], 1, Math.log(0.99)), row([2], [3], 1, Math.log(0.5))];
