@@ -12,6 +12,17 @@ import { element, escaped, label } from "./svg.js";
 
 const WIDTH = 560;
 
+/** A picture without its frame. */
+export interface Chart {
+  readonly width: number;
+  readonly height: number;
+  readonly alternative: string;
+  readonly marks: readonly string[];
+}
+
+const drawn = ({ width, height, alternative, marks }: Chart): string =>
+  figure(width, height, alternative, marks);
+
 const KINDS = [
   ["goodGood", "good and good"],
   ["badBad", "bad and bad"],
@@ -65,8 +76,13 @@ function classChart({ withinState, acrossStates }: CosinesByState, what: string)
 
 /** The danger zone by a plain gradient step, and by the update that the optimiser really makes. */
 export function dangerCharts({ danger, dangerOptimiser, samples }: CouplingDocument): string {
-  const part = (zone: DangerZone) =>
-    dangerChart(zone, samples) + element("p", {}, escaped(zoneSentence(zone.toy)));
+  const part = (zone: DangerZone) => {
+    const chart = dangerChart(zone, samples);
+    const picture = chart
+      ? drawn(chart)
+      : element("p", {}, "No punished action with a probability between 0 and 1.");
+    return picture + element("p", {}, escaped(zoneSentence(zone.toy)));
+  };
   if (!dangerOptimiser) return part(danger);
   return (
     element("h3", {}, "Plain gradient step, per unit of learning rate") +
@@ -76,9 +92,15 @@ export function dangerCharts({ danger, dangerOptimiser, samples }: CouplingDocum
   );
 }
 
-/** Punished actions by probability and predicted drift of their logit, with the zones of the toy that fits them. */
-function dangerChart({ points, toy }: DangerZone, samples: CouplingDocument["samples"]): string {
-  if (points.length === 0) return element("p", {}, "No punished action with a probability between 0 and 1.");
+/**
+ * Punished actions by probability and predicted drift of their logit, with the zones of the toy that fits them; undefined where
+ * there are none.
+ */
+export function dangerChart(
+  { points, toy }: DangerZone,
+  samples: CouplingDocument["samples"],
+): Chart | undefined {
+  if (points.length === 0) return undefined;
   const [left, right, top, bottom] = [70, 540, 16, 260];
   const [low, high] = driftRange(points.map(({ drift }) => drift));
   const x = (q: number) => left + q * (right - left);
@@ -87,7 +109,7 @@ function dangerChart({ points, toy }: DangerZone, samples: CouplingDocument["sam
   const alternative =
     `Danger zone: ${points.length} punished actions by probability and predicted change of their logit, ${rising} of them ` +
     `above 0. ${zoneSentence(toy)}`;
-  return figure(WIDTH, 310, alternative, [
+  const marks = [
     ...zones(toy, x, top, bottom),
     element("line", { class: "axis", x1: left, x2: right, y1: y(0), y2: y(0) }),
     ...(toy ? [toyCurve(toy, [low, high], x, y)] : []),
@@ -116,7 +138,8 @@ function dangerChart({ points, toy }: DangerZone, samples: CouplingDocument["sam
         anchor: "middle",
       },
     ),
-  ]);
+  ];
+  return { width: WIDTH, height: 310, alternative, marks };
 }
 
 type Toy = CouplingDocument["danger"]["toy"];
@@ -166,9 +189,15 @@ function toyCurve(
 /** Rows at most of the layer profile. */
 const LAYER_ROWS = 24;
 
+/** The layer profile, or that there is none. */
+export function layerFigure(document: CouplingDocument): string {
+  const chart = layerChart(document);
+  return chart ? drawn(chart) : element("p", {}, "No layers were recorded.");
+}
+
 /** How much of the gradients and of the push from rewarded on punished samples goes through each layer. */
-export function layerChart({ layers }: CouplingDocument): string {
-  if (layers.length === 0) return element("p", {}, "No layers were recorded.");
+export function layerChart({ layers }: CouplingDocument): Chart | undefined {
+  if (layers.length === 0) return undefined;
   const pushed = (layer: CouplingLayer) => Math.abs(layer.goodToBad);
   const shown = layers
     .slice()
@@ -202,11 +231,12 @@ export function layerChart({ layers }: CouplingDocument): string {
   const alternative =
     `Layer profile. Share of squared gradient norms and push from rewarded on punished samples by part: ` +
     `${parts.map(([part, share, push]) => `${part} ${numberText(share)} and ${signedText(push)}`).join("; ")}.`;
-  return figure(WIDTH, top + shown.length * height + 8, alternative, [
+  const marks = [
     label(left, 14, "share of |g|²", { size: 11 }),
     label(middle, 14, "rewarded on punished", { size: 11 }),
     ...rows,
-  ]);
+  ];
+  return { width: WIDTH, height: top + shown.length * height + 8, alternative, marks };
 }
 
 /** Name, share and push of each part, in the order of the layers. */

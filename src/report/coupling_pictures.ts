@@ -1,14 +1,16 @@
 /** Pictures of a coupling analysis that stand alone, for papers and pages, on light and on dark grounds. */
+import { type Chart, dangerChart, layerChart, zoneSentence } from "./coupling_charts.js";
 import type { CouplingDocument } from "./coupling_document.js";
 import { heatCells, heatLegendMarks, SIZE } from "./coupling_heat_map.js";
-import { heatRules } from "./coupling_style.js";
+import { pictureRules } from "./coupling_style.js";
 import { experimentPicture, HEAD, linearScale, tickText } from "./experiment_style.js";
-import { element, label } from "./svg.js";
+import { element, escaped, label } from "./svg.js";
 
 const MARGIN = 16;
 
 /**
- * SVG documents by file name. Left out: the heat map of no samples, the parts of no punished ones.
+ * SVG documents by file name. Left out: the heat map of no samples, parts and danger zone of no punished ones, the profile of
+ * no layers.
  * @source ours
  */
 export function couplingPictures(document: CouplingDocument): Map<string, string> {
@@ -16,6 +18,8 @@ export function couplingPictures(document: CouplingDocument): Map<string, string
     Object.entries({
       "coupling_heat_map.svg": heatPicture(document),
       "coupling_parts.svg": partsPicture(document),
+      "coupling_danger_zone.svg": dangerPicture(document),
+      "coupling_layers.svg": layerPicture(document),
     }).filter((entry): entry is [string, string] => entry[1] !== undefined),
   );
 }
@@ -32,7 +36,7 @@ function heatPicture(document: CouplingDocument): string | undefined {
     note: `A row pushes, a column is pushed. Band: ${rewarded} rewarded samples (blue), ${punished} punished (orange).`,
   };
   return experimentPicture(SIZE + 2 * MARGIN, bottom + 30, head, [
-    element("style", {}, heatRules()),
+    element("style", {}, pictureRules()),
     element("g", { transform: `translate(${MARGIN} ${HEAD})` }, heatCells(document)),
     element(
       "g",
@@ -65,7 +69,7 @@ function partsPicture({ samples }: CouplingDocument): string | undefined {
   };
   const legend = PLOT.bottom + 30;
   return experimentPicture(640, legend + 18, head, [
-    element("style", {}, heatRules()),
+    element("style", {}, pictureRules()),
     ...y.ticks.flatMap((tick) => [
       element("line", { x1: PLOT.left, x2: PLOT.right, y1: y.at(tick), y2: y.at(tick), class: "grid" }),
       label(PLOT.left - 6, y.at(tick) + 4, tickText(tick), { anchor: "end", size: 11, class: "quiet" }),
@@ -92,5 +96,35 @@ function partsPicture({ samples }: CouplingDocument): string | undefined {
     ]),
     element("circle", { cx: PLOT.left + 462, cy: legend - 4, r: 3, class: "total" }),
     label(PLOT.left + 472, legend, "both together", { size: 12 }),
+  ]);
+}
+
+/** Punished actions by probability and drift: through the optimiser's update where it was measured, else by a plain step. */
+function dangerPicture({ danger, dangerOptimiser, samples }: CouplingDocument): string | undefined {
+  const zone = dangerOptimiser ?? danger;
+  const step = dangerOptimiser ? "through the optimiser's update" : "by a plain gradient step";
+  return chartPicture(dangerChart(zone, samples), {
+    title: `Drift of ${zone.points.length} punished actions ${step}`,
+    note: `Above the line: the action rises though it is punished. ${zoneSentence(zone.toy)}`,
+  });
+}
+
+/** The parameters that most of the push of rewarded on punished samples goes through. */
+function layerPicture(document: CouplingDocument): string | undefined {
+  return chartPicture(layerChart(document), {
+    title: "Which parameters rewarded samples push punished ones by",
+    note: "Right: nats per unit of learning rate, up in the warm colour, down in the cold one.",
+  });
+}
+
+function chartPicture(
+  chart: Chart | undefined,
+  head: { readonly title: string; readonly note: string },
+): string | undefined {
+  if (!chart) return undefined;
+  return experimentPicture(chart.width + 2 * MARGIN, HEAD + chart.height + MARGIN, head, [
+    element("style", {}, pictureRules()),
+    element("desc", {}, escaped(chart.alternative)),
+    element("g", { transform: `translate(${MARGIN} ${HEAD})` }, ...chart.marks),
   ]);
 }

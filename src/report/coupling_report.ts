@@ -1,6 +1,6 @@
 /** The coupling report: one HTML file that needs nothing beside it. */
 import { ArgumentError } from "../core/errors.js";
-import { classCharts, dangerCharts, layerChart, partSums, tokenHeat } from "./coupling_charts.js";
+import { classCharts, dangerCharts, layerFigure, partSums, tokenHeat } from "./coupling_charts.js";
 import type { CouplingDocument } from "./coupling_document.js";
 import { HEAT_SCRIPT, heatLegend, heatMap } from "./coupling_heat_map.js";
 import { goodAnswersPart, optimiserText, statesPart } from "./coupling_state_charts.js";
@@ -117,7 +117,7 @@ function sections(documents: readonly CouplingDocument[]): string[] {
     section(
       "Layers",
       "Through which parameters rewarded samples push punished ones; the layers with most of it.",
-      (document) => layerChart(document) + partTable(document),
+      (document) => layerFigure(document) + partTable(document),
     ),
     section("Tokens of one sample", "", tokenHeat),
     section("Predicted and measured", "How well first order holds.", agreementTable),

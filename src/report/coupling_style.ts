@@ -2,6 +2,12 @@
 import { HEAT_STEPS, heatClass } from "./coupling_heat_map.js";
 import { DARK, LIGHT, type Palette } from "./palette.js";
 
+/** Marks of the charts. */
+const MARKS = `.good, .bar-low { fill: var(--low); } .bad, .bar-high { fill: var(--high); } .even, .bar-even { fill: var(--quiet); }
+.falling { fill: var(--low); } .rising { fill: var(--high); stroke: var(--ink); }
+.curve { fill: none; stroke: var(--quiet); stroke-width: 1.5; stroke-dasharray: 5 4; }
+.zone-safe { fill: var(--low); fill-opacity: .12; } .zone-danger { fill: var(--high); fill-opacity: .14; }`;
+
 /** Everything that the page shows, no file beside it. */
 export function couplingStyle(): string {
   return `
@@ -21,12 +27,9 @@ p { margin: 6px 0 12px; max-width: 80ch; } .quiet { color: var(--quiet); }
 .readout { min-height: 4.5em; max-width: 600px; overflow-wrap: anywhere; }
 .cursor { fill: none; stroke: var(--ink); stroke-width: 2; }
 .chart text { fill: var(--ink); } .grid { stroke: var(--line); } .axis { stroke: var(--ink); }
-.good, .bar-low { fill: var(--low); } .bad, .bar-high { fill: var(--high); } .even, .bar-even { fill: var(--quiet); }
-.falling { fill: var(--low); } .rising { fill: var(--high); stroke: var(--ink); }
+${MARKS}
 .frame { fill: none; stroke: var(--line); } .mark { stroke: var(--ground); stroke-width: .8; }
 .planes { display: grid; gap: 20px; grid-template-columns: repeat(auto-fit, minmax(min(100%, 260px), 320px)); }
-.curve { fill: none; stroke: var(--quiet); stroke-width: 1.5; stroke-dasharray: 5 4; }
-.zone-safe { fill: var(--low); fill-opacity: .12; } .zone-danger { fill: var(--high); fill-opacity: .14; }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; margin: 6px 0 14px; font-size: 13.5px; }
 caption { text-align: left; white-space: nowrap; color: var(--quiet); padding-bottom: 4px; }
 th, td { text-align: left; padding: 3px 12px 3px 0; border-bottom: 1px solid var(--line); vertical-align: top; }
@@ -42,11 +45,11 @@ ${heatColours()}
 `;
 }
 
-/** Colours of the heat map and of good and bad, for a picture that stands alone. */
-export function heatRules(): string {
+/** Colours of the heat map and of the marks of charts, for a picture that stands alone. */
+export function pictureRules(): string {
   return (
     `svg{${variables(LIGHT)}}@media (prefers-color-scheme:dark){svg{${variables(DARK)}}}` +
-    ".good{fill:var(--low)}.bad{fill:var(--high)}.even{fill:var(--quiet)}.total{fill:var(--ink)}" +
+    `${MARKS} .total { fill: var(--ink); }` +
     heatColours()
   );
 }

@@ -87,7 +87,9 @@ test("all files of an analysis, and those of a comparison", async () => {
     "coupling.html",
     "coupling.json",
     "coupling_gram.npz",
+    "coupling_danger_zone.svg",
     "coupling_heat_map.svg",
+    "coupling_layers.svg",
     "coupling_pairs.parquet",
     "coupling_parts.svg",
   ];

@@ -1,5 +1,6 @@
 /** The pictures of a coupling analysis that stand alone. */
 import { expect, test } from "vitest";
+import type { CouplingDocument } from "../../src/report/coupling_document.js";
 import { couplingPictures } from "../../src/report/coupling_pictures.js";
 import { drawnDocument } from "../support/coupling_document.js";
 
@@ -38,8 +39,45 @@ test("heat map: as many cells as pairs, in colours for both grounds", () => {
     expect(svg).toContain(`.${name} { fill: var(--${name})`);
 });
 
+test("danger zone: the optimiser's where it was measured, a mark for each punished action, above the line where it rises", () => {
+  const zone = (rises: number) => ({
+    points: [0.1, 0.3, 0.6].map((q, index) => ({ index, q, drift: index < rises ? 0.5 : -0.5 })),
+    toy: null,
+  });
+  for (const [measured, rises] of [
+    [{ danger: zone(1), dangerOptimiser: zone(2) }, 2],
+    [{ danger: zone(1), dangerOptimiser: null }, 1],
+  ] as const) {
+    const svg = couplingPictures({ ...document, ...measured }).get("coupling_danger_zone.svg") as string;
+    expect(svg).toMatch(rises === 2 ? /through the optimiser's update/ : /by a plain gradient step/);
+    const [line] = numbersOf(svg, /<line class="axis"[^>]* y1="([\d.]+)"/g);
+    const heights = numbersOf(svg, /<circle [^>]*cy="([\d.]+)"/g);
+    expect(heights).toHaveLength(3);
+    expect(heights.filter((y) => y < line)).toHaveLength(rises);
+    expect(svg).toContain(".rising { fill: var(--high)");
+    expect(svg).toContain("prefers-color-scheme:dark");
+  }
+});
+
+test("layers: a row for each, warm where rewarded samples push punished ones up", () => {
+  const layers = [
+    { name: "a", part: "x", share: 0.75, goodToBad: 0.4 },
+    { name: "b", part: "x", share: 0.25, goodToBad: -0.2 },
+  ];
+  const svg = couplingPictures({ ...document, layers } as CouplingDocument).get(
+    "coupling_layers.svg",
+  ) as string;
+  const widths = (name: string) => numbersOf(svg, new RegExp(`class="${name}"[^>]* width="([\\d.]+)"`, "g"));
+  const [most, least] = widths("bar-even");
+  expect(most).toBeCloseTo(3 * least, 5);
+  expect(widths("bar-high")[0]).toBeCloseTo(2 * widths("bar-low")[0], 5);
+});
+
 test("nothing is drawn of nothing", () => {
   const rewarded = document.samples.map((sample) => ({ ...sample, advantage: 1 }));
-  expect([...couplingPictures({ ...document, samples: rewarded }).keys()]).toEqual(["coupling_heat_map.svg"]);
-  expect(couplingPictures({ ...document, samples: [], order: [], gram: [] }).size).toBe(0);
+  const none = { danger: { points: [], toy: null }, dangerOptimiser: null, layers: [] };
+  expect([...couplingPictures({ ...document, ...none, samples: rewarded }).keys()]).toEqual([
+    "coupling_heat_map.svg",
+  ]);
+  expect(couplingPictures({ ...document, ...none, samples: [], order: [], gram: [] }).size).toBe(0);
 });
