@@ -26,6 +26,8 @@ test("the word of a step tag is none of the command; where the command ends is a
   expect(masked(["explore", " go", " to", " shelf", ""], "tag")).toEqual([" go", " to", " shelf", ""]);
   expect(masked([" go", " to", ""], "tag")).toEqual([" go", " to", ""]);
   expect(masked(["go", " to", ""], "command")).toEqual(["go", " to", ""]);
+  // a token without text before the end is no part of it
+  expect(masked(["", "go", ""], "command")).toEqual(["go", ""]);
 });
 
 test("an answer without an action has its last 30 characters as the command, as it is sent", () => {

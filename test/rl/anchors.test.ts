@@ -49,6 +49,9 @@ test("what is carried tells apart what reads alike", () => {
   expect(at("a mug 1")).not.toBe(at(""));
   expect(at("a mug 1")).toBe(at("a mug 1"));
   expect(() => at()).toThrow(/expected a world that tells what is carried/);
+  const keyless = { ...told, stateKey: undefined };
+  expect(() => anchorKey("state_key", desk, keyless)).toThrow(/expected a world that tells its states apart/);
+  expect(anchorKey("none", desk, told)).toBeUndefined();
 });
 
 test("similar observations join the first cluster that fits, within their group", () => {

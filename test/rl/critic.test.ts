@@ -94,6 +94,8 @@ test("an action is good where the plan became shorter, the winning one too; rows
     { seed: 9, options: { taskId: "near" } },
   ]);
   expect(environment.isClosed).toBe(true);
+  const [on, back, wait] = rowsOf(0, ["on", "back", "wait"]);
+  expect(await expertVerdicts(lineWorld(new Line()), [wait, back, on], 0)).toEqual(["bad", "bad", "good"]);
 });
 
 test("where there is no way any more an action is bad, and the ones after it are not judged", async () => {
@@ -138,4 +140,12 @@ test("a world needs an expert and both ways of a snapshot", async () => {
       "far",
     ),
   ).toBeUndefined();
+  const blind = Object.assign(new Line(), { snapshot: undefined });
+  expect(
+    await planLength(
+      lineWorld(blind, () => ["on", "on"]),
+      blind,
+      "far",
+    ),
+  ).toBe(2);
 });

@@ -177,6 +177,7 @@ describe("a chat model as judge", () => {
     ["<judge>bad</judge> or not", undefined],
     ["<judge>very bad</judge>", undefined],
     ["<judge>badly</judge>", undefined],
+    ["<judge>bad</judge>!", undefined],
   ])("thinks, then answers in its tags: %j", (text, verdict) => {
     expect(said(text)).toBe(verdict);
   });

@@ -291,6 +291,8 @@ describe("texts of the world", () => {
     // what looks like a banner later on is none; an empty task takes nothing away
     expect(roomOf({ opening: "A -= sign =-   here", task: "" })).toBe("A -= sign =-   here");
     expect(roomOf({ opening: "wait. You see.", task: "wait." })).toBe("You see.");
+    // a task that it does not name takes nothing away
+    expect(roomOf({ opening: "A kitchen.", task: "boil" })).toBe("A kitchen.");
     // the last mention is the task
     expect(roomOf({ opening: "look. You see. look.", task: "look." })).toBe("look. You see.");
   });

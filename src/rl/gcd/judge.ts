@@ -87,9 +87,9 @@ export class Judge {
     const blocks = all.filter(({ name }) => STATE_BLOCKS.has(name));
     const first = blocks.findIndex(({ name }) => name === "history");
     if (this.options.context === "step" || first < 0) return blocks;
-    const steps = [...blocks.keys()].slice(first).filter((at) => blocks[at].name === "history");
-    const from =
-      this.options.history > 0 ? steps[Math.max(0, steps.length - this.options.history)] : undefined;
+    const steps = [...blocks.keys()].filter((at) => blocks[at].name === "history");
+    // undefined where no step is asked for
+    const from: number | undefined = steps[Math.max(0, steps.length - this.options.history)];
     return [...blocks.slice(0, first), ...blocks.slice(from ?? blocks.length - 1)];
   }
 
@@ -105,7 +105,7 @@ export class Judge {
   /** The verdict that an answer ends with; undefined where it has none, or was cut off. */
   parse(answer: readonly number[], finished: boolean): Verdict | undefined {
     if (!finished) return undefined;
-    const text = this.tokenizer.decode([...answer], { skipSpecialTokens: true }).trim();
+    const text = this.tokenizer.decode([...answer], { skipSpecialTokens: true });
     const pattern =
       this.options.format === "chat" && this.options.mode === "think" ? VERDICT_TAG : VERDICT_WORD;
     return pattern.exec(text)?.[1] as Verdict | undefined;
@@ -113,7 +113,7 @@ export class Judge {
 
   /** What an answer says before its verdict. */
   reasoning(answer: readonly number[]): string {
-    const text = this.tokenizer.decode([...answer], { skipSpecialTokens: true }).trim();
+    const text = this.tokenizer.decode([...answer], { skipSpecialTokens: true });
     return text.replace(VERDICT_TAG, "").replace(VERDICT_WORD, "").trim();
   }
 }

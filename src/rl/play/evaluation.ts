@@ -118,7 +118,7 @@ export interface SampledEpisode extends EvaluatedEpisode {
  * @source Chen et al. 2021 (2107.03374), eq. 1
  */
 export function passAtK(n: number, c: number, k: number): number {
-  if (n - c < k) return 1;
+  // with fewer than k losses one factor is 0
   let missed = 1;
   for (let i = 0; i < k; i++) missed *= (n - c - i) / (n - i);
   return 1 - missed;
