@@ -11,6 +11,8 @@ export interface BenchReport {
   /** By the names that rows carry as `run`. */
   readonly passports: Readonly<Record<string, Passport>>;
   readonly rows: readonly BenchRow[];
+  /** Of a saved file: rows that newer ones took the place of, newest first. */
+  readonly earlier?: readonly BenchRow[];
 }
 
 const passportSchema = z.record(z.string(), z.unknown());
@@ -18,6 +20,7 @@ const rowsSchema = z.array(benchRowSchema);
 const reportSchema = z.looseObject({
   passports: z.record(z.string(), passportSchema).default({}),
   rows: rowsSchema,
+  earlier: rowsSchema.optional(),
 });
 const standaloneSchema = z.array(
   benchRowSchema.extend({
@@ -69,7 +72,10 @@ export function parseBenchReport(json: unknown, file: string): BenchReport {
       `[${file}] not a benchmark: got ${issue.message} at ${issue.path.join(".") || "the top"}, expected what \`uncouple bench --save\` writes. Choose such a file.`,
     );
   }
-  if (!Array.isArray(result.data)) return { passports: result.data.passports, rows: result.data.rows };
+  if (!Array.isArray(result.data)) {
+    const { passports, rows, earlier } = result.data;
+    return { passports, rows, ...(earlier !== undefined && { earlier }) };
+  }
   const passports: Record<string, Passport> = {};
   const rows = result.data.map(({ passport, peaks, tuning, ...row }) => {
     if (!passport) return row;
@@ -93,6 +99,29 @@ export function mergeReports(reports: readonly BenchReport[]): BenchReport {
   return withRows({ passports: Object.assign({}, ...reports.map(({ passports }) => passports).reverse()) }, [
     ...rows.values(),
   ]);
+}
+
+/** Earlier rows of one measurement that a file keeps. */
+const KEPT_EARLIER = 20;
+
+/**
+ * A saved report after a new run: its rows take the place of older ones, which are kept as `earlier`, so that the file tells how
+ * a figure went from commit to commit. Rows of the very same run are simply replaced.
+ */
+export function replaceRows(saved: BenchReport, report: BenchReport): BenchReport {
+  const { passports, rows } = mergeReports([report, saved]);
+  const inForce = new Map(rows.map((row) => [rowKey(row), row]));
+  const replaced = saved.rows.filter((row) => {
+    const now = inForce.get(rowKey(row));
+    return now !== row && now?.run !== row.run && row.error === undefined;
+  });
+  const earlier = [...groupBy([...replaced, ...(saved.earlier ?? [])], rowKey).values()].flatMap((own) =>
+    own.slice(0, KEPT_EARLIER),
+  );
+  if (earlier.length === 0) return { passports, rows };
+  const known = { ...saved.passports, ...passports };
+  const needed = withRows({ passports: known }, [...rows, ...earlier]);
+  return { passports: needed.passports, rows, earlier };
 }
 
 /** Some rows of a report, with the passports that they need. */

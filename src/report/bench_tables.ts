@@ -61,27 +61,69 @@ const SELECTIONS: Readonly<Record<string, Selection>> = {
   },
 };
 
+/** Which rows a table is for, and what it makes of them. */
+interface Drawn {
+  readonly wants: (row: BenchRow) => boolean;
+  readonly cells: (rows: readonly BenchRow[]) => TableCells;
+}
+
+const DRAWN: Readonly<Record<string, Drawn>> = {
+  ...Object.fromEntries(
+    Object.entries(SELECTIONS).map(([name, selection]): [string, Drawn] => [
+      name,
+      { wants: selection.wants, cells: (rows) => comparisonTable(rows, selection) },
+    ]),
+  ),
+  coupling: { wants: opIs("coupling"), cells: couplingTable },
+  gram_curves: { wants: opIs("gram_curves"), cells: gramCurvesTable },
+  slopes: { wants: opIs("scaling"), cells: slopeTable },
+};
+
 /** Everything that can stand between marks, by name. */
 export const TABLES: Readonly<Record<string, (report: BenchReport) => string>> = {
   ...Object.fromEntries(
-    Object.entries(SELECTIONS).map(([name, selection]) => [
-      name,
-      (report: BenchReport) =>
-        perRunKind(report, selection.wants, (rows) => comparisonTable(rows, selection)),
-    ]),
+    Object.entries(DRAWN).map(([name, drawn]) => [name, (report: BenchReport) => perRunKind(report, drawn)]),
   ),
-  coupling: (report) => perRunKind(report, opIs("coupling"), couplingTable),
-  gram_curves: (report) => perRunKind(report, opIs("gram_curves"), gramCurvesTable),
-  slopes: (report) => perRunKind(report, opIs("scaling"), slopeTable),
   passports: passportTable,
 };
 
+/** A table as texts: titles, and cells of each row. */
+export interface TableCells {
+  readonly titles: readonly string[];
+  readonly body: readonly (readonly string[])[];
+  /** Columns from the left that hold words; the others hold numbers. */
+  readonly names: number;
+}
+
+/** What the tables of a page are called, in their order. */
+const PAGE_TABLES: readonly (readonly [name: string, title: string])[] = [
+  ["peaks", "Peaks of the adapter"],
+  ["products", "Matrix products"],
+  ["kernels", "Other kernels"],
+  ["training", "Training steps"],
+  ["generation", "Generation"],
+  ["first_step", "First step of a process"],
+  ["coupling", "Gradient coupling, over a plain pass"],
+  ["gram_curves", "Gram by path, over a plain pass"],
+  ["points", "Sizes"],
+  ["slopes", "Slopes over sizes"],
+];
+
+/** Every table that some rows are for. @param rows of one adapter and preset */
+export function tablesOf(rows: readonly BenchRow[]): (TableCells & { readonly title: string })[] {
+  return PAGE_TABLES.flatMap(([name, title]) => {
+    const { wants, cells } = DRAWN[name];
+    const own = rows.filter(wants);
+    return own.length === 0 ? [] : [{ title, ...cells(own) }];
+  });
+}
+
 /** Parts with a heading for each adapter and preset. */
-function perRunKind(
-  { rows, passports }: BenchReport,
-  wants: (row: BenchRow) => boolean,
-  draw: (rows: readonly BenchRow[]) => string,
-): string {
+function perRunKind({ rows, passports }: BenchReport, { wants, cells }: Drawn): string {
+  const draw = (own: readonly BenchRow[]) => {
+    const { titles, body, names } = cells(own);
+    return markdownTable(titles, body, names);
+  };
   const parts: string[] = [];
   for (const [adapter, own] of byAdapter(rows.filter(wants))) {
     for (const preset of [...new Set(own.map((row) => row.preset ?? ""))]) {
@@ -109,7 +151,7 @@ const ROOF = {
 };
 
 /** A row for each measurement: our figures, then each peer's time over ours. */
-function comparisonTable(rows: readonly BenchRow[], { figures, withoutOp, withRoof }: Selection): string {
+function comparisonTable(rows: readonly BenchRow[], { figures, withoutOp, withRoof }: Selection): TableCells {
   const names = NAME_COLUMNS.filter(({ title, text }) => {
     if (title === "direction") return new Set(rows.map(text)).size > 1;
     return title === "op" ? !withoutOp : title === "shape" || title === "dtype";
@@ -125,7 +167,7 @@ function comparisonTable(rows: readonly BenchRow[], { figures, withoutOp, withRo
     return [...cells, ...peers.map((peer) => ratio(row, peerRow(rows, row, peer)))];
   });
   const titles = [...names, ...columns].map(({ title }) => title);
-  return markdownTable([...titles, ...peers], body, names.length);
+  return { titles: [...titles, ...peers], body, names: names.length };
 }
 
 /** The peer's row of the same measurement. Peers compute in f32 whatever our factors are. */
@@ -154,7 +196,7 @@ const COUPLING: Readonly<Record<string, string>> = {
 };
 
 /** Every implementation over its own plain pass. */
-function couplingTable(rows: readonly BenchRow[]): string {
+function couplingTable(rows: readonly BenchRow[]): TableCells {
   const figures = FIGURE_COLUMNS.filter(({ title }) =>
     ["median ms", "over plain", "peak over plain"].includes(title),
   );
@@ -166,11 +208,12 @@ function couplingTable(rows: readonly BenchRow[]): string {
     if (error !== undefined) cells[0] = error;
     return [shape, what, who, ...cells];
   });
-  return markdownTable(["shape", "what", "implementation", ...figures.map(({ title }) => title)], body, 3);
+  const titles = ["shape", "what", "implementation", ...figures.map(({ title }) => title)];
+  return { titles, body, names: 3 };
 }
 
 /** A line for each point: the Gram over the plain pass by either path and by the rule, the faster path in bold. */
-function gramCurvesTable(rows: readonly BenchRow[]): string {
+function gramCurvesTable(rows: readonly BenchRow[]): TableCells {
   const points = groupBy(rows, ({ shape }) => shape.slice(0, shape.lastIndexOf(" ")));
   const peers = [...new Set(rows.map(({ implementation }) => implementation))].filter((name) => name !== OWN);
   const body = [...points].map(([point, all]) => {
@@ -200,15 +243,15 @@ function gramCurvesTable(rows: readonly BenchRow[]): string {
   });
   const theirs = peers.flatMap((peer) => [`${peer}: Gram`, `${peer}: separate passes`, `${peer}: Gram, ms`]);
   const titles = ["product", "token", "rule", "separate passes", "rule, ms", ...theirs];
-  return markdownTable(["point", ...titles, "matrices by token"], body, 1);
+  return { titles: ["point", ...titles, "matrices by token"], body, names: 1 };
 }
 
-function slopeTable(rows: readonly BenchRow[]): string {
+function slopeTable(rows: readonly BenchRow[]): TableCells {
   const body = scalingCurves(rows).map(({ subject, axis, measure, points, slope }) => {
     const [first, last] = [points[0], points[points.length - 1]];
     return [subject, axis, MEASURES[measure], `${first.size} to ${last.size}`, slopeText(slope)];
   });
-  return markdownTable(["what", "over", "figure", "sizes", "slope"], body, 4);
+  return { titles: ["what", "over", "figure", "sizes", "slope"], body, names: 4 };
 }
 
 function passportTable({ passports }: BenchReport): string {

@@ -1,6 +1,7 @@
 /** Benchmark rows as CSV, as a Markdown table, and as cells of any other table. */
 import { byAdapter } from "./bench_report.js";
 import type { BenchRow } from "./bench_rows.js";
+import { csvLine } from "./csv.js";
 
 interface Column {
   readonly title: string;
@@ -113,13 +114,8 @@ const CSV_FIELDS: readonly (keyof BenchRow)[] = [
 export function benchCsv(rows: readonly BenchRow[]): string {
   const fields = new Set<string>(CSV_FIELDS);
   for (const row of rows) for (const field of Object.keys(row)) fields.add(field);
-  const lines = rows.map((row) => [...fields].map((field) => quoted(row[field])).join(","));
-  return [[...fields].join(","), ...lines].join("\r\n");
-}
-
-function quoted(value: unknown): string {
-  const text = cellText(value);
-  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+  const lines = rows.map((row) => [...fields].map((field) => cellText(row[field])));
+  return [[...fields], ...lines].map(csvLine).join("\r\n");
 }
 
 function cellText(value: unknown): string {

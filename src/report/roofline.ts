@@ -29,14 +29,15 @@ interface Roof {
   readonly gflops: number;
 }
 
-interface Roofs {
+/** What limits every kernel of a run. */
+export interface Roofs {
   /** Bytes a second of the copy kernel, 10^9. */
   readonly gbps: number | undefined;
   /** Arithmetic peaks, highest first. */
   readonly ceilings: readonly Roof[];
 }
 
-function roofsOf(rows: readonly BenchRow[]): Roofs {
+export function roofsOf(rows: readonly BenchRow[]): Roofs {
   const peaks = peakRows(rows);
   const copy = peaks.find(({ shape }) => shape.startsWith("copy"));
   const best = new Map<string, number>();
