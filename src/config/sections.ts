@@ -330,4 +330,7 @@ export const checkpointSection = section({
 
 export const logSection = section({
   rollouts: flag().default(false).describe("write every step of every rollout to rollouts/step_*.jsonl"),
+  evaluation_episodes: integerFrom(0, MANY)
+    .default(8)
+    .describe("episodes of each split and mode that are written step by step to evaluations/step_*.jsonl"),
 });

@@ -6,6 +6,7 @@
  *     eval.jsonl           one EvaluationRow a line, one for each split and evaluation
  *     alerts.jsonl         one Alert a line, see alerts.ts; there is none where nothing was noticed
  *     rollouts/step_*.jsonl  one RolloutRow a line, one for each environment step
+ *     evaluations/step_*.jsonl  one EvaluationTranscript a line, the first few episodes of each split and mode
  *     checkpoints/step_*   Checkpoint
  */
 
@@ -98,6 +99,31 @@ export interface Evaluation {
 /** An evaluation as written. */
 export type EvaluationRow = Evaluation & { /** Unix time in seconds */ readonly time: number };
 
+/** One episode of an evaluation, step by step. Records of older versions have none. */
+export interface EvaluationTranscript extends Pick<Evaluation, "step" | "split" | "mode" | "instructions"> {
+  readonly task_id: string;
+  readonly task_type: string;
+  /** 0-based number of the episode among those of its task. */
+  readonly sample: number;
+  readonly ended: "won" | "lost" | "truncated" | "failed";
+  /** What went wrong in a failed episode. */
+  readonly failure?: string;
+  readonly steps: readonly TranscriptStep[];
+}
+
+/** One step of it. Very long texts are cut. */
+export interface TranscriptStep {
+  /** What the world showed before acting. */
+  readonly observation: string;
+  /** The command as sent to the world. */
+  readonly action: string;
+  readonly valid: boolean;
+  /** The answer hit the token limit before it ended. */
+  readonly truncated: boolean;
+  /** The world's reward for this step. */
+  readonly reward: number;
+}
+
 /** One row that was trained on: an environment step of a rollout, or a verdict on an action. */
 export interface RolloutRow {
   /** Update that the row was made for, from 1 on. */
@@ -178,6 +204,8 @@ export interface Checkpoint {
 export interface RunSink {
   metrics(row: Metrics): Promise<void>;
   evaluation(row: Evaluation): Promise<void>;
+  /** Episodes of one split and mode, before its `evaluation`; they take the place of those that are there. */
+  transcripts(step: number, episodes: readonly EvaluationTranscript[]): Promise<void>;
   rollouts(step: number, rows: Iterable<RolloutRow>): Promise<void>;
   checkpoint(checkpoint: Checkpoint): Promise<void>;
 }

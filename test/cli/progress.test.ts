@@ -96,6 +96,7 @@ test("on a terminal: a bar that messages appear above", async () => {
   const sink: RunSink = {
     metrics: async (given) => void heard.push(given),
     evaluation: async () => {},
+    transcripts: async () => {},
     rollouts: async () => {},
     checkpoint: async () => {},
   };

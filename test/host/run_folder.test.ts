@@ -6,7 +6,7 @@ import { hostname } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import type { Logger } from "../../src/core/logger.js";
-import type { Checkpoint, RolloutRow } from "../../src/core/run_record.js";
+import type { Checkpoint, EvaluationTranscript, RolloutRow } from "../../src/core/run_record.js";
 import { readJsonLines } from "../../src/host/files/json_lines.js";
 import { readModelFolder } from "../../src/host/model/model_folder.js";
 import { readGitState } from "../../src/host/run/git.js";
@@ -93,6 +93,11 @@ function kill(): void {
   for (const file of locks()) renameSync(at(file), at(`run.lock.${encodeURIComponent(hostname())}.${pid}.0`));
 }
 
+const transcript = (step: number, mode: EvaluationTranscript["mode"]): EvaluationTranscript => ({
+  ...{ step, split: "train", mode, task_id: "t", task_type: "pick", sample: 0, ended: "lost" },
+  steps: [{ observation: `after ${step}`, action: "look", valid: true, truncated: false, reward: 0 }],
+});
+
 /** What training would write for updates `from` to `to`, a checkpoint after every second one. */
 async function train(folder: RunFolder, from: number, to: number): Promise<void> {
   for (let step = from; step <= to; step++) {
@@ -100,8 +105,11 @@ async function train(folder: RunFolder, from: number, to: number): Promise<void>
     await folder.metrics({ step, stage: "grpo", reward: step / 3, broken: Number.NaN });
     if (step % 2 === 0) {
       const shares = { success: 0.5, success_low: 0.1, success_high: 0.9 };
-      const split = { split: "train", mode: "greedy", episodes: 4 } as const;
-      await folder.evaluation({ step, stage: "grpo", ...split, ...shares });
+      const split = { split: "train", episodes: 4 } as const;
+      for (const mode of ["greedy", "sampled"] as const) {
+        await folder.transcripts(step, [transcript(step, mode)]);
+        await folder.evaluation({ step, stage: "grpo", ...split, mode, ...shares });
+      }
       await folder.checkpoint(checkpoint(step));
     }
   }
@@ -118,6 +126,7 @@ test("a run leaves its configuration, record, rows, log and checkpoints", async 
     "config.input.yaml",
     "config.yaml",
     "eval.jsonl",
+    "evaluations",
     "metrics.jsonl",
     "rollouts",
     "run.json",
@@ -162,6 +171,10 @@ test("a killed run that is resumed ends with the files of a run that was not", a
   // the process dies here, in the middle of a line, a rollout file and a checkpoint
   await appendFile(at("metrics.jsonl"), '{"step":6,"sta');
   await appendFile(at("rollouts", ".step_000006.jsonl.some-id.partial"), "{");
+  // evaluations in their middle, of the update that is gone on from and of one that is not
+  const cut = at("evaluations", "step_000004.jsonl");
+  writeFileSync(cut, `${readFileSync(cut, "utf8").split("\n")[0]}\n{"damaged\n`);
+  await killed.transcripts(6, [transcript(6, "greedy")]);
   await mkdir(at("checkpoints", ".step_000006.0f8fad5b-d9cb-469f-a165-70867728950e.partial"));
   kill();
 
@@ -170,6 +183,7 @@ test("a killed run that is resumed ends with the files of a run that was not", a
   expect(new Uint8Array((await loaded?.model.read("w"))?.slice().buffer ?? [])).toEqual(
     new Uint8Array(Float32Array.of(4, -0, 1e-42).buffer),
   );
+  await folder.transcripts(4, [transcript(4, "sampled")]);
   await train(folder, 5, 7);
   await folder.finish("finished", 7);
   const comparable = (run: string, file: string) =>
@@ -177,10 +191,10 @@ test("a killed run that is resumed ends with the files of a run that was not", a
   for (const file of [
     "metrics.jsonl",
     "eval.jsonl",
-    ...readdirSync(at("rollouts")).map((f) => `rollouts/${f}`),
+    ...["rollouts", "evaluations"].flatMap((inner) => readdirSync(at(inner)).map((f) => `${inner}/${f}`)),
   ])
     expect(comparable("first", file)).toBe(comparable("whole", file));
-  for (const inner of ["rollouts", "checkpoints"])
+  for (const inner of ["rollouts", "evaluations", "checkpoints"])
     expect(readdirSync(at(inner))).toEqual(readdirSync(join(root, "runs", "whole", inner)));
   const info = await readRunInfo(at());
   expect(info.sessions.map(({ fromStep }) => fromStep)).toEqual([0, 4]);

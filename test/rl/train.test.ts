@@ -44,8 +44,34 @@ describe("a run", () => {
       );
       expect([...first.evaluations, ...rest.evaluations]).toEqual(whole.evaluations);
       expect([...first.rollouts, ...rest.rollouts]).toEqual(whole.rollouts);
+      expect([...first.transcripts, ...rest.transcripts]).toEqual(whole.transcripts);
       expect(rest.checkpoints.at(-1)).toEqual(last);
     }
+  });
+
+  test("episodes of evaluations are kept up to a bound, and keeping them changes nothing else", async () => {
+    const kept = async (evaluation_episodes: number) =>
+      recordTraining(launcher, fewHouseholds(), { ...small, log: { evaluation_episodes } });
+    const [none, two] = [await kept(0), await kept(2)];
+    expect(none.transcripts).toEqual([]);
+    expect(two.checkpoints).toEqual(none.checkpoints);
+    expect(two.evaluations).toEqual(none.evaluations);
+    expect(two.metrics).toEqual(none.metrics.map((row) => expect.objectContaining(withoutMemory(row))));
+    for (const { step, split, mode, episodes } of two.evaluations) {
+      const own = two.transcripts.filter(
+        (one) => one.step === step && one.split === split && one.mode === mode,
+      );
+      expect(own).toHaveLength(Math.min(2, episodes));
+      for (const { ended, steps } of own) {
+        expect(steps.length).toBeGreaterThan(0);
+        expect(["won", "lost", "truncated"]).toContain(ended);
+      }
+    }
+    // the same tasks after every evaluation
+    const tasks = (step: number) =>
+      two.transcripts.filter((one) => one.step === step).map(({ task_id, sample }) => [task_id, sample]);
+    expect(tasks(6)).toEqual(tasks(0));
+    expect(new Set(two.transcripts.map(({ step }) => step))).toEqual(new Set([0, 3, 6]));
   });
 
   test("rollout rows say what was read, done and learned", async () => {

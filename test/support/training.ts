@@ -1,7 +1,14 @@
 /** Runs trainings with records in memory. */
 import { type TrainConfig, type TrainConfigInput, trainConfigSchema } from "../../src/config/schema.js";
 import { silentLogger } from "../../src/core/logger.js";
-import type { Checkpoint, Evaluation, Json, Metrics, RolloutRow } from "../../src/core/run_record.js";
+import type {
+  Checkpoint,
+  Evaluation,
+  EvaluationTranscript,
+  Json,
+  Metrics,
+  RolloutRow,
+} from "../../src/core/run_record.js";
 import { householdWorld } from "../../src/env/household/world.js";
 import type { World } from "../../src/env/world.js";
 import { hostTimer } from "../../src/host/run/timer.js";
@@ -23,6 +30,7 @@ export interface SavedCheckpoint {
 export interface RecordedRun {
   readonly metrics: Metrics[];
   readonly evaluations: Evaluation[];
+  readonly transcripts: EvaluationTranscript[];
   readonly rollouts: RolloutRow[];
   readonly checkpoints: SavedCheckpoint[];
 }
@@ -73,7 +81,7 @@ export async function recordTraining(
 ): Promise<RecordedRun> {
   const config: TrainConfig = trainConfigSchema.parse(input);
   const { model, tokenizer } = policy ?? (await openPolicy(config, world, launcher));
-  const run: RecordedRun = { metrics: [], evaluations: [], rollouts: [], checkpoints: [] };
+  const run: RecordedRun = { metrics: [], evaluations: [], transcripts: [], rollouts: [], checkpoints: [] };
   const stop = new AbortController();
   const resume: ResumePoint | undefined = from && {
     step: from.step,
@@ -98,6 +106,7 @@ export async function recordTraining(
         if (run.metrics.length >= stopAfter) stop.abort();
       },
       evaluation: async (row) => void run.evaluations.push(row),
+      transcripts: async (_step, episodes) => void run.transcripts.push(...episodes),
       rollouts: async (_step, rows) => void run.rollouts.push(...rows),
       checkpoint: async ({ step, tensors, state }) => {
         run.checkpoints.push({

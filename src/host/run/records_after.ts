@@ -27,7 +27,8 @@ export async function dropRecordsAfter(
     if (keepCopies) await keepCopy(rows);
     await dropRowsAfter(rows, step);
   }
-  await dropRolloutsAfter(join(folder, RUN_FILES.rollouts), step, keepCopies);
+  for (const name of [RUN_FILES.rollouts, RUN_FILES.transcripts])
+    await dropFilesAfter(join(folder, name), step, keepCopies);
 }
 
 /** Training goes on without them, but what reads the records later would take them for whole. */
@@ -70,7 +71,8 @@ async function asideName(file: string): Promise<string> {
   }
 }
 
-async function dropRolloutsAfter(folder: string, step: number, keepCopies: boolean): Promise<void> {
+/** Drops the files of later updates, which name their update. */
+async function dropFilesAfter(folder: string, step: number, keepCopies: boolean): Promise<void> {
   if (!(await pathExists(folder))) return;
   for (const file of await readdir(folder)) {
     const of = stepOfName(file.replace(/\.jsonl$/, ""));

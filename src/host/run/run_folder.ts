@@ -7,6 +7,7 @@ import type { Logger } from "../../core/logger.js";
 import {
   type Checkpoint,
   type Evaluation,
+  type EvaluationTranscript,
   type Metrics,
   OLDEST_RESUMABLE,
   RECORD_VERSION,
@@ -36,6 +37,7 @@ import { dropRecordsAfter } from "./records_after.js";
 import { abandonedOnError, claimFolder, releasedOnError, type WantedFolder } from "./run_claim.js";
 import { configSum, RUN_FILES, readRunInfo } from "./run_info.js";
 import { RunLock } from "./run_lock.js";
+import { writeTranscripts } from "./transcripts.js";
 
 /** What a process tells about itself. */
 export type SessionFacts = Omit<RunSession, "started" | "fromStep" | "git"> & {
@@ -215,6 +217,11 @@ export class RunFolder implements RunSink {
   async evaluation(row: Evaluation): Promise<void> {
     this.#before = undefined;
     await this.files.evaluations.append(jsonLine(this.#stamped(row)));
+  }
+
+  async transcripts(step: number, episodes: readonly EvaluationTranscript[]): Promise<void> {
+    await this.lock.check();
+    await writeTranscripts(this.path, step, episodes);
   }
 
   /** Records what was noticed. It happens rarely, so the file is opened for it. */

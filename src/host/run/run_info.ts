@@ -20,6 +20,7 @@ export const RUN_FILES = {
   evaluations: "eval.jsonl",
   alerts: "alerts.jsonl",
   rollouts: "rollouts",
+  transcripts: "evaluations",
   log: "run.log",
   checkpoints: "checkpoints",
   /** Analyses by `uncouple coupling --run`, one folder each. */

@@ -36,6 +36,7 @@ async function playedRows(policy: RunPolicy, logger: Logger): Promise<RolloutRow
   const sink: RunSink = {
     metrics: async () => {},
     evaluation: async () => {},
+    transcripts: async () => {},
     checkpoint: async () => {},
     rollouts: async (_step, made) => void rows.push(...made),
   };

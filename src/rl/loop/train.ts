@@ -3,7 +3,7 @@ import { RE2JS } from "re2js";
 import type { TrainConfig } from "../../config/schema.js";
 import { ConfigError } from "../../core/errors.js";
 import type { Logger } from "../../core/logger.js";
-import type { Evaluation, Json, Metrics, RunSink } from "../../core/run_record.js";
+import type { Evaluation, EvaluationTranscript, Json, Metrics, RunSink } from "../../core/run_record.js";
 import type { Timer } from "../../core/timer.js";
 import type { Task, World } from "../../env/world.js";
 import { Generator } from "../../model/generate.js";
@@ -294,7 +294,12 @@ class TrainingRun {
     const { signal, logger, sink } = this.deps;
     const blockOf = stage?.instructions?.();
     const instructions = blockOf && (({ taskType }: { readonly taskType: string }) => blockOf(taskType));
-    for await (const result of this.parts.evaluator.run(this.#step, name, { done, signal, instructions })) {
+    const transcripts = {
+      episodes: this.config.log.evaluation_episodes,
+      add: (episodes: readonly EvaluationTranscript[]) => sink.transcripts(this.#step, episodes),
+    };
+    const options = { done, signal, instructions, transcripts };
+    for await (const result of this.parts.evaluator.run(this.#step, name, options)) {
       this.#evaluations.push(result);
       const share = (value: number) => `${(100 * value).toFixed(1)} %`;
       logger.info(

@@ -1,7 +1,8 @@
 /** Measures a policy on held-out splits: fixed episodes, fixed seeds, greedy and sampled. */
 
 import type { TrainConfig } from "../../config/schema.js";
-import type { Evaluation } from "../../core/run_record.js";
+import type { Evaluation, EvaluationTranscript } from "../../core/run_record.js";
+import { cut } from "../../core/shown.js";
 import type { Task, World } from "../../env/world.js";
 import { taskOrder } from "../loop/data_order.js";
 import type { Episode, EpisodeRequest } from "./episode.js";
@@ -35,12 +36,23 @@ export interface EvaluationOptions {
   readonly signal?: AbortSignal | undefined;
   /** Lets an evaluation that was stopped go on from its episodes. */
   readonly records?: EpisodeRecords;
+  /** Where the first episodes of each part go, step by step, before the part's result is given. */
+  readonly transcripts?: {
+    readonly episodes: number;
+    add(episodes: readonly EvaluationTranscript[]): Promise<void>;
+  };
   /** Text between task and history, by task: every split and mode is played without it, and then with it. */
   readonly instructions?: ((request: EpisodeRequest) => string | undefined) | undefined;
 }
 
 /** Apart by more than there are tasks: numbers of a task's episodes, whatever the number of tasks and samples. */
 const SAMPLE_STRIDE = 2 ** 20;
+
+/** Episodes of a part: all that its numbers are made from, and the first of those played now as they were. */
+interface Played {
+  readonly episodes: readonly EvaluationEpisode[];
+  readonly whole: readonly Episode[];
+}
 
 /** One split in one mode. */
 interface Part {
@@ -81,14 +93,18 @@ export class Evaluator {
       const isSame = (one: Pick<Evaluation, "split" | "mode" | "instructions">) =>
         one.split === split && one.mode === mode && (one.instructions ?? undefined) === instructions;
       if (options.done?.some(isSame)) continue;
-      let episodes: EvaluationEpisode[];
+      let played: Played;
       try {
-        episodes = await this.#play(part, options);
+        played = await this.#play(part, options);
       } catch (error) {
         if (options.signal?.aborted) return;
         throw error;
       }
+      const { episodes, whole } = played;
       const read = instructions && { instructions };
+      const { transcripts } = options;
+      if (transcripts && transcripts.episodes > 0)
+        await transcripts.add(whole.map((episode) => transcript(episode, { step, split, mode, ...read })));
       yield { step, stage, split, mode, ...read, ...summary(episodes, this.#samples(mode)) };
     }
   }
@@ -108,8 +124,8 @@ export class Evaluator {
 
   async #play(
     part: Part,
-    { signal, records, instructions }: EvaluationOptions,
-  ): Promise<EvaluationEpisode[]> {
+    { signal, records, instructions, transcripts }: EvaluationOptions,
+  ): Promise<Played> {
     const { split, tasks, mode } = part;
     const isOwn = (one: EvaluationEpisode) =>
       one.split === split &&
@@ -132,7 +148,7 @@ export class Evaluator {
       split,
       mode,
       ...(part.instructions && { instructions: part.instructions }),
-      sample: Math.floor(episode.episode / SAMPLE_STRIDE),
+      sample: sampleOf(episode),
     });
     const played = await this.worker.play(
       wanted.filter((one) => !known.has(key(one))),
@@ -155,7 +171,11 @@ export class Evaluator {
       const one = recorded(episode);
       known.set(key(one), one);
     }
-    return wanted.map((one) => known.get(key(one)) as EvaluationEpisode);
+    const inOrder = new Map(played.map((one) => [one.episode, one]));
+    return {
+      episodes: wanted.map((one) => known.get(key(one)) as EvaluationEpisode),
+      whole: wanted.slice(0, transcripts?.episodes ?? 0).flatMap(({ episode }) => inOrder.get(episode) ?? []),
+    };
   }
 }
 
@@ -173,6 +193,30 @@ function evaluated({
     ended,
     ...(failure !== undefined && { failure }),
     rows: rows.map(({ observation, action, valid, stateKey }) => ({ observation, action, valid, stateKey })),
+  };
+}
+
+function sampleOf({ episode }: Pick<Episode, "episode">): number {
+  return Math.floor(episode / SAMPLE_STRIDE);
+}
+
+/** Characters of a text in a transcript: a world may show whole books. */
+const LONGEST_TEXT = 10_000;
+
+function transcript(
+  episode: Episode,
+  part: Pick<EvaluationTranscript, "step" | "split" | "mode" | "instructions">,
+): EvaluationTranscript {
+  const { taskId, taskType, ended, failure, rows } = episode;
+  return {
+    ...part,
+    ...{ task_id: taskId, task_type: taskType, sample: sampleOf(episode), ended },
+    ...(failure !== undefined && { failure: cut(failure, LONGEST_TEXT) }),
+    steps: rows.map(({ observation, action, valid, truncated, stepReward }) => ({
+      observation: cut(observation, LONGEST_TEXT),
+      action: cut(action, LONGEST_TEXT),
+      ...{ valid, truncated, reward: stepReward },
+    })),
   };
 }
 
