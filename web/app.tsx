@@ -4,6 +4,7 @@ import type { Palette } from "../src/report/palette.js";
 import { Choice } from "./parts/common.js";
 import { link, type Route, useRoute } from "./route.js";
 import { THEMES, type Theme, useTheme } from "./theme.js";
+import { Benchmarks } from "./views/benchmarks.js";
 import { Compare } from "./views/compare.js";
 import { Run } from "./views/run.js";
 import { Runs } from "./views/runs.js";
@@ -30,9 +31,14 @@ export function App() {
         To the content
       </a>
       <header class="top">
-        <a class="brand" href={link([])}>
-          uncouple watch
-        </a>
+        <nav class="places" aria-label="Pages">
+          <a class="brand" href={link([])}>
+            uncouple watch
+          </a>
+          <a href={link(["benchmarks"])} aria-current={route.parts[0] === "benchmarks" ? "page" : undefined}>
+            Benchmarks
+          </a>
+        </nav>
         <Choice<Theme>
           label="Colours"
           value={theme}
@@ -51,6 +57,7 @@ function View({ route, palette }: { readonly route: Route; readonly palette: Pal
   const [view, name] = route.parts;
   if (view === undefined) return <Runs />;
   if (view === "run" && name !== undefined) return <Run key={name} route={route} palette={palette} />;
+  if (view === "benchmarks") return <Benchmarks route={route} />;
   if (view === "compare") {
     const runs = route.query.getAll("run");
     return <Compare key={runs.join("/")} runs={runs} palette={palette} />;

@@ -5,8 +5,16 @@ import { api } from "./api.js";
 import { type Asked, useAsked } from "./live.js";
 import { joined } from "./panels.js";
 
-/** @param state what the server last told: new lines are asked for when it has changed */
-export function useSeries(run: string, keys: readonly string[], state: RunState): Asked<Series> {
+/**
+ * @param state what the server last told: new lines are asked for when it has changed
+ * @param early a sample of these columns that was asked for before
+ */
+export function useSeries(
+  run: string,
+  keys: readonly string[],
+  state: RunState,
+  early?: Promise<Series>,
+): Asked<Series> {
   const [asked, setAsked] = useState<Asked<Series> & { readonly keys: string }>({
     value: undefined,
     error: undefined,
@@ -17,11 +25,17 @@ export function useSeries(run: string, keys: readonly string[], state: RunState)
   useEffect(() => {
     let isNewest = true;
     const known = asked.keys === wanted ? asked.value : undefined;
-    const from = known?.stride === 1 ? known.total : 0;
-    api.series(run, keys, from, known?.generation ?? 0).then(
-      (next) => isNewest && setAsked({ value: joined(known, next), error: undefined, keys: wanted }),
-      (error: Error) => isNewest && setAsked((before) => ({ ...before, error: error.message })),
-    );
+    const show = (value: Series) => {
+      if (isNewest) setAsked({ value, error: undefined, keys: wanted });
+      return value;
+    };
+    const read = async () => {
+      // of a long run the course is there at once, the rest follows
+      const shown = asked.value === undefined ? show(await (early ?? api.sample(run, keys))) : known;
+      const from = shown?.stride === 1 ? shown.total : 0;
+      show(joined(shown, await api.series(run, keys, from, shown?.generation ?? 0)));
+    };
+    read().catch((error: Error) => isNewest && setAsked((before) => ({ ...before, error: error.message })));
     return () => {
       isNewest = false;
     };

@@ -1,11 +1,11 @@
-/** What the page of `uncouple watch` asks for and gets: types alone, shared by server and page. */
+/** What the page of `uncouple watch` asks for and gets, shared by server and page. */
 import type { RunEvaluation, RunSessionText } from "../report/run_report.js";
 
 /**
  * `stale`: `run.json` says running, but no process has given a sign of life for a while: it was killed, or the folder is a copy.
- * `unreadable`: the folder has a `run.json` that says nothing that can be understood.
+ * `unreadable`: the folder has a `run.json` that says nothing that can be understood. `unread`: in a long list, not yet looked at.
  */
-export type ShownStatus = "running" | "finished" | "stopped" | "failed" | "stale" | "unreadable";
+export type ShownStatus = "running" | "finished" | "stopped" | "failed" | "stale" | "unreadable" | "unread";
 
 /** A line of the list of runs. */
 export interface RunLine {
@@ -45,6 +45,9 @@ export interface RunState {
   readonly generation: number;
   /** Newest update whose rollouts are kept; null: none. */
   readonly rollouts: number | null;
+  /** Names of metrics that came up, and lines that are damaged. */
+  readonly keys: number;
+  readonly damaged: number;
 }
 
 /** Something that went wrong. */
@@ -68,6 +71,8 @@ export interface RunDetail extends RunLine {
   readonly alerts: readonly ShownAlert[];
   /** Updates whose rollouts are kept. */
   readonly rolloutSteps: readonly number[];
+  /** Updates after which evaluated episodes were kept. */
+  readonly transcriptSteps: readonly number[];
   /** Coupling analyses in the folder, oldest first. */
   readonly analyses: readonly string[];
 }
@@ -80,6 +85,8 @@ export interface Series {
   readonly total: number;
   /** Lines that one point stands for: means of so many, where there are very many. */
   readonly stride: number;
+  /** Each point is one line of so many: the others are still being read. */
+  readonly isSample?: true;
   readonly step: readonly number[];
   readonly stage: readonly string[];
   /** null where the line has no such number. */
@@ -114,6 +121,9 @@ export interface GroupLine {
   /** Largest outcome less the smallest. */
   readonly spread: number;
 }
+
+/** Groups and states of one answer. */
+export const PAGE = 60;
 
 export interface GroupPage {
   readonly step: number;
@@ -167,6 +177,44 @@ export interface EpisodePage {
   readonly turns: readonly Turn[];
 }
 
+/** One episode of an evaluation, in a list. */
+export interface EvaluatedLine {
+  /** Place in the file of its update. */
+  readonly index: number;
+  readonly split: string;
+  readonly mode: string;
+  readonly instructions: string | null;
+  readonly taskId: string;
+  readonly taskType: string;
+  readonly sample: number;
+  readonly ended: string;
+  readonly failure: string | null;
+  readonly turns: number;
+  readonly invalid: number;
+  readonly repeated: number;
+}
+
+export interface EvaluatedPage {
+  readonly step: number;
+  readonly episodes: readonly EvaluatedLine[];
+  /** Lines of the file that are no episodes. */
+  readonly damaged: number;
+}
+
+/** One episode of an evaluation, turn by turn. */
+export interface EvaluatedEpisode extends EvaluatedLine {
+  readonly step: number;
+  readonly steps: readonly {
+    readonly observation: string;
+    readonly action: string;
+    readonly valid: boolean;
+    readonly truncated: boolean;
+    /** The same action was given before under the same observation. */
+    readonly repeated: boolean;
+    readonly reward: number;
+  }[];
+}
+
 /** What was tried in one state. */
 export interface AnchorAction {
   readonly action: string;
@@ -212,6 +260,87 @@ export interface TurnPlace {
   readonly group: number;
   readonly episode: number;
   readonly turn: number;
+}
+
+/** Saved benchmarks. */
+export interface BenchList {
+  /** Folder that they lie in; null: none was given or found. */
+  readonly folder: string | null;
+  /** Files that are no benchmark, and why. */
+  readonly problems: readonly { readonly file: string; readonly problem: string }[];
+  readonly adapters: readonly BenchAdapter[];
+}
+
+/** Figures of two adapters, or of two presets, never share a table. */
+export interface BenchAdapter {
+  readonly adapter: string;
+  readonly preset: string;
+  /** What is measured, in how many measurements. */
+  readonly measurements: number;
+  /** Name of the newest run, which is its date. */
+  readonly newest: string;
+}
+
+/** Everything of one adapter and preset. */
+export interface BenchView {
+  readonly tables: readonly {
+    readonly title: string;
+    readonly titles: readonly string[];
+    readonly body: readonly (readonly string[])[];
+    /** Columns from the left that hold words. */
+    readonly names: number;
+  }[];
+  /** Kernels as points: FLOP per byte, and 10^9 FLOP a second. */
+  readonly points: readonly {
+    readonly op: string;
+    readonly direction: string;
+    readonly shape: string;
+    readonly dtype: string;
+    readonly intensity: number;
+    readonly gflops: number;
+  }[];
+  /** Peaks measured beside them: 10^9 bytes a second of the copy kernel, null where there is none, and arithmetic, highest first. */
+  readonly gbps: number | null;
+  readonly ceilings: readonly { readonly name: string; readonly gflops: number }[];
+  readonly runs: readonly BenchRun[];
+  /** What was measured more than once. */
+  readonly histories: readonly BenchHistoryName[];
+}
+
+/** One run of the benchmark. */
+export interface BenchRun {
+  readonly run: string;
+  readonly commit: string;
+  readonly command: string;
+  readonly driver: string;
+  readonly cpu: string;
+  readonly load: number | null;
+}
+
+export interface BenchHistoryName {
+  /** Names it in a question. */
+  readonly key: string;
+  readonly op: string;
+  /** Everything else that says which it is. */
+  readonly text: string;
+  readonly points: number;
+}
+
+/** Figures that have a history. */
+export const BENCH_FIGURES = ["medianMs", "gpuMs", "gflops", "gbps", "tokensPerSecond"] as const;
+export type BenchFigure = (typeof BENCH_FIGURES)[number];
+
+/** One measurement over time, oldest first. */
+export interface BenchHistory {
+  readonly key: string;
+  readonly points: readonly ({
+    readonly run: string;
+    readonly commit: string;
+    readonly load: number | null;
+    /** 10th and 90th percentile of the samples of `medianMs`. */
+    readonly p10Ms: number | null;
+    readonly p90Ms: number | null;
+  } & Readonly<Record<BenchFigure, number | null>>)[];
 }
 
 /** An error of the server, as JSON. */

@@ -14,12 +14,15 @@ export function eventStream(context: Context, look: () => Promise<unknown>, ever
   return streamSSE(context, async (stream) => {
     let [told, quiet] = ["", 0];
     while (!stream.aborted && !stream.closed) {
+      const began = performance.now();
       const state = JSON.stringify(await look());
+      // where a look takes long, as with thousands of runs, it is taken less often
+      const pause = Math.max(every, 4 * (performance.now() - began));
       if (state !== told) await stream.writeSSE({ event: "state", data: state });
       else if (quiet >= ALIVE_EVERY) await stream.writeSSE({ event: "alive", data: "" });
-      quiet = state === told && quiet < ALIVE_EVERY ? quiet + every : 0;
+      quiet = state === told && quiet < ALIVE_EVERY ? quiet + pause : 0;
       told = state;
-      await stream.sleep(every);
+      await stream.sleep(pause);
     }
   });
 }

@@ -17,7 +17,7 @@ function episodesOf(rows: readonly RolloutRow[]): Map<number, RolloutRow[]> {
 }
 
 /** For each row of an episode whether its action was given before under the same observation. */
-function repeats(rows: readonly RolloutRow[]): boolean[] {
+export function repeats(rows: readonly Pick<RolloutRow, "observation" | "action">[]): boolean[] {
   const seen = new Set<string>();
   return rows.map(({ observation, action }) => {
     const key = JSON.stringify([observation, action]);

@@ -4,8 +4,8 @@ import type { FileHandle } from "node:fs/promises";
 /** Opens the file anew at every look: it may have been replaced. */
 export type OpenFile = () => Promise<FileHandle | undefined>;
 
-/** Bytes of one read. */
-const CHUNK = 4 << 20;
+/** Bytes of one read. Others are answered between two reads, so a long file keeps nobody waiting. */
+const CHUNK = 512 << 10;
 /** Longest line; longer ones count as damaged. */
 const MAX_LINE = 64 << 20;
 /** Last bytes that were read are compared at the next look: a file that was written over in its place differs there. */
@@ -22,6 +22,7 @@ export class JsonTail {
   #rest: Buffer[] = [];
   #damaged = 0;
   #generation = 0;
+  #isRead = false;
   #looking: Promise<void> | undefined;
 
   constructor(
@@ -29,6 +30,11 @@ export class JsonTail {
     private readonly onRow: (row: Readonly<Record<string, unknown>>) => void,
     private readonly onReset: () => void,
   ) {}
+
+  /** Whether everything was read at least once. */
+  get isRead(): boolean {
+    return this.#isRead;
+  }
 
   get generation(): number {
     return this.#generation;
@@ -40,9 +46,13 @@ export class JsonTail {
 
   /** Reads what is new. Callers at the same time share one look. */
   refresh(): Promise<void> {
-    this.#looking ??= this.#look().finally(() => {
-      this.#looking = undefined;
-    });
+    this.#looking ??= this.#look()
+      .then(() => {
+        this.#isRead = true;
+      })
+      .finally(() => {
+        this.#looking = undefined;
+      });
     return this.#looking;
   }
 
@@ -121,6 +131,45 @@ function parsedObject(line: string): Readonly<Record<string, unknown>> | undefin
     if (error instanceof SyntaxError) return undefined;
     throw error;
   }
+}
+
+/** Some whole rows of a file, evenly spaced, the first and the newest among them. */
+export interface SampledRows {
+  /** Whole lines of the file. */
+  readonly lines: number;
+  /** One of so many was read; 1: all were. */
+  readonly every: number;
+  readonly rows: readonly Readonly<Record<string, unknown>>[];
+}
+
+/** Bytes of a file that is sampled: it is read at once. */
+const MAX_SAMPLED = 256 << 20;
+
+/**
+ * Looks for the ends of lines alone and parses a few of them: a first answer long before everything is parsed.
+ * @param most rows at most; lines that are no JSON object are left out
+ * @returns undefined for a file too large to be read at once
+ */
+export async function sampledRows(openFile: OpenFile, most: number): Promise<SampledRows | undefined> {
+  const handle = await openFile();
+  if (handle === undefined) return { lines: 0, every: 1, rows: [] };
+  let bytes: Buffer;
+  try {
+    const { size } = await handle.stat();
+    if (size > MAX_SAMPLED) return undefined;
+    bytes = await handle.readFile();
+  } finally {
+    await handle.close();
+  }
+  const ends: number[] = [];
+  for (let end = bytes.indexOf(10); end >= 0; end = bytes.indexOf(10, end + 1)) ends.push(end);
+  const every = Math.max(1, Math.ceil((ends.length - 1) / (most - 1)));
+  const rows = ends.flatMap((end, line) => {
+    if (line % every !== 0 && line !== ends.length - 1) return [];
+    const row = parsedObject(bytes.toString("utf8", line === 0 ? 0 : ends[line - 1] + 1, end));
+    return row === undefined ? [] : [row];
+  });
+  return { lines: ends.length, every, rows };
 }
 
 /** Bytes from the end in which the newest line is looked for. */

@@ -1,8 +1,17 @@
 /** Rows of `metrics.jsonl` as columns: thousands of updates times dozens of names. */
 import type { Series } from "./api.js";
+import type { SampledRows } from "./json_tail.js";
 
 /** Points of one answer; more lines than that are averaged. */
 const MOST_POINTS = 5000;
+
+/** Columns of a few lines of a longer file. */
+export function sampleSeries({ lines, every, rows }: SampledRows, keys: readonly string[]): Series {
+  const table = new MetricsTable();
+  for (const row of rows) table.add(row);
+  const series = table.series(keys, 0, 0);
+  return every === 1 ? series : { ...series, total: lines, stride: every, isSample: true };
+}
 
 /** A column that grows; NaN where a line has no such number. */
 class Column {

@@ -2,7 +2,7 @@
 import type { RunLine, RunState } from "./api.js";
 import { notFound } from "./errors.js";
 import { OpenRun } from "./open_run.js";
-import { runLine } from "./run_record.js";
+import { RunList } from "./run_list.js";
 import type { RunTree } from "./run_tree.js";
 
 /** Runs kept in memory. */
@@ -33,24 +33,26 @@ export class OpenRuns {
   /** Oldest use first. */
   readonly #runs = new Map<string, { readonly run: OpenRun; readonly state: Shared<RunState> }>();
   readonly #lines: Shared<RunLine[]>;
+  readonly #allLines: () => Promise<RunLine[]>;
 
   /** @param now milliseconds since 1970 */
   constructor(
     readonly tree: RunTree,
     private readonly now: () => number,
   ) {
-    this.#lines = new Shared(now, async () => {
-      const names = await tree.runs();
-      return Promise.all(names.map((run) => runLine(tree, run, now())));
-    });
+    const list = new RunList(tree, now);
+    this.#lines = new Shared(now, () => list.lines(false));
+    this.#allLines = () => list.lines(true);
   }
 
-  /** Every run, the one that was active last first. */
-  async lines(): Promise<RunLine[]> {
-    const lines = await this.#lines.get();
-    return [...lines].sort(
-      (a, b) => (b.updated ?? "").localeCompare(a.updated ?? "") || a.run.localeCompare(b.run),
-    );
+  /** Every run, the one that was active last first; of very many, some may be `unread`. */
+  lines(): Promise<RunLine[]> {
+    return this.#lines.get();
+  }
+
+  /** The same, with every run read. */
+  allLines(): Promise<RunLine[]> {
+    return this.#allLines();
   }
 
   /** @throws RequestError when there is no such run */
@@ -64,12 +66,13 @@ export class OpenRuns {
   }
 
   async #entry(name: string) {
-    const known = this.#runs.get(name);
     // a folder that was removed meanwhile is none any more
     if (!(await this.tree.isRun(name))) {
       this.#runs.delete(name);
       throw notFound(`the run ${JSON.stringify(name)}`);
     }
+    // looked up after the wait: of several first questions at the same time one opens the run
+    const known = this.#runs.get(name);
     const run = known?.run ?? new OpenRun(this.tree, name, this.now);
     const entry = known ?? { run, state: new Shared(this.now, () => run.state()) };
     this.#runs.delete(name);

@@ -2,25 +2,14 @@
  * Files of run folders, read and never written. Run folders may come from strangers: a link in one, a pipe, or a name with dots
  * must not lead the reader elsewhere.
  */
-import { constants } from "node:fs";
-import { type FileHandle, lstat, open, readdir, realpath } from "node:fs/promises";
+import { type FileHandle, lstat, readdir, realpath } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { ConfigError } from "../core/errors.js";
 import { hasCode } from "../host/files/error_codes.js";
 import { RUN_FILES } from "../host/run/run_info.js";
 import { isLockFile } from "../host/run/run_lock.js";
 import { RequestError } from "./errors.js";
-
-/** Bytes of a file that is read as a whole (settings, an analysis). Larger ones are refused. */
-const MAX_WHOLE = 256 << 20;
-
-/** Codes of a name that leads to nothing that may be read. */
-const ABSENT = ["ENOENT", "ENOTDIR", "ELOOP", "EACCES", "EISDIR", "ENAMETOOLONG", "EPERM", "ENXIO"] as const;
-
-/** A name of one folder or file: no path, nothing hidden, nothing that the system takes otherwise. */
-function isPlainName(name: string): boolean {
-  return name.length > 0 && name.length <= 255 && !name.startsWith(".") && !/[/\\\p{Cc}]/u.test(name);
-}
+import { ABSENT, isPlainName, openPlainFile, readWhole } from "./plain_files.js";
 
 /** The folders of runs below one folder. */
 export class RunTree {
@@ -81,41 +70,27 @@ export class RunTree {
    * @returns undefined when there is none, or when a link or something else that is no file has its name
    */
   async open(run: string, ...parts: readonly string[]): Promise<FileHandle | undefined> {
-    const path = this.#path(run, parts);
-    let handle: FileHandle | undefined;
-    try {
-      // a link anywhere on the way gives another path; O_NONBLOCK: opening a pipe must not wait for its writer
-      if ((await realpath(path)) !== path) return undefined;
-      handle = await open(
-        path,
-        constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0) | (constants.O_NONBLOCK ?? 0),
-      );
-      if ((await handle.stat()).isFile()) return handle;
-      await handle.close();
-      return undefined;
-    } catch (error) {
-      await handle?.close().catch(() => undefined);
-      if (hasCode(error, ...ABSENT)) return undefined;
-      throw error;
-    }
+    return openPlainFile(this.#path(run, parts));
+  }
+
+  /** What tells whether files of a run are still the same. */
+  async stamp(run: string, ...names: readonly string[]): Promise<string> {
+    const parts = names.map(async (name) => {
+      try {
+        const { ino, size, mtimeMs } = await lstat(this.#path(run, [name]));
+        return `${ino} ${size} ${mtimeMs}`;
+      } catch (error) {
+        if (hasCode(error, ...ABSENT)) return "";
+        throw error;
+      }
+    });
+    return (await Promise.all(parts)).join("/");
   }
 
   /** A whole small file; undefined as for `open`. @throws RequestError for a huge one */
   async read(run: string, ...parts: readonly string[]): Promise<string | undefined> {
     const handle = await this.open(run, ...parts);
-    if (handle === undefined) return undefined;
-    try {
-      const { size } = await handle.stat();
-      if (size > MAX_WHOLE) {
-        throw new RequestError(
-          422,
-          `[watch] ${parts.join("/")} is too large to show: got ${size} bytes, expected at most ${MAX_WHOLE}. Open it otherwise.`,
-        );
-      }
-      return await handle.readFile("utf8");
-    } finally {
-      await handle.close();
-    }
+    return handle && readWhole(handle, parts.join("/"));
   }
 
   /** Milliseconds since 1970 of the last sign of life of the process that trains in a run; undefined where none does. */

@@ -6,6 +6,7 @@ import { ConfigError } from "../core/errors.js";
 import { systemError } from "../host/files/system_errors.js";
 import { isLoopback } from "../host/worlds/loopback.js";
 import type { ApiError } from "./api.js";
+import { BenchFolder } from "./bench_folder.js";
 import { RequestError } from "./errors.js";
 import { guard } from "./guard.js";
 import { OpenRuns } from "./open_runs.js";
@@ -20,6 +21,8 @@ export interface WatchOptions {
   /** 0 = any free one. */
   readonly port: number;
   readonly token?: string;
+  /** Folder of saved benchmarks; default: bench/results beside the folder of runs. */
+  readonly benchmarks?: string;
   /** Folder of the bundled page; default: this package's own. */
   readonly page?: string;
   /** Told of requests that failed by a fault of ours. */
@@ -31,11 +34,16 @@ export interface WatchOptions {
 /** The application without a port: what tests ask. */
 export async function watchApp(options: WatchOptions): Promise<Hono> {
   const { runs: path, host, token, onFault, now = Date.now } = options;
-  const runs = new OpenRuns(await RunTree.open(path), now);
+  const tree = await RunTree.open(path);
+  const benchmarks =
+    options.benchmarks === undefined
+      ? BenchFolder.beside(tree.root)
+      : await BenchFolder.open(options.benchmarks);
+  const runs = new OpenRuns(tree, now);
   const page = await readPage(options.page);
   const app = new Hono();
   app.use(guard({ host, token }));
-  app.route("/api", apiRoutes(runs));
+  app.route("/api", apiRoutes(runs, benchmarks));
   app.route("/", pageRoutes(page));
   app.notFound((context) =>
     context.json<ApiError>({ error: "[watch] no such place. Go back to the list of runs." }, 404),

@@ -11,7 +11,7 @@ const root = temporaryFolder();
 const [first, second] = ["first", "second"].map((name) => join(root, name));
 
 beforeAll(() => {
-  writeRecordedRun(first, { updates: 10, rollouts: [] });
+  writeRecordedRun(first, { updates: 10, rollouts: [], transcripts: [0, 10] });
   writeRecordedRun(second, { updates: 4, rollouts: [], settings: { seed: 7, name: "<b>bold" } });
   appendFileSync(join(second, "metrics.jsonl"), metricsLine(5, { extra: 2, loss: null }));
 });
@@ -35,6 +35,30 @@ test("ls and show tell where runs stand", async () => {
     "evaluation after update 10, in_domain, greedy: success 0.5 (0.25 to 0.75, 64 episodes)",
   );
   expect((await json("run", "show", first)).newest.reward).toBeCloseTo(20 / 110, 12);
+});
+
+test("show prints kept episodes of an evaluation, and what a terminal would obey is written out", async () => {
+  expect((await run("run", "show", first)).out).toContain("were kept after updates 0, 10");
+  expect((await run("run", "show", second)).out).not.toContain("were kept");
+  const { out } = await run("run", "show", first, "--episodes", "10");
+  expect(out.split("\n")).toEqual([
+    "in_domain, greedy, pick, game 0: truncated, 3 turns",
+    "  You are in a <i>room</i>.",
+    "> look",
+    "  You are in a <i>room</i>.",
+    "> look (repeated)",
+    "  Nothing \\u001b[31mhappens.",
+    "> fly (not valid)",
+    "",
+    "in_domain, greedy, pick, game 1: won, 3 turns",
+    ...["  You are in a <i>room</i>.", "> take mug", "  You are in a <i>room</i>."],
+    ...["> take mug (repeated, reward 1)", "  Nothing \\u001b[31mhappens.", "> fly (not valid)", "", ""],
+  ]);
+  const [, won] = await json("run", "show", first, "--episodes", "10");
+  expect(won).toMatchObject({ taskId: "game 1", ended: "won", invalid: 1, repeated: 1 });
+  const { code, err } = await run("run", "show", first, "--episodes", "3");
+  expect([code, err]).toEqual([2, expect.stringMatching(/got --episodes 3, .*after updates 0, 10/)]);
+  expect((await run("run", "show", second, "--episodes", "3")).err).toContain("this run kept none");
 });
 
 test("before the first run ls lists nothing; a folder that was named must be there", async () => {
@@ -68,6 +92,21 @@ test("export writes an event file; report a page that stands alone, with texts a
   const events = readFileSync(out.trim()).toString("latin1");
   for (const tag of ["reward", "more/metric_39", "eval/in_domain/greedy/success_low"])
     expect(events).toContain(tag);
+  const table = (await run("run", "export", second, "--trackio")).out.trim();
+  expect(table).toBe(join(second, "trackio", "second.csv"));
+  const [head, ...lines] = readFileSync(table, "utf8")
+    .trimEnd()
+    .split("\n")
+    .map((line) => line.split(","));
+  expect(head.slice(0, 3)).toEqual(["step", "timestamp", "success"]);
+  expect(new Set(lines.map(({ length }) => length))).toEqual(new Set([head.length]));
+  const cells = (step: string) =>
+    lines
+      .filter(([one]) => one === step)
+      .map((line) => Object.fromEntries(line.map((cell, at) => [head[at], cell])));
+  expect(cells("5")[0]).toMatchObject({ timestamp: "2023-11-14T22:13:25.000Z", extra: "2", loss: "" });
+  expect(Number(cells("3")[0].loss)).toBe(1 / 3);
+  expect(cells("4")[1]).toMatchObject({ "eval/in_domain/greedy/success_low": "0.25", loss: "" });
   const folder = join(root, "report");
   expect((await run("report", second, "--out", folder)).code).toBe(0);
   expect(readdirSync(folder)).toEqual(

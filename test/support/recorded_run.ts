@@ -3,13 +3,20 @@ import { appendFileSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { stringify } from "yaml";
 import { trainConfigSchema } from "../../src/config/schema.js";
-import { RECORD_VERSION, type RolloutRow, type RunInfo } from "../../src/core/run_record.js";
+import {
+  type EvaluationTranscript,
+  RECORD_VERSION,
+  type RolloutRow,
+  type RunInfo,
+} from "../../src/core/run_record.js";
 import { stepName } from "../../src/host/run/checkpoints.js";
 
 export interface RecordedRunOptions {
   readonly updates: number;
   /** Updates whose rollouts are kept; default: all. */
   readonly rollouts?: readonly number[];
+  /** Evaluations whose episodes are kept; default: none, as in runs of older versions. */
+  readonly transcripts?: readonly number[];
   readonly groups?: number;
   readonly episodes?: number;
   readonly turns?: number;
@@ -90,6 +97,25 @@ export function rolloutRow(
   } as RolloutRow;
 }
 
+/** Two tasks of one split, greedy; later evaluations win more. The first task is played in vain, with a repeated action. */
+function transcriptLines(step: number): string {
+  const lines = [0, 1].map((task): EvaluationTranscript => {
+    const ended = task === 1 && step > 5 ? "won" : "truncated";
+    const action = ended === "won" ? "take mug" : "look";
+    const see = { truncated: false, valid: true, reward: 0 };
+    return {
+      ...{ step, split: "in_domain", mode: "greedy", task_id: `game ${task}`, task_type: "pick", sample: 0 },
+      ended,
+      steps: [
+        { ...see, observation: "You are in a <i>room</i>.", action },
+        { ...see, observation: "You are in a <i>room</i>.", action, reward: Number(ended === "won") },
+        { ...see, observation: "Nothing \u001b[31mhappens.", action: "fly", valid: false },
+      ],
+    };
+  });
+  return lines.map((line) => `${JSON.stringify(line)}\n`).join("");
+}
+
 /** Writes a run folder. @param folder made here */
 export function writeRecordedRun(folder: string, options: RecordedRunOptions): void {
   const { updates, groups = 2, episodes = 4, turns = 3, status = "finished", settings = {} } = options;
@@ -115,6 +141,10 @@ export function writeRecordedRun(folder: string, options: RecordedRunOptions): v
   writeFileSync(join(folder, "metrics.jsonl"), steps.map((step) => metricsLine(step)).join(""));
   const evaluated = steps.filter((step) => step % Math.ceil(updates / 10) === 0);
   writeFileSync(join(folder, "eval.jsonl"), evaluated.map((step) => evaluationLine(step, 0.5)).join(""));
+  const { transcripts = [] } = options;
+  if (transcripts.length > 0) mkdirSync(join(folder, "evaluations"));
+  for (const step of transcripts)
+    writeFileSync(join(folder, "evaluations", `${stepName(step)}.jsonl`), transcriptLines(step));
   for (const step of options.rollouts ?? steps) writeRollouts(folder, step, { groups, episodes, turns });
 }
 

@@ -6,6 +6,7 @@ import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { stepName } from "../../src/host/run/checkpoints.js";
 import type { CouplingDocument } from "../../src/report/coupling_document.js";
 import { WatchServer } from "../../src/watch/server.js";
+import { savedBenchmark } from "../support/benchmarks.js";
 import { openBrowser } from "../support/browser.js";
 import { drawnDocument } from "../support/coupling_document.js";
 import { temporaryFolder } from "../support/folders.js";
@@ -21,7 +22,7 @@ const complaints: string[] = [];
 const hosts = new Set<string>();
 
 beforeAll(async () => {
-  writeRecordedRun(join(root, "first"), { updates: 20, rollouts: [10] });
+  writeRecordedRun(join(root, "first"), { updates: 20, rollouts: [10], transcripts: [0, 20] });
   writeRecordedRun(join(root, "second"), { updates: 12, rollouts: [], settings: { seed: 9 } });
   const analysed = drawnDocument(12, "first analysis");
   // one of its samples is a turn of the rollouts
@@ -34,7 +35,11 @@ beforeAll(async () => {
   writeAnalysis("second", 3, drawnDocument(6, "second analysis"));
   const [built, opened] = await Promise.all([bundledPage(), openBrowser()]);
   browser = opened;
-  server = await WatchServer.start({ runs: root, host: "127.0.0.1", port: 0, page: built });
+  const benchmarks = join(temporaryFolder(), "results");
+  mkdirSync(benchmarks);
+  writeFileSync(join(benchmarks, "card.json"), JSON.stringify(savedBenchmark()));
+  writeFileSync(join(benchmarks, "cut.json"), "{");
+  server = await WatchServer.start({ benchmarks, runs: root, host: "127.0.0.1", port: 0, page: built });
   page = await browser.newPage({ viewport: { width: 1200, height: 900 } });
   page.setDefaultTimeout(20_000);
   page.on("console", (message) => {
@@ -156,6 +161,22 @@ test("a state shows what was tried there, with links to the turns", async () => 
   await page.locator(".turn.focus").getByText("take mug").first().waitFor();
 });
 
+test("an evaluation's episodes: a table, one turn by turn, the same task after another update beside it", async () => {
+  await open("run/second/evaluations");
+  await page.getByText("This run keeps no episodes of its evaluations").waitFor();
+  await open("run/first/evaluations");
+  const row = page.getByRole("row").filter({ hasText: "game 1" });
+  await expect.poll(() => row.getByRole("cell").allTextContents()).toEqual(["won", "3", "1", "1", "pick"]);
+  await row.getByRole("link").click();
+  const after = page.getByRole("region", { name: "after update 20" });
+  await expect.poll(() => after.locator(".turn").count()).toBe(3);
+  expect(await after.locator(".observation").first().textContent()).toBe("You are in a <i>room</i>.");
+  expect(await after.locator("i").count()).toBe(0);
+  await page.getByLabel("Beside it, the same task after").selectOption("0");
+  await page.getByRole("heading", { name: "After update 0: truncated, 3 turns" }).waitFor();
+  expect(page.url()).toMatch(/evaluations\/20\/1\?beside=0$/);
+});
+
 test("an analysis: worst pairs with their turns, cosines over training, and the report", async () => {
   await open("run/first/coupling");
   const pairs = page.locator("ol.linked li");
@@ -166,6 +187,46 @@ test("an analysis: worst pairs with their turns, cosines over training, and the 
   await page.frameLocator("iframe").getByRole("heading", { name: "second analysis" }).first().waitFor();
   await links.first().click();
   await expect.poll(() => page.url()).toMatch(/run\/first\/episodes\/10\/0\?a=1&turn=1$/);
+});
+
+test("benchmarks: the roofline, its table, a history over commits, and tables", async () => {
+  await open("");
+  await page.getByRole("link", { name: "Benchmarks" }).click();
+  await page.getByText("[cut.json]").waitFor();
+  const roofline = page.getByRole("img", {
+    name: "Roofline of Card. Peaks: copy 40 GB/s, fma f32 400 GFLOP/s. 3 kernels; the fastest is matmul forward, 512x512x512 nn, f32: 100 GFLOP/s at 20 FLOP per byte.",
+  });
+  await roofline.waitFor();
+  expect(await roofline.locator("circle").count()).toBe(3);
+  // the product lies at 20 FLOP per byte under the peak of arithmetic: right of the ridge, below the line
+  const [point, ridge] = await Promise.all([
+    roofline
+      .locator("circle")
+      .first()
+      .evaluate((mark) => [mark.getAttribute("cx"), mark.getAttribute("cy")].map(Number)),
+    roofline
+      .locator(".roof")
+      .first()
+      .evaluate((line) => [line.getAttribute("x1"), line.getAttribute("y1")].map(Number)),
+  ]);
+  expect(point[0]).toBeGreaterThan(ridge[0]);
+  expect(point[1]).toBeGreaterThan(ridge[1]);
+  const panel = page.getByRole("figure").filter({ has: roofline });
+  await panel.getByRole("combobox").selectOption("rms_norm");
+  await expect.poll(() => page.locator("figure svg").first().locator("circle").count()).toBe(2);
+  await page.getByRole("figure").first().getByText("As a table").click();
+  await page.getByRole("cell", { name: "N1024 <b>C</b>64" }).first().waitFor();
+  await page
+    .getByRole("img", {
+      name: /milliseconds, wall clock, oldest run first: 4 at aaaaaaaaaa, 2 at bbbbbbbbbb with changes/,
+    })
+    .waitFor();
+  await page.getByRole("combobox", { name: "Figure" }).selectOption("gflops");
+  await page.getByRole("img", { name: /GFLOP\/s, oldest run first: 50 at aaaaaaaaaa, 100 at/ }).waitFor();
+  await page.getByText("Matrix products, 1 row").click();
+  await expect
+    .poll(() => page.getByRole("region", { name: "Matrix products" }).getByRole("cell").allTextContents())
+    .toEqual(["512x512x512 nn", "f32", "2", "100", "5", "2x"]);
 });
 
 test("nothing is asked of other machines", () => {

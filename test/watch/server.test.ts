@@ -4,9 +4,18 @@ import { join } from "node:path";
 import fc from "fast-check";
 import type { Hono } from "hono";
 import { beforeAll, expect, test } from "vitest";
-import type { EpisodePage, GroupPage, RunDetail, RunLine, Series } from "../../src/watch/api.js";
+import type {
+  EpisodePage,
+  EvaluatedEpisode,
+  EvaluatedPage,
+  GroupPage,
+  RunDetail,
+  RunLine,
+  Series,
+} from "../../src/watch/api.js";
 import { MetricsTable } from "../../src/watch/metrics_table.js";
 import { WatchServer, watchApp } from "../../src/watch/server.js";
+import { savedBenchmark } from "../support/benchmarks.js";
 import { temporaryFolder } from "../support/folders.js";
 import {
   appendUpdates,
@@ -23,7 +32,7 @@ let app: Hono;
 
 beforeAll(async () => {
   writeFileSync(join(page, "index.html"), "<title>the page</title>");
-  writeRecordedRun(run, { updates: 30, rollouts: [3] });
+  writeRecordedRun(run, { updates: 30, rollouts: [3], transcripts: [0, 30] });
   app = await watchApp({ runs: root, host: "127.0.0.1", port: 0, page });
 });
 
@@ -45,7 +54,11 @@ test("the list and a run say what their files say", async () => {
   expect(line.success).toBeCloseTo(30 / 130, 12);
   const detail = await json<RunDetail>("/api/runs/a%20run");
   expect(detail.settings["grpo.max_steps"]).toBe("30");
-  expect(detail).toMatchObject({ rolloutSteps: [3], damaged: { "metrics.jsonl": 0 } });
+  expect(detail).toMatchObject({
+    rolloutSteps: [3],
+    transcriptSteps: [0, 30],
+    damaged: { "metrics.jsonl": 0 },
+  });
   expect(detail.state).toMatchObject({ metrics: 30, evaluations: 10, rollouts: 3 });
 });
 
@@ -124,6 +137,26 @@ test("groups, their order, episodes turn by turn and states", async () => {
     { action: "take mug", visits: 2, advantage: 0.5, outcome: 1, verdict: "good" },
     { action: "go away", visits: 2, advantage: -0.5, outcome: 0, verdict: "bad" },
   ]);
+});
+
+test("episodes of an evaluation, and lines that are none", async () => {
+  const file = join(run, "evaluations", "step_000030.jsonl");
+  appendFileSync(file, '{"step":30}\nnonsense\n');
+  const page = await json<EvaluatedPage>("/api/runs/a%20run/evaluations/30/episodes");
+  expect(page).toMatchObject({ step: 30, damaged: 2 });
+  const part = { split: "in_domain", mode: "greedy", instructions: null, turns: 3, invalid: 1, repeated: 1 };
+  expect(page.episodes).toMatchObject([
+    { index: 0, taskId: "game 0", ended: "truncated", ...part },
+    { index: 1, taskId: "game 1", ended: "won", ...part },
+  ]);
+  const episode = await json<EvaluatedEpisode>("/api/runs/a%20run/evaluations/30/episodes/1");
+  expect(episode.steps.map(({ action, repeated, valid }) => [action, repeated, valid])).toEqual([
+    ["take mug", false, true],
+    ["take mug", true, true],
+    ["fly", false, false],
+  ]);
+  for (const path of ["30/episodes/2", "30/episodes/x", "29/episodes"])
+    expect([400, 404]).toContain((await ask(`/api/runs/a%20run/evaluations/${path}`)).status);
 });
 
 test("a repeated action, a verdict that was asked for, and lines that are no rows", async () => {
@@ -237,11 +270,14 @@ test("nothing outside run folders is read: links, dots, pipes of the system", as
 
 test("no question brings the server down, and no answer but a page is anything but JSON", async () => {
   const faults: string[] = [];
+  const benchmarks = temporaryFolder();
+  writeFileSync(join(benchmarks, "card.json"), JSON.stringify(savedBenchmark()));
   const fuzzed = await watchApp({
     runs: root,
     host: "127.0.0.1",
     port: 0,
     page,
+    benchmarks,
     onFault: (text) => faults.push(text),
   });
   const part = fc.oneof(
@@ -257,6 +293,10 @@ test("no question brings the server down, and no answer but a page is anything b
       "episodes",
       "anchors",
       "report",
+      "benchmarks",
+      "evaluations",
+      "view",
+      "history",
       "..",
     ),
     fc.string({ maxLength: 12 }).map(encodeURIComponent),
@@ -270,6 +310,8 @@ test("no question brings the server down, and no answer but a page is anything b
     "?analysis=a&analysis=b",
     "?analysis=..%2f..",
     "?token=x",
+    "?adapter=Card&preset=fast",
+    "?adapter=%00&key=|",
   );
   const headers = fc.constantFrom<Record<string, string>>(
     {},

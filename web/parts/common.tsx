@@ -10,6 +10,7 @@ const STATUS_TEXT: Readonly<Record<ShownStatus, string>> = {
   failed: "failed",
   stale: "no sign of life",
   unreadable: "unreadable",
+  unread: "not read yet",
 };
 
 export function Status({ status, reason }: { readonly status: ShownStatus; readonly reason: string | null }) {
@@ -71,12 +72,15 @@ export function Choice<T extends string>({
 export function Pages({
   from,
   shown,
+  step = shown,
   total,
   what,
   onMove,
 }: {
   readonly from: number;
   readonly shown: number;
+  /** Length of a whole part, where the last one may be shorter. */
+  readonly step?: number;
   readonly total: number;
   readonly what: string;
   readonly onMove: (from: number) => void;
@@ -84,7 +88,7 @@ export function Pages({
   if (shown === total) return <p class="quiet">{`${total} ${what}`}</p>;
   return (
     <p class="pages">
-      <button type="button" disabled={from === 0} onClick={() => onMove(Math.max(0, from - shown))}>
+      <button type="button" disabled={from === 0} onClick={() => onMove(Math.max(0, from - step))}>
         earlier
       </button>
       <span>{`${from + 1} to ${from + shown} of ${total} ${what}`}</span>
@@ -109,4 +113,9 @@ export function Scroll({
       {children}
     </section>
   );
+}
+
+/** A word about a turn. */
+export function Mark({ kind, text }: { readonly kind: "good" | "bad" | "plain"; readonly text: string }) {
+  return <span class={`mark ${kind}`}>{text}</span>;
 }

@@ -229,8 +229,9 @@ function optionOf({ lines, palette, smoothing, range }: LineChartProps, cursor: 
     },
     xAxis: {
       type: "value",
-      min: "dataMin",
-      max: "dataMax",
+      // a single update stands in the middle of its axis
+      min: ({ min, max }: { readonly min: number; readonly max: number }) => (min === max ? min - 1 : min),
+      max: ({ min, max }: { readonly min: number; readonly max: number }) => (min === max ? max + 1 : max),
       minInterval: 1,
       axisLabel: text,
       axisLine: grid,
@@ -247,8 +248,17 @@ function optionOf({ lines, palette, smoothing, range }: LineChartProps, cursor: 
   };
 }
 
+/** Sizes that an axis can have. Differences of larger ones leave the range of numbers, ticks of smaller ones vanish: ECharts throws. */
+const [SMALLEST, LARGEST] = [1e-100, 1e100];
+
+function drawable(value: number | null): number | null {
+  if (value === null || Math.abs(value) > LARGEST) return null;
+  return Math.abs(value) < SMALLEST ? 0 : value;
+}
+
 function seriesOf(line: Line, palette: Palette, smoothing: number, cursor: number | undefined) {
-  const { name, points, band, sparse, dashed } = line;
+  const { name, band, sparse, dashed } = line;
+  const points = line.points.map(([step, value]): Point => [step, drawable(value)]);
   const color = palette.series[line.colour % COLOURS];
   const base = { type: "line", color, silent: true };
   const raw = { ...base, showSymbol: false, symbol: "none", sampling: "lttb", tooltip: { show: false } };

@@ -2,6 +2,7 @@
 
 import { useMemo, useState } from "preact/hooks";
 import { PANELS } from "../../src/report/run_panels.js";
+import type { Series } from "../../src/watch/api.js";
 import { evaluationLines, evaluationName, lineOf, PANEL_KEYS, stageStart, typeLines } from "../panels.js";
 import { Choice, Shown } from "../parts/common.js";
 import { LineChart } from "../parts/line_chart.js";
@@ -10,11 +11,16 @@ import { useEvaluations, useSeries } from "../series.js";
 import { nearestOf } from "../steps.js";
 import type { ViewProps } from "./view_props.js";
 
-export function Curves({ run, state, palette }: ViewProps) {
+export function Curves({
+  run,
+  state,
+  palette,
+  early,
+}: ViewProps & { readonly early: Promise<Series> | undefined }) {
   const [smoothing, setSmoothing] = useState(0);
   const [further, setFurther] = useState<readonly string[]>([]);
   const keys = useMemo(() => [...PANEL_KEYS, ...further], [further]);
-  const series = useSeries(run.run, keys, state);
+  const series = useSeries(run.run, keys, state, early);
   const evaluations = useEvaluations(run.run, state);
   const pick = (step: number) => {
     const kept = nearestOf(run.rolloutSteps, step);
@@ -54,7 +60,11 @@ export function Curves({ run, state, palette }: ViewProps) {
           </div>
           {columns.total === 0 && <p>No update is recorded yet.</p>}
           {columns.stride > 1 && (
-            <p class="quiet">{`Each point is the mean of ${columns.stride} updates; the run has ${columns.total}.`}</p>
+            <p class="quiet">
+              {columns.isSample
+                ? `Every ${columns.stride}th of ${columns.total} updates; the others are being read.`
+                : `Each point is the mean of ${columns.stride} updates; the run has ${columns.total}.`}
+            </p>
           )}
         </>
       )}

@@ -3,7 +3,7 @@ import { useState } from "preact/hooks";
 import type { EpisodePage, Turn } from "../../src/watch/api.js";
 import { api } from "../api.js";
 import { useAsked } from "../live.js";
-import { Choice, Shown } from "../parts/common.js";
+import { Choice, Mark, Shown } from "../parts/common.js";
 import { link } from "../route.js";
 import { figure, percent, signed } from "../text.js";
 import type { ViewProps } from "./view_props.js";
@@ -205,10 +205,6 @@ function TurnCard({
       </dl>
     </li>
   );
-}
-
-function Mark({ kind, text }: { readonly kind: "good" | "bad" | "plain"; readonly text: string }) {
-  return <span class={`mark ${kind}`}>{text}</span>;
 }
 
 function Fact({ name, value }: { readonly name: string; readonly value: string }) {

@@ -1,6 +1,6 @@
 /** Groups of one update: a strip of bars each, one bar an episode. */
 import { useState } from "preact/hooks";
-import type { GroupLine, GroupPage } from "../../src/watch/api.js";
+import { type GroupLine, type GroupPage, PAGE } from "../../src/watch/api.js";
 import { api } from "../api.js";
 import { useAsked } from "../live.js";
 import { Choice, Pages, Shown } from "../parts/common.js";
@@ -68,6 +68,7 @@ function GroupList({
           <Pages
             from={page.from}
             shown={page.groups.length}
+            step={PAGE}
             total={page.total}
             what="groups"
             onMove={onMove}

@@ -1,15 +1,18 @@
 /** One run: its head, and the view of it that the address names. */
 import type { ComponentChildren } from "preact";
+import { useState } from "preact/hooks";
 import type { Palette } from "../../src/report/palette.js";
-import type { RunDetail, RunState } from "../../src/watch/api.js";
+import type { RunDetail, RunState, Series } from "../../src/watch/api.js";
 import { api } from "../api.js";
 import { useAsked, useRunState } from "../live.js";
+import { PANEL_KEYS } from "../panels.js";
 import { Shown, Status } from "../parts/common.js";
 import { link, type Route } from "../route.js";
 import { moment } from "../text.js";
 import { Coupling } from "./coupling.js";
 import { Curves } from "./curves.js";
 import { Episodes } from "./episodes.js";
+import { Evaluated } from "./evaluated.js";
 import { Groups } from "./groups.js";
 import { Settings } from "./settings.js";
 import { States } from "./states.js";
@@ -18,30 +21,62 @@ import type { ViewProps } from "./view_props.js";
 export function Run({ route, palette }: { readonly route: Route; readonly palette: Palette }) {
   const [, name, view = "curves"] = route.parts;
   const state = useRunState(name);
+  // the curves are asked for together with the run, not after it
+  const [early] = useState(() => (view === "curves" ? earlySample(name) : undefined));
   const key =
     state === undefined
       ? ""
-      : [state.status, state.generation, state.rollouts, state.alerts, state.metrics > 0].join();
+      : [
+          state.status,
+          state.generation,
+          state.rollouts,
+          state.evaluations,
+          state.alerts,
+          state.keys,
+          state.damaged,
+        ].join();
   const asked = useAsked(`${name} ${key}`, () => api.run(name));
   return (
     <Shown asked={asked}>
       {(run) => (
         <>
           <Head run={run} state={state ?? run.state} view={view} />
-          <Content view={view} run={run} state={state ?? run.state} route={route} palette={palette} />
+          <Content
+            view={view}
+            run={run}
+            state={state ?? run.state}
+            route={route}
+            palette={palette}
+            early={early}
+          />
         </>
       )}
     </Shown>
   );
 }
 
-function Content({ view, ...props }: ViewProps & { readonly view: string }): ComponentChildren {
+function earlySample(run: string): Promise<Series> {
+  const sample = api.sample(run, PANEL_KEYS);
+  // told by whoever waits for it
+  sample.catch(() => undefined);
+  return sample;
+}
+
+function Content({
+  view,
+  early,
+  ...props
+}: ViewProps & {
+  readonly view: string;
+  readonly early: Promise<Series> | undefined;
+}): ComponentChildren {
   if (view === "groups") return <Groups {...props} />;
   if (view === "episodes") return <Episodes {...props} />;
+  if (view === "evaluations") return <Evaluated {...props} />;
   if (view === "states") return <States {...props} />;
   if (view === "coupling") return <Coupling {...props} />;
   if (view === "settings") return <Settings {...props} />;
-  return <Curves {...props} />;
+  return <Curves {...props} early={early} />;
 }
 
 function Head({
@@ -116,6 +151,7 @@ const TABS = [
   ["curves", "Curves"],
   ["groups", "Groups"],
   ["states", "States"],
+  ["evaluations", "Evaluations"],
   ["coupling", "Coupling"],
   ["settings", "Settings"],
 ] as const;

@@ -3,15 +3,19 @@ import { useState } from "preact/hooks";
 import type { RunLine } from "../../src/watch/api.js";
 import { api } from "../api.js";
 import { useAsked, useEvents } from "../live.js";
-import { Scroll, Shown, Status } from "../parts/common.js";
+import { Pages, Scroll, Shown, Status } from "../parts/common.js";
 import { link } from "../route.js";
 import { moment, percent } from "../text.js";
+
+/** Runs of one page of the list. */
+const PAGE = 200;
 
 export function Runs() {
   const asked = useAsked("runs", api.runs);
   const newest = useEvents<RunLine[]>("events");
   const [wanted, setWanted] = useState("");
   const [chosen, setChosen] = useState<readonly string[]>([]);
+  const [from, setFrom] = useState(0);
   const choose = (run: string, isChosen: boolean) =>
     setChosen((before) => (isChosen ? [...before, run] : before.filter((one) => one !== run)));
   return (
@@ -28,7 +32,10 @@ export function Runs() {
                   type="search"
                   value={wanted}
                   placeholder="name, world, algorithm, status"
-                  onInput={(event) => setWanted(event.currentTarget.value)}
+                  onInput={(event) => {
+                    setWanted(event.currentTarget.value);
+                    setFrom(0);
+                  }}
                 />
               </label>
               <a
@@ -42,7 +49,19 @@ export function Runs() {
             {lines.length === 0 ? (
               <p>There is no run in this folder yet. `uncouple train` makes one, and it will show here.</p>
             ) : (
-              <RunTable lines={shown} chosen={chosen} onChoose={choose} />
+              <>
+                {shown.length > PAGE && (
+                  <Pages
+                    from={from}
+                    shown={Math.min(PAGE, shown.length - from)}
+                    step={PAGE}
+                    total={shown.length}
+                    what="runs"
+                    onMove={setFrom}
+                  />
+                )}
+                <RunTable lines={shown.slice(from, from + PAGE)} chosen={chosen} onChoose={choose} />
+              </>
             )}
             {lines.length > 0 && shown.length === 0 && <p>No run fits the search.</p>}
           </>

@@ -1,6 +1,6 @@
 /** States that several episodes of a group were in, and what they tried there. */
 import { useState } from "preact/hooks";
-import type { AnchorAction, AnchorState } from "../../src/watch/api.js";
+import { type AnchorAction, type AnchorState, PAGE } from "../../src/watch/api.js";
 import { api } from "../api.js";
 import { useAsked } from "../live.js";
 import { Pages, Scroll, Shown } from "../parts/common.js";
@@ -55,6 +55,7 @@ function StateList({
           <Pages
             from={page.from}
             shown={page.states.length}
+            step={PAGE}
             total={page.total}
             what="states"
             onMove={onMove}

@@ -5,11 +5,14 @@ import Table from "cli-table3";
 import { ConfigError } from "../../core/errors.js";
 import { writeFileAtomic } from "../../host/files/files.js";
 import { eventFileBytes } from "../../host/files/tensorboard.js";
+import { trackioCsv } from "../../report/trackio.js";
 import type { RunDetail } from "../../watch/api.js";
 import type { OpenRun } from "../../watch/open_run.js";
 import { OpenRuns } from "../../watch/open_runs.js";
 import { RunTree } from "../../watch/run_tree.js";
+import { wholeNumber } from "../kit/numbers.js";
 import { plainCommand, type Register } from "../kit/options.js";
+import { keptEpisodes, showEpisodes } from "./episodes.js";
 import { allOf, openRunAt, pointsOf } from "./opened.js";
 
 const STYLE = { head: [], border: [], compact: true };
@@ -24,7 +27,7 @@ export const register: Register = (program, { env, terminal }) => {
       const path = folder ?? (env.UNCOUPLE_RUNS_DIR || "runs");
       // before the first run nobody has made the folder
       const isNone = folder === undefined && !existsSync(path);
-      const lines = isNone ? [] : await new OpenRuns(await RunTree.open(path), Date.now).lines();
+      const lines = isNone ? [] : await new OpenRuns(await RunTree.open(path), Date.now).allLines();
       if (isNone) terminal.info(`no runs yet: there is no folder ${path}`);
       if (json) return terminal.printJson(lines);
       const table = new Table({
@@ -46,10 +49,16 @@ export const register: Register = (program, { env, terminal }) => {
 
   plainCommand(run, "show", "what one run is and where it stands")
     .argument("<run>", "run folder")
+    .option(
+      "--episodes <update>",
+      "print the kept episodes of the evaluation after that update instead",
+      wholeNumber(0, Number.MAX_SAFE_INTEGER),
+    )
     .option("--json", "print one JSON object")
-    .action(async (path, { json }) => {
+    .action(async (path, { json, episodes }) => {
       const opened = await openRunAt(path);
       const detail = await opened.detail();
+      if (episodes !== undefined) return showEpisodes(opened, detail, episodes, { json, terminal });
       const newest = lastValues(opened, detail.keys);
       if (json) return terminal.printJson({ ...detail, newest, evaluations: opened.evaluations });
       for (const line of headLines(detail)) terminal.print(line);
@@ -60,6 +69,8 @@ export const register: Register = (program, { env, terminal }) => {
         terminal.print(
           `evaluation after update ${step}, ${split}, ${mode}: success ${shown(success)} (${shown(low)} to ${shown(high)}, ${episodes} episodes)`,
         );
+      if (detail.transcriptSteps.length > 0)
+        terminal.print(`${keptEpisodes(detail)}: --episodes ${detail.transcriptSteps.at(-1)} prints some`);
     });
 
   plainCommand(run, "get", "every value of one metric: update and value a line")
@@ -98,10 +109,16 @@ export const register: Register = (program, { env, terminal }) => {
 
   plainCommand(run, "export", "write the metrics as a TensorBoard event file, which wandb sync reads, too")
     .argument("<run>", "run folder")
-    .option("--out <folder>", "where the file goes (default: tensorboard/ in the run folder)")
-    .action(async (path, { out }) => {
+    .option("--trackio", "write the CSV file that trackio.import_csv reads instead")
+    .option("--out <folder>", "where the file goes (default: tensorboard/ or trackio/ in the run folder)")
+    .action(async (path, { out, trackio }) => {
       const opened = await openRunAt(path);
       const { sessions } = await opened.detail();
+      if (trackio) {
+        const file = join(out ?? join(resolve(path), "trackio"), `${opened.run}.csv`);
+        await writeFileAtomic(file, trackioCsv(eventsOf(opened)));
+        return terminal.print(file);
+      }
       const started = Math.floor(Date.parse(sessions[0]?.started ?? "") / 1000) || 0;
       const file = join(out ?? join(resolve(path), "tensorboard"), `events.out.tfevents.${started}.uncouple`);
       await writeFileAtomic(file, eventFileBytes(eventsOf(opened), started));

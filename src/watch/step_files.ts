@@ -1,14 +1,12 @@
-/** Rollouts of one run, an update at a time: read when somebody looks, and kept for a while. */
-import type { RolloutRow } from "../core/run_record.js";
+/** Files of one run that name their update, as rollouts and evaluated episodes: read when somebody looks, and kept for a while. */
 import { stepName, stepOfName } from "../host/run/checkpoints.js";
-import { parseRolloutRow } from "../host/run/rollout_rows.js";
-import { RUN_FILES } from "../host/run/run_info.js";
 import { JsonTail } from "./json_tail.js";
 import type { RunTree } from "./run_tree.js";
 
-export interface UpdateRollouts {
+/** What the file of one update holds. */
+export interface UpdateRows<Row> {
   readonly step: number;
-  readonly rows: readonly RolloutRow[];
+  readonly rows: readonly Row[];
   /** Lines that are no rows. */
   readonly damaged: number;
 }
@@ -17,25 +15,28 @@ export interface UpdateRollouts {
 const KEPT_UPDATES = 16;
 const KEPT_ROWS = 20_000;
 
-/** Updates whose rollouts a run keeps, oldest first. */
-export async function listRolloutSteps(tree: RunTree, run: string): Promise<number[]> {
-  const names = (await tree.list(run, RUN_FILES.rollouts)).filter((name) => name.endsWith(".jsonl"));
+/** Updates that a folder of a run has files of, oldest first. */
+export async function listSteps(tree: RunTree, run: string, folder: string): Promise<number[]> {
+  const names = (await tree.list(run, folder)).filter((name) => name.endsWith(".jsonl"));
   const steps = names.map((name) => stepOfName(name.slice(0, -".jsonl".length)));
   return steps.filter((step) => step !== undefined).sort((a, b) => a - b);
 }
 
-export class RolloutStore {
+export class StepFiles<Row> {
   /** Oldest use first. A file appears whole and is only replaced, so its inode and size tell whether it is the same. */
-  readonly #kept = new Map<number, { readonly key: string; readonly rollouts: UpdateRollouts }>();
+  readonly #kept = new Map<number, { readonly key: string; readonly read: UpdateRows<Row> }>();
 
   constructor(
     private readonly tree: RunTree,
     private readonly run: string,
+    private readonly folder: string,
+    /** @returns undefined for a line that is no row */
+    private readonly parse: (line: unknown) => Row | undefined,
   ) {}
 
   /** @returns undefined when the run keeps none of that update */
-  async update(step: number): Promise<UpdateRollouts | undefined> {
-    const open = () => this.tree.open(this.run, RUN_FILES.rollouts, `${stepName(step)}.jsonl`);
+  async update(step: number): Promise<UpdateRows<Row> | undefined> {
+    const open = () => this.tree.open(this.run, this.folder, `${stepName(step)}.jsonl`);
     const handle = await open();
     if (handle === undefined) return undefined;
     const { ino, size, mtimeMs } = await handle.stat().finally(() => handle.close());
@@ -44,14 +45,14 @@ export class RolloutStore {
     this.#kept.delete(step);
     if (known?.key === key) {
       this.#kept.set(step, known);
-      return known.rollouts;
+      return known.read;
     }
-    const rows: RolloutRow[] = [];
+    const rows: Row[] = [];
     let malformed = 0;
     const tail = new JsonTail(
       open,
       (line) => {
-        const row = parseRolloutRow(line);
+        const row = this.parse(line);
         if (row === undefined) malformed++;
         else rows.push(row);
       },
@@ -61,14 +62,14 @@ export class RolloutStore {
       },
     );
     await tail.refresh();
-    const rollouts = { step, rows, damaged: malformed + tail.damaged };
-    this.#kept.set(step, { key, rollouts });
+    const read = { step, rows, damaged: malformed + tail.damaged };
+    this.#kept.set(step, { key, read });
     this.#forget();
-    return rollouts;
+    return read;
   }
 
   #forget(): void {
-    const rows = () => [...this.#kept.values()].reduce((sum, { rollouts }) => sum + rollouts.rows.length, 0);
+    const rows = () => [...this.#kept.values()].reduce((sum, { read }) => sum + read.rows.length, 0);
     while (this.#kept.size > 1 && (this.#kept.size > KEPT_UPDATES || rows() > KEPT_ROWS)) {
       const [oldest] = this.#kept.keys();
       this.#kept.delete(oldest);
