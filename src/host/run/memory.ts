@@ -22,7 +22,8 @@ const ASSUMED_WORDS = 512;
 const MEASURED_EPISODES = 16;
 
 /**
- * What a plan is made of. Texts of the household world are measured, on episodes of its expert; those of others are assumed.
+ * What a plan is made of. Texts of the household world are measured, on episodes of its expert; those of others are assumed to be
+ * as long as `prompt.max_tokens` lets them be.
  * @param run folder of a run that goes on
  * @throws DataError when model or adapter folder cannot be read
  */
@@ -34,8 +35,10 @@ export async function planRequest(
   await importDawn();
   const lora = await loraOf(config);
   const folder = await folderOf(config, run);
-  if (config.world.id !== "household")
-    return { config, lora, facts, model: await modelOf(config, folder, ASSUMED_WORDS) };
+  if (config.world.id !== "household") {
+    const model = await modelOf(config, folder, ASSUMED_WORDS);
+    return { config, lora, facts, model, texts: assumedTexts(config) };
+  }
   const world = await openTrainingWorld(config);
   const tokenizer = folder ? openTokenizer(await readModelParts(folder)) : await wordTokenizer(world);
   const model = await modelOf(config, folder, tokenizer.vocabularySize);
@@ -56,6 +59,11 @@ async function modelOf(
   if (folder === undefined) return presetConfig(model.preset, words);
   const file = join(folder, "config.json");
   return parseQwen2Config(await readJsonFile(file), file);
+}
+
+/** Texts of a world that is not opened: prompts as long as they may be, where that is set. */
+function assumedTexts({ prompt: { max_tokens: most } }: TrainConfig): TextSizes {
+  return most === null ? ASSUMED_TEXTS : { ...ASSUMED_TEXTS, prompt: most, shownPrompt: most };
 }
 
 async function measuredTexts(config: TrainConfig, world: World, tokenizer: Tokenizer): Promise<TextSizes> {
