@@ -16,6 +16,7 @@ import { register as generate } from "./generate/generate.js";
 import type { Register } from "./kit/options.js";
 import { StoppedError } from "./kit/stop_signal.js";
 import { Terminal, type TerminalOptions } from "./kit/terminal.js";
+import { register as merge } from "./merge.js";
 import { register as play } from "./play/play.js";
 import { register as serveEnv } from "./play/serve_env.js";
 import { register as reportRun } from "./run/report.js";
@@ -39,6 +40,7 @@ const COMMANDS: readonly Register[] = [
   serveEnv,
   generate,
   chat,
+  merge,
   score,
   coupling,
   bench,

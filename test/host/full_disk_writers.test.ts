@@ -90,7 +90,7 @@ const WRITERS: readonly (readonly [string, (folder: string) => Promise<unknown>]
   ["run export", (folder) => command("run", "export", run, "--out", join(folder, "out"))],
   ["init", (folder) => command("init", join(folder, "file.yaml"))],
   ["bench --save", (folder) => saveReport(bench, join(folder, "rows.json"))],
-  ["an adapter", (folder) => writeAdapterFolder(join(folder, "adapter"), adapter, null)],
+  ["an adapter", (folder) => writeAdapterFolder(join(folder, "adapter"), adapter, { path: null })],
 ];
 
 const hashOf = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest("hex");

@@ -79,7 +79,7 @@ test("checkpoints hold factors alone, a resumed run goes on bit for bit, and a f
   const trained = await restored(last);
   const expected = await scoreSequences(trained, SEQUENCES);
   const folder = join(temporaryFolder(), "adapter");
-  await writeAdapterFolder(folder, trained.adapter as LoraAdapter, "base");
+  await writeAdapterFolder(folder, trained.adapter as LoraAdapter, { path: "base" });
   const adapter = await readAdapterFolder(folder);
   expect(adapter.lora).toMatchObject({ rank: 2, alpha: 6, targets });
   const continued = await open({ lora: { path: folder } });

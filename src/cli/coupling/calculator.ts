@@ -1,10 +1,11 @@
 /** The Gram of given samples under a given model, as numbers. */
 
 import { performance } from "node:perf_hooks";
+import type { MatrixStorage } from "../../autograd/parameter_slots.js";
 import { Tape } from "../../autograd/tape.js";
 import { Tensor } from "../../autograd/tensor.js";
 import { storageOf } from "../../config/sections.js";
-import { CheckError } from "../../core/errors.js";
+import { CheckError, ConfigError } from "../../core/errors.js";
 import { cosine } from "../../coupling/analysis/influence.js";
 import type { CouplingForecast } from "../../coupling/forecast.js";
 import { type GramOptions, perSampleGram, type SampleGram } from "../../coupling/gram.js";
@@ -38,6 +39,8 @@ export interface CalculatorOptions extends GpuOptions {
   /** Rank of projections. */
   readonly approximate?: number;
   readonly precision?: "f32" | "mixed";
+  /** Of the model's matrices, in place of `precision`. */
+  readonly storage?: MatrixStorage;
   readonly json?: true;
 }
 
@@ -51,9 +54,15 @@ const EFFICIENCY = 0.5;
 /** Reads model and samples, and prints their Gram. @throws CheckError when a check that was asked for fails */
 export async function calculate(options: CalculatorOptions, context: CliContext): Promise<void> {
   const { terminal } = context;
+  if (options.storage === "bf16" && options.lora === undefined) {
+    throw new ConfigError(
+      "[--storage] gradients of weights stored as bf16 are not computed: got bf16, expected f32 or f16. Change it, or add --last-layer, which takes no gradients.",
+    );
+  }
   const { samples, files } = await openSamples(options);
+  for (const note of files.folder.notes) terminal.warn(note);
   await withGpu(options, context, async ({ runtime }) => {
-    const storage = storageOf(options.precision);
+    const storage = options.storage ?? storageOf(options.precision);
     const launcher = new Launcher(runtime);
     const { model } = await loadPolicy(launcher, files, { requiresGrad: true, storage });
     const { gram, failed } = await checkedGram(model, samples, options, terminal);

@@ -1,7 +1,7 @@
 /** `uncouple coupling`: which samples push which. */
 import { InvalidArgumentError, Option } from "@commander-js/extra-typings";
 import { ConfigError } from "../../core/errors.js";
-import { gpuCommand, loraOption, type Register } from "../kit/options.js";
+import { gpuCommand, loraOption, type Register, storageOption } from "../kit/options.js";
 import { noTuneOption } from "../kit/tuning.js";
 import { precisionOption } from "../train/train_options.js";
 import { calculate } from "./calculator.js";
@@ -46,12 +46,13 @@ export const register: Register = (program, context) => {
     )
     .option("--diagnose", "compare some samples alone with the same in the batch")
     .addOption(precisionOption())
+    .addOption(storageOption("as --precision says").conflicts("precision"))
     .addOption(noTuneOption())
     .option("--json", "print one JSON object")
     .action(async (options) => {
       const { model, run, samples } = options;
       if (run !== undefined && model === undefined) {
-        refuse(options, ["precision", "lora"], "--run");
+        refuse(options, ["precision", "storage", "lora"], "--run");
         const wishes = { ...options, run, samples: sampleCount(samples), seed: options.seed ?? 0 };
         if (options.lastLayer === undefined) return analyseRun(wishes, context);
         refuse(options, [...OF_GRADIENTS, "compare"], "--last-layer");

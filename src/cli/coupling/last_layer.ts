@@ -28,12 +28,13 @@ type LastLayerChoice = { readonly lastLayer: true | number };
 export async function scoreFile(
   options: LastLayerChoice &
     GpuOptions &
-    Pick<CalculatorOptions, "model" | "lora" | "samples" | "precision" | "json">,
+    Pick<CalculatorOptions, "model" | "lora" | "samples" | "precision" | "storage" | "json">,
   context: CliContext,
 ): Promise<void> {
   const { samples, files } = await openSamples(options);
+  for (const note of files.folder.notes) context.terminal.warn(note);
   await withGpu(options, context, async ({ runtime }) => {
-    const storage = storageOf(options.precision);
+    const storage = options.storage ?? storageOf(options.precision);
     const { model } = await loadPolicy(new Launcher(runtime), files, { requiresGrad: false, storage });
     show(await scoresOf(model, samples, options), samples.length, options, context);
   });

@@ -9,7 +9,15 @@ import { beforeWork } from "../../host/files/before_work.js";
 import { checkFileWritable } from "../../host/files/writable.js";
 import { checkEvaluation } from "../../host/run/preflight.js";
 import { wholeNumber } from "../kit/numbers.js";
-import { type CliContext, collect, loraOption, plainCommand, type Register } from "../kit/options.js";
+import {
+  type CliContext,
+  collect,
+  loraOption,
+  plainCommand,
+  type Register,
+  type STORAGES,
+  storageOption,
+} from "../kit/options.js";
 import { withGpu } from "../kit/session.js";
 import { StopListener, StoppedError } from "../kit/stop_signal.js";
 import { noTuneOption } from "../kit/tuning.js";
@@ -18,6 +26,7 @@ import { evaluationTable } from "./eval_table.js";
 
 interface Options extends EvalOptions {
   readonly lora?: string;
+  readonly storage?: (typeof STORAGES)[number];
   readonly out?: string;
   readonly json?: true;
   readonly tune?: boolean;
@@ -35,6 +44,7 @@ export const register: Register = (program, context) => {
     .argument("[overrides...]", "settings as section.field=value, stronger than options")
     .option("--model <folder>", "policy in Hugging Face layout; an export of a run brings the run's settings")
     .addOption(loraOption())
+    .addOption(storageOption("model.precision of the run, or f32"))
     .option("--run <folder>", "finished run: its policy and its settings")
     .option("-c, --config <file>", "YAML file with settings; may be given again", collect)
     .option("--env <name>", "world (default: the run's, or household)")
@@ -60,14 +70,14 @@ export const register: Register = (program, context) => {
 };
 
 async function evaluate(options: Options, overrides: readonly string[], context: CliContext): Promise<void> {
-  const { out, lora } = options;
+  const { out, lora, storage } = options;
   const plan = await evalPlan(options, overrides, context.env);
-  await checkEvaluation(plan.config, lora);
+  for (const note of await checkEvaluation(plan.config, lora)) context.terminal.warn(note);
   const { instructions, records } = await beforeWork(async () => {
     if (out !== undefined) await checkFileWritable(out);
     const ofRun = plan.run === undefined ? undefined : await instructionsOfRun(plan.run, context.terminal);
     if (out === undefined) return { instructions: ofRun, records: undefined };
-    const identity = await evaluationIdentity(plan.config, ofRun, lora);
+    const identity = await evaluationIdentity(plan.config, ofRun, { lora, storage });
     return { instructions: ofRun, records: await EpisodeFile.open(out, identity) };
   });
   if (records && records.played.length > 0)
@@ -115,6 +125,7 @@ async function play(
       evaluateModel(config, {
         runtime,
         lora: options.lora,
+        storage: options.storage,
         signal: listener.signal,
         records,
         instructions: instructions && (({ taskType }) => instructions[taskType]),

@@ -21,7 +21,7 @@ import { noTuneOption } from "../kit/tuning.js";
 export interface AnswerOptions extends GpuOptions {
   readonly model: string;
   readonly lora?: string;
-  readonly storage: MatrixStorage;
+  readonly storage?: MatrixStorage;
   readonly maxTokens: number;
   readonly temperature: number;
   readonly topK: number;
@@ -106,7 +106,9 @@ export async function withAnswerer(
     });
     for (const note of folder.notes) context.terminal.warn(note);
     const hasHalf = runtime.facts.features.has("shader-f16");
-    const generator = new Generator(model, { cache: storage !== "f32" && hasHalf ? "f16" : "f32" });
+    const generator = new Generator(model, {
+      cache: (storage ?? "f32") !== "f32" && hasHalf ? "f16" : "f32",
+    });
     const endTokens = tokenizer.endTokenIds;
     const sampling = { temperature, topK, topP, maxNewTokens: maxTokens, endTokens, seed };
     try {

@@ -50,14 +50,17 @@ export function loraOption() {
   return new Option("--lora <folder>", "low-rank adapter on the model, as PEFT saves it");
 }
 
-/** How the matrices of a model that is only read are stored. */
-export function storageOption() {
+export const STORAGES = ["f32", "f16", "bf16"] as const;
+
+/**
+ * How the matrices of a model that is only read are stored.
+ * @param otherwise what holds where it is not given
+ */
+export function storageOption(otherwise = "f32") {
   return new Option(
     "--storage <type>",
-    "memory of the model's matrices: f32, or 16 bits: f16, or bf16 as checkpoints have them",
-  )
-    .choices(["f32", "f16", "bf16"] as const)
-    .default("f32" as const);
+    `memory of the model's matrices: f32, or 16 bits: f16, or bf16 as checkpoints have them (default: ${otherwise})`,
+  ).choices(STORAGES);
 }
 
 /** Starts a command that needs no GPU. */

@@ -1,11 +1,12 @@
 /** `uncouple play`: a text world by hand, from a file of commands, by its expert, or by a trained policy. */
 import { InvalidArgumentError, Option } from "@commander-js/extra-typings";
+import type { MatrixStorage } from "../../autograd/parameter_slots.js";
 import { type TrainConfig, trainConfigSchema } from "../../config/schema.js";
 import { PROMPT_FORMATS } from "../../config/sections.js";
 import { DataError } from "../../core/errors.js";
 import type { World } from "../../env/world.js";
 import { wholeNumber } from "../kit/numbers.js";
-import { type CliContext, gpuCommand, loraOption, type Register } from "../kit/options.js";
+import { type CliContext, gpuCommand, loraOption, type Register, storageOption } from "../kit/options.js";
 import type { GpuOptions } from "../kit/session.js";
 import type { Terminal } from "../kit/terminal.js";
 import { noTuneOption } from "../kit/tuning.js";
@@ -25,6 +26,7 @@ interface PlayOptions extends WorldChoice, GpuOptions {
   readonly expert?: true;
   readonly model?: string;
   readonly lora?: string;
+  readonly storage?: MatrixStorage;
   readonly list?: true;
   readonly json?: true;
   readonly maxSteps?: number;
@@ -72,6 +74,7 @@ export const register: Register = (program, context) => {
     .addOption(new Option("--expert", "watch a planner that knows everything").conflicts("model"))
     .option("--model <folder>", "watch the policy in this model folder")
     .addOption(loraOption())
+    .addOption(storageOption())
     .option("--temperature <number>", "of the policy's sampling; 0 takes the likeliest token", nonNegative, 0)
     .option("--sampling-seed <number>", "of the policy's sampling", wholeNumber(0), 0)
     .addOption(

@@ -1,5 +1,6 @@
 /** A policy at play: the model of a folder takes each step as it does in training. */
 import { PassThrough } from "node:stream";
+import type { MatrixStorage } from "../../autograd/parameter_slots.js";
 import { ConfigError, DataError } from "../../core/errors.js";
 import type { Environment, World } from "../../env/world.js";
 import { beforeWork } from "../../host/files/before_work.js";
@@ -28,6 +29,7 @@ export async function policyPlayer(
   gpu: GpuOptions & {
     readonly model: string;
     readonly lora?: string;
+    readonly storage?: MatrixStorage;
     readonly temperature: number;
     readonly maxTokens?: number;
   },
@@ -42,10 +44,11 @@ export async function policyPlayer(
       `[${gpu.model}] tokenizer names no end token: got none, expected eos_token in tokenizer_config.json. Add it.`,
     );
   });
+  for (const note of policy.files.folder.notes) context.terminal.warn(note);
   return (world, taskId, options) =>
     streamed(async (show, signal) => {
       const watchedWorld = watched(world, options.maxSteps, show);
-      const episode = { world: watchedWorld, taskId, options, signal };
+      const episode = { world: watchedWorld, taskId, options, signal, storage: gpu.storage };
       await withGpu(gpu, context, ({ runtime }) => playEpisode(new Launcher(runtime), policy, episode));
     });
 }
@@ -121,15 +124,16 @@ interface Episode {
   readonly taskId: string;
   readonly options: PolicyOptions;
   readonly signal: AbortSignal;
+  readonly storage: MatrixStorage | undefined;
 }
 
 async function playEpisode(
   launcher: Launcher,
   { files, tokenizer, endToken }: PlayedPolicy,
-  { world, taskId, options, signal }: Episode,
+  { world, taskId, options, signal, storage }: Episode,
 ): Promise<void> {
   const { maxSteps, maxTokens, temperature, seed, prompt } = options;
-  const { model } = await loadPolicy(launcher, files, { requiresGrad: false });
+  const { model } = await loadPolicy(launcher, files, { requiresGrad: false, storage });
   const generator = new Generator(model);
   try {
     const worker = new RolloutWorker(world, new PromptBuilder(tokenizer, prompt), generator, endToken);

@@ -1,5 +1,6 @@
 /** Episodes of an evaluation as lines of a file, so that it goes on where it was stopped. */
 import { z } from "zod";
+import type { MatrixStorage } from "../../autograd/parameter_slots.js";
 import type { TrainConfig } from "../../config/schema.js";
 import { ConfigError, DataError } from "../../core/errors.js";
 import type { EpisodeRecords, EvaluationEpisode } from "../../rl/play/evaluate.js";
@@ -26,7 +27,7 @@ const lineSchema = z.looseObject({
 export async function evaluationIdentity(
   config: TrainConfig,
   instructions: Readonly<Record<string, string>> | undefined,
-  lora?: string,
+  { lora, storage }: { readonly lora?: string; readonly storage?: MatrixStorage } = {},
 ): Promise<string> {
   const { world, prompt, grpo, eval: evaluation } = config;
   const { temperature, top_p, seed, task_types } = evaluation;
@@ -34,6 +35,7 @@ export async function evaluationIdentity(
     weights: await weightsSha256(config.model.path as string),
     ...(lora !== undefined && { adapter: await adapterSha256(lora) }),
     precision: config.model.precision,
+    ...(storage !== undefined && { storage }),
     world,
     prompt,
     sampling: { temperature, top_p, seed, maxNewTokens: grpo.max_completion_length },

@@ -1,5 +1,6 @@
 /** Evaluates the policy of a configuration as training does, without training it. */
 
+import type { MatrixStorage } from "../../autograd/parameter_slots.js";
 import type { TrainConfig } from "../../config/schema.js";
 import { storageOf } from "../../config/sections.js";
 import { ConfigError, DataError } from "../../core/errors.js";
@@ -19,6 +20,8 @@ export interface EvaluateRequest extends EvaluationOptions {
   readonly signal: AbortSignal;
   /** Folder of an adapter on the model. Those of the configuration are of its training. */
   readonly lora?: string | undefined;
+  /** Of the policy's matrices; default: as `model.precision` says. */
+  readonly storage?: MatrixStorage | undefined;
   /** Told every result as it is made. */
   readonly onResult: (result: Evaluation) => void;
 }
@@ -34,13 +37,12 @@ export async function evaluateModel(config: TrainConfig, request: EvaluateReques
   if (path === null) {
     throw new ConfigError("[model.path] no policy to evaluate: got null, expected a model folder. Name one.");
   }
-  const { runtime, onResult, lora, ...options } = request;
+  const { runtime, onResult, lora, storage, ...options } = request;
   const world = await openTrainingWorld(config);
   try {
-    const storage = storageOf(precision);
     const { model, folder } = await loadPolicy(new Launcher(runtime), path, {
       requiresGrad: false,
-      storage,
+      storage: storage ?? storageOf(precision),
       lora,
     });
     const tokenizer = policyTokenizer(folder);

@@ -10,14 +10,27 @@ import { safetensorsChunks } from "../../model/safetensors_write.js";
 import { replaceDirectoryAtomic, writeFileAtomic } from "../files/files.js";
 import { jsonText, readJsonFile } from "../files/json_file.js";
 import { openTensorFile, type TensorFiles } from "../files/tensor_files.js";
+import { baseFingerprint } from "./base_fingerprint.js";
+import type { ModelFolder } from "./model_folder.js";
 
 const CONFIG_FILE = "adapter_config.json";
 const TENSOR_FILE = "adapter_model.safetensors";
+/** In the metadata of the factors: PEFT refuses strange fields in its configuration, and passes this over. */
+const BASE_FIELD = "base_model_fingerprint";
 
 export interface AdapterFolder {
   readonly path: string;
   readonly lora: LoraConfig;
   readonly tensors: TensorFiles;
+  /** Of the model that it was trained on; adapters from elsewhere have none. */
+  readonly baseFingerprint: string | undefined;
+}
+
+/** The model below an adapter. */
+export interface AdapterBase {
+  /** Name or folder; null = none. */
+  readonly path: string | null;
+  readonly fingerprint?: string | undefined;
 }
 
 /**
@@ -28,7 +41,8 @@ export async function readAdapterFolder(path: string): Promise<AdapterFolder> {
   const file = join(path, CONFIG_FILE);
   const json = await readJsonFile(file);
   const tensors = await openTensorFile(join(path, TENSOR_FILE));
-  return { path, lora: parsePeftConfig(json, file, tensors.tensors.keys()), tensors };
+  const lora = parsePeftConfig(json, file, tensors.tensors.keys());
+  return { path, lora, tensors, baseFingerprint: tensors.metadata[BASE_FIELD] };
 }
 
 /**
@@ -39,25 +53,52 @@ export async function readAdapterFolder(path: string): Promise<AdapterFolder> {
  */
 export async function withAdapterFolder(
   model: Qwen2Model,
-  { path, lora, tensors }: AdapterFolder,
+  adapterFolder: AdapterFolder,
   { requiresGrad }: { readonly requiresGrad: boolean },
 ): Promise<Qwen2Model> {
   const { launcher, config, parameters } = model;
-  checkAdapter({ path, lora, tensors }, config);
+  const { lora } = adapterFolder;
+  checkAdapter(adapterFolder, config);
   const adapter = new LoraAdapter(launcher, parameters, config, lora, { requiresGrad });
   for (const { name } of adapter.parameters.named) {
-    const values = await tensors.read(name);
-    if (!values.every(Number.isFinite)) {
-      throw new DataError(
-        `[${path}] tensor ${name} holds values that are not finite, expected numbers. Use another adapter.`,
-      );
-    }
-    adapter.parameters.load(name, values);
+    adapter.parameters.load(name, await readFactor(adapterFolder, name));
   }
   if (requiresGrad) return model.withAdapter(adapter);
   adapter.addTo(parameters);
   adapter.release();
   return model;
+}
+
+/** A factor's values. @throws DataError when they are not finite */
+export async function readFactor({ path, tensors }: AdapterFolder, name: string): Promise<Float32Array> {
+  const values = await tensors.read(name);
+  const index = values.findIndex((value) => !Number.isFinite(value));
+  if (index < 0) return values;
+  throw new DataError(
+    `[${path}] tensor ${name} holds values that are not finite: got ${values[index]} at element ${index}, expected numbers. Use another adapter.`,
+  );
+}
+
+/**
+ * Whether a model is the one that an adapter was trained on.
+ * @returns what the user should know: nothing, or that it cannot be told
+ * @throws DataError when it is another one
+ */
+export async function checkBaseModel(
+  { path, baseFingerprint: expected }: AdapterFolder,
+  model: Pick<ModelFolder, "path" | "config" | "tensors">,
+): Promise<string[]> {
+  if (expected === undefined) {
+    return [
+      `[${path}] adapter does not say by which weights it was trained: whether ${model.path} is its model is not checked`,
+    ];
+  }
+  const found = await baseFingerprint(model);
+  if (found === expected) return [];
+  throw new DataError(
+    `[${path}] adapter was trained on another model: got one with the fingerprint ${found} in ${model.path}, expected ${expected}. ` +
+      "Use the model that the adapter was trained on.",
+  );
 }
 
 /** @throws DataError when the factors of an adapter are not those of a model of this shape */
@@ -83,12 +124,12 @@ export function checkAdapter({ path, lora, tensors: { tensors } }: AdapterFolder
 
 /**
  * Writes an adapter folder that PEFT loads. It appears whole or not at all, in place of one that is there.
- * @param base name or folder of the model below, for `adapter_config.json`; null = none
+ * @param base the model below: its name for `adapter_config.json`, its fingerprint for `checkBaseModel`
  */
 export async function writeAdapterFolder(
   path: string,
   adapter: LoraAdapter,
-  base: string | null,
+  { path: base, fingerprint }: AdapterBase,
 ): Promise<void> {
   const { parameters, lora } = adapter;
   const tensors = parameters.named.map(({ name, shape }) => ({
@@ -96,8 +137,9 @@ export async function writeAdapterFolder(
     shape,
     data: () => parameters.read(name),
   }));
+  const metadata: Record<string, string> = fingerprint === undefined ? {} : { [BASE_FIELD]: fingerprint };
   await replaceDirectoryAtomic(path, async (folder) => {
     await writeFileAtomic(join(folder, CONFIG_FILE), jsonText(peftConfigJson(lora, base)));
-    await writeFileAtomic(join(folder, TENSOR_FILE), safetensorsChunks(tensors, { dtype: "F32" }));
+    await writeFileAtomic(join(folder, TENSOR_FILE), safetensorsChunks(tensors, { dtype: "F32", metadata }));
   });
 }

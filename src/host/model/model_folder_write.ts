@@ -41,8 +41,8 @@ function fileDtype(config: Qwen2Config): FloatDtype {
   return config.torch_dtype === "float32" ? "F32" : config.torch_dtype === "float16" ? "F16" : "BF16";
 }
 
-/** Refuses to replace anything but an empty folder or, when asked to, a folder that holds a model. */
-async function checkTarget(path: string, replace: boolean): Promise<void> {
+/** @throws ConfigError for anything there but an empty folder or, with `replace`, a folder that holds a model */
+export async function checkModelTarget(path: string, replace: boolean): Promise<void> {
   if (!(await pathExists(path))) return;
   if (!(await stat(path)).isDirectory()) {
     throw new ConfigError(
@@ -74,12 +74,19 @@ async function writeTokenizer(folder: string, files: TokenizerFiles): Promise<vo
   }
 }
 
-/** Writes all of a model folder but its weights. The folder appears whole or not at all. @param path folder that is not there */
+/**
+ * Writes all of a model folder but its weights. The folder appears whole or not at all.
+ * @param path folder that is not there
+ * @param beside further JSON files by name
+ */
 export async function writeModelParts(
   path: string,
   content: Omit<ModelFolderContent, "tensors">,
+  beside: Readonly<Record<string, unknown>> = {},
 ): Promise<void> {
   await replaceDirectoryAtomic(path, async (folder) => {
+    for (const [name, json] of Object.entries(beside))
+      await writeFileAtomic(join(folder, name), jsonText(json));
     await writeFileAtomic(join(folder, "config.json"), jsonText(configJson(content.config)));
     await writeFileAtomic(
       join(folder, "generation_config.json"),
@@ -123,7 +130,7 @@ export async function writeModelFolder(
     eos_token_id: withEndTokens(ends, content.endTokenIds ?? []),
   };
   checkTensors(config, new Map(content.tensors.map((tensor) => [tensor.name, tensor])), path);
-  await checkTarget(path, options.replace ?? false);
+  await checkModelTarget(path, options.replace ?? false);
   const shards = planShards(content.tensors, dtype, options.maxShardBytes);
   await replaceDirectoryAtomic(path, async (folder) => {
     await writeFileAtomic(join(folder, "config.json"), jsonText(configJson(config)));

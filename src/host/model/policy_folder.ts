@@ -3,7 +3,13 @@ import { FlatParameters, type FlatParametersOptions } from "../../autograd/flat_
 import type { Launcher } from "../../kernels/index.js";
 import { storedShapes } from "../../model/parameters.js";
 import { Qwen2Model, type Qwen2ModelOptions } from "../../model/qwen2.js";
-import { type AdapterFolder, checkAdapter, readAdapterFolder, withAdapterFolder } from "./adapter_folder.js";
+import {
+  type AdapterFolder,
+  checkAdapter,
+  checkBaseModel,
+  readAdapterFolder,
+  withAdapterFolder,
+} from "./adapter_folder.js";
 import { loadWeights } from "./load_weights.js";
 import { type ModelFolder, openTokenizer, readModelFolder } from "./model_folder.js";
 
@@ -31,9 +37,11 @@ export interface PolicyFiles {
  */
 export async function openPolicyFiles(path: string, lora?: string): Promise<PolicyFiles> {
   const folder = await readModelFolder(path);
-  const adapter = lora === undefined ? undefined : await readAdapterFolder(lora);
-  if (adapter !== undefined) checkAdapter(adapter, folder.config);
-  return { folder, adapter };
+  if (lora === undefined) return { folder, adapter: undefined };
+  const adapter = await readAdapterFolder(lora);
+  checkAdapter(adapter, folder.config);
+  const notes = [...folder.notes, ...(await checkBaseModel(adapter, folder))];
+  return { folder: { ...folder, notes }, adapter };
 }
 
 /**

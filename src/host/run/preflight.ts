@@ -9,14 +9,21 @@ import { presetConfig, type Qwen2Config } from "../../model/config.js";
 import { checkRank } from "../../model/lora_config.js";
 import { beforeWork } from "../files/before_work.js";
 import { checkWritable } from "../files/writable.js";
-import { readAdapterFolder } from "../model/adapter_folder.js";
-import { type ModelParts, openTokenizer, readModelFolder, readModelParts } from "../model/model_folder.js";
+import { checkBaseModel, readAdapterFolder } from "../model/adapter_folder.js";
+import { baseFingerprint } from "../model/base_fingerprint.js";
+import {
+  type ModelFolder,
+  type ModelParts,
+  openTokenizer,
+  readModelFolder,
+  readModelParts,
+} from "../model/model_folder.js";
 import { openPolicyFiles } from "../model/policy_folder.js";
 import { checkAlfworldFolder } from "../worlds/alfworld_folder.js";
 import { findScienceWorldJar } from "../worlds/scienceworld_jar.js";
 import { checkNameFree } from "./run_claim.js";
-import { RUN_FILES } from "./run_info.js";
-import { checkBase, openTrainingWorld, usesKept } from "./training_setup.js";
+import { RUN_FILES, recordedBase } from "./run_info.js";
+import { checkBase, isAdapted, openTrainingWorld, usesKept } from "./training_setup.js";
 
 /**
  * Checks what a run needs, without a GPU and without leaving anything behind.
@@ -56,13 +63,19 @@ export async function checkPolicyOfRun(config: TrainConfig, run: string): Promis
 /**
  * The same for an evaluation of `model.path`.
  * @param lora folder of an adapter on the model
+ * @returns what the user should know about what was read
  * @throws ConfigError
  */
-export async function checkEvaluation(config: TrainConfig, lora: string | undefined): Promise<void> {
-  await beforeWork(async () => {
+export async function checkEvaluation(
+  config: TrainConfig,
+  lora: string | undefined,
+): Promise<readonly string[]> {
+  return beforeWork(async () => {
     const { path } = config.model;
-    if (path !== null) checkParts((await openPolicyFiles(path, lora)).folder, config);
+    const folder = path === null ? undefined : (await openPolicyFiles(path, lora)).folder;
+    if (folder) checkParts(folder, config);
     await checkWorld(config, false);
+    return folder?.notes ?? [];
   });
 }
 
@@ -141,7 +154,21 @@ async function checkModel(config: TrainConfig, run: string | undefined): Promise
   const kept = run === undefined ? undefined : join(run, RUN_FILES.model);
   const isKept = kept !== undefined && (await usesKept(model.path, kept));
   if (isKept) checkBase(config, model.path);
-  checkParts(isKept ? await readModelParts(kept) : await readModelFolder(model.path), config);
+  if (isKept) return checkParts(await readModelParts(kept), config);
+  const folder = await readModelFolder(model.path);
+  checkParts(folder, config);
+  if (lora.path !== null) await checkBaseModel(await readAdapterFolder(lora.path), folder);
+  if (run !== undefined && isAdapted(config)) await checkSameBase(run, folder);
+}
+
+/** @throws ConfigError when the model below the adapter of a run that goes on is another one than the run began with */
+async function checkSameBase(run: string, folder: ModelFolder): Promise<void> {
+  const [expected, found] = [await recordedBase(run), await baseFingerprint(folder)];
+  if (expected === undefined || found === expected) return;
+  throw new ConfigError(
+    `[model.path] model below the adapter is another one: got one with the fingerprint ${found} in ${folder.path}, expected ${expected}, which the run began with. ` +
+      "Bring that model back, or name its place by model.path.",
+  );
 }
 
 /** What a model folder holds beside its weights fits the settings. */

@@ -21,7 +21,7 @@ import type { LoraAdapter } from "../../model/lora.js";
 import { pathExists, readIfPresent, recoverEntries, writeFileAtomic } from "../files/files.js";
 import { jsonText } from "../files/json_file.js";
 import { AppendFile, jsonLine, readJsonLines } from "../files/json_lines.js";
-import { writeAdapterFolder } from "../model/adapter_folder.js";
+import { type AdapterBase, writeAdapterFolder } from "../model/adapter_folder.js";
 import { type ModelFolderContent, writeModelFolder, writeModelParts } from "../model/model_folder_write.js";
 import {
   finite,
@@ -35,7 +35,7 @@ import {
 import type { GitSnapshot } from "./git.js";
 import { dropRecordsAfter } from "./records_after.js";
 import { abandonedOnError, claimFolder, releasedOnError, type WantedFolder } from "./run_claim.js";
-import { configSum, RUN_FILES, readRunInfo } from "./run_info.js";
+import { BASE_FILE, configSum, RUN_FILES, readRunInfo } from "./run_info.js";
 import { RunLock } from "./run_lock.js";
 import { writeTranscripts } from "./transcripts.js";
 
@@ -263,10 +263,12 @@ export class RunFolder implements RunSink {
   /**
    * Keeps configuration and tokenizer of the policy that training begins with: with a checkpoint they are all that the run needs,
    * wherever it is taken, and who looks at its rollouts can read their tokens.
+   * @param fingerprint of a model below an adapter, which the run does not keep
    */
-  async keepModel(content: Omit<ModelFolderContent, "tensors">): Promise<void> {
+  async keepModel(content: Omit<ModelFolderContent, "tensors">, fingerprint?: string): Promise<void> {
     const path = join(this.path, RUN_FILES.model);
-    if (!(await pathExists(path))) await writeModelParts(path, content);
+    if (await pathExists(path)) return;
+    await writeModelParts(path, content, fingerprint === undefined ? {} : { [BASE_FILE]: { fingerprint } });
   }
 
   /** Writes the trained policy to `export/` in Hugging Face's layout, in place of an older export. */
@@ -281,8 +283,8 @@ export class RunFolder implements RunSink {
     return path;
   }
 
-  /** Writes the trained adapter to `adapter/` in PEFT's layout, in place of an older one. @param base folder of the model below */
-  async exportAdapter(adapter: LoraAdapter, base: string | null): Promise<void> {
+  /** Writes the trained adapter to `adapter/` in PEFT's layout, in place of an older one. @param base the model below */
+  async exportAdapter(adapter: LoraAdapter, base: AdapterBase): Promise<void> {
     await this.lock.check();
     await writeAdapterFolder(join(this.path, RUN_FILES.adapter), adapter, base);
   }

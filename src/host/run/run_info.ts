@@ -5,9 +5,10 @@ import { join } from "node:path";
 import { z } from "zod";
 import { DataError } from "../../core/errors.js";
 import { RECORD_VERSION, type RunInfo } from "../../core/run_record.js";
+import { isObject } from "../../model/config_rules.js";
 import { hasCode } from "../files/error_codes.js";
 import { pathExists } from "../files/files.js";
-import { readJsonFile } from "../files/json_file.js";
+import { readJsonFile, readOptionalJsonFile } from "../files/json_file.js";
 
 /** Names inside a run folder. */
 export const RUN_FILES = {
@@ -31,6 +32,15 @@ export const RUN_FILES = {
   /** Configuration and tokenizer of the policy that training began with: with a checkpoint all that it needs. */
   model: "model",
 } as const;
+
+/** In `model/` of a run that trains an adapter: the fingerprint of the model below. */
+export const BASE_FILE = "base_model.json";
+
+/** The fingerprint of the model that a run's adapter is on; undefined where the run recorded none. */
+export async function recordedBase(run: string): Promise<string | undefined> {
+  const json = await readOptionalJsonFile(join(run, RUN_FILES.model, BASE_FILE));
+  return isObject(json) && typeof json.fingerprint === "string" ? json.fingerprint : undefined;
+}
 
 /** By which a cut `config.yaml` is noticed. */
 export function configSum(text: string): string {

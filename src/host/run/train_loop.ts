@@ -58,13 +58,14 @@ export const trainLoop: TrainLoop = async (request) => {
 
 async function trainIn(world: World, request: LoopRequest): Promise<LoopResult> {
   const { config, runtime, folder, sink, checkpoint, evaluated, signal, logger } = request;
-  const { model, tokenizer, generationConfig, notes } = await openPolicy(
+  const { model, tokenizer, generationConfig, notes, fingerprint } = await openPolicy(
     config,
     world,
     new Launcher(runtime),
     checkpoint && join(folder.path, RUN_FILES.model),
   );
-  await folder.keepModel({ config: model.config, tokenizer: tokenizer.files, generationConfig });
+  const kept = { config: model.config, tokenizer: tokenizer.files, generationConfig };
+  await folder.keepModel(kept, fingerprint);
   for (const note of notes) logger.warn(note);
   const trained = model.adapter ? `, of them trained: an adapter of ${model.trained.count}` : "";
   logger.info(
@@ -75,7 +76,7 @@ async function trainIn(world: World, request: LoopRequest): Promise<LoopResult> 
   const deps = { world, tokenizer, model, sink, resume, signal, now, timer: hostTimer, logger };
   const result = await runTraining(config, deps);
   if (result.finished) {
-    if (model.adapter) await folder.exportAdapter(model.adapter, config.model.path);
+    if (model.adapter) await folder.exportAdapter(model.adapter, { path: config.model.path, fingerprint });
     await folder.exportModel({
       config: model.config,
       tensors: parameterShapes(model.config).map(({ name, shape }) => ({

@@ -24,7 +24,8 @@ import { JUDGE_WORDS } from "../../rl/gcd/judge.js";
 import { STEP_TAGS } from "../../rl/play/action.js";
 import { readConfigText } from "../files/config_text.js";
 import { pathExists } from "../files/files.js";
-import { readAdapterFolder, withAdapterFolder } from "../model/adapter_folder.js";
+import { checkBaseModel, readAdapterFolder, withAdapterFolder } from "../model/adapter_folder.js";
+import { baseFingerprint } from "../model/base_fingerprint.js";
 import { type ModelFolder, readModelParts } from "../model/model_folder.js";
 import { loadPolicy, policyTokenizer } from "../model/policy_folder.js";
 import { openAlfworldFolder } from "../worlds/alfworld_folder.js";
@@ -95,8 +96,10 @@ export async function loraOf({ lora }: Pick<TrainConfig, "lora">): Promise<LoraC
 
 /** The adapter that a configuration asks for, on top of a frozen model; without one, the model. */
 async function adapted(model: Qwen2Model, config: TrainConfig): Promise<Qwen2Model> {
-  if (config.lora.path !== null)
-    return withAdapterFolder(model, await readAdapterFolder(config.lora.path), { requiresGrad: true });
+  if (config.lora.path !== null) {
+    const adapter = await readAdapterFolder(config.lora.path);
+    return withAdapterFolder(model, adapter, { requiresGrad: true });
+  }
   const lora = await loraOf(config);
   if (!lora) return model;
   checkRank(model.config, lora);
@@ -107,6 +110,8 @@ async function adapted(model: Qwen2Model, config: TrainConfig): Promise<Qwen2Mod
 
 export interface OpenPolicy {
   readonly model: Qwen2Model;
+  /** Of the model folder below an adapter. */
+  readonly fingerprint?: string;
   readonly tokenizer: Tokenizer;
   /** `generation_config.json` of the model folder; empty for fresh weights. */
   readonly generationConfig: ModelFolder["generationConfig"];
@@ -115,7 +120,7 @@ export interface OpenPolicy {
 }
 
 /** Whether a configuration trains an adapter, and not the policy's own weights. */
-function isAdapted({ lora }: Pick<TrainConfig, "lora">): boolean {
+export function isAdapted({ lora }: Pick<TrainConfig, "lora">): boolean {
   return lora.rank !== null || lora.path !== null;
 }
 
@@ -162,12 +167,17 @@ export async function openPolicy(
       recompute,
       requiresGrad,
     });
-    const { generationConfig, notes } = folder;
+    const { generationConfig } = folder;
+    const { lora } = config;
     return {
       model: await adapted(model, config),
       tokenizer: policyTokenizer(folder),
       generationConfig,
-      notes,
+      notes: [
+        ...folder.notes,
+        ...(lora.path === null ? [] : await checkBaseModel(await readAdapterFolder(lora.path), folder)),
+      ],
+      ...(!requiresGrad && { fingerprint: await baseFingerprint(folder) }),
     };
   }
   const tokenizer = await wordTokenizer(world);
