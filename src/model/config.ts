@@ -2,7 +2,7 @@
 import { z } from "zod";
 import { ArgumentError, ConfigError, DataError } from "../core/errors.js";
 import { shown } from "../core/shown.js";
-import { isObject, unsupported, withDefaults } from "./config_rules.js";
+import { ARCHITECTURE, isObject, unsupported, withDefaults } from "./config_rules.js";
 
 /**
  * The fields of a Hugging Face `config.json` that decide a Qwen2 model, under their names there. Keys beyond these are
@@ -89,7 +89,9 @@ export function parseQwen2Config(json: unknown, file: string): Qwen2Config {
     ? unsupported(json, result.data)
     : result.error.issues.map((issue) => {
         const field = String(issue.path[0]);
-        return `${field}: got ${shown(input[field])}, expected ${issue.message}`;
+        // by the spelling of the file
+        const name = field === "torch_dtype" && (json.dtype ?? null) !== null ? "dtype" : field;
+        return `${name}: got ${shown(input[field])}, expected ${issue.message}`;
       });
   if (!result.success || problems.length > 0) {
     throw new DataError(`[${file}] model configuration is not usable: ${problems.join("; ")}. ${cure}`);
@@ -179,7 +181,7 @@ export function presetConfig(
  */
 export function configJson(config: Qwen2Config): Record<string, unknown> {
   const { dtype: _newerSpelling, ...fields } = config as Qwen2Config & { dtype?: unknown };
-  const all: Record<string, unknown> = { ...fields, architectures: ["Qwen2ForCausalLM"] };
+  const all: Record<string, unknown> = { ...fields, architectures: [ARCHITECTURE] };
   return Object.fromEntries(
     Object.keys(all)
       .sort()

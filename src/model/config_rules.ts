@@ -7,6 +7,9 @@ export function isObject(value: unknown): value is JsonObject {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
+/** What transformers calls the model that is computed. */
+export const ARCHITECTURE = "Qwen2ForCausalLM";
+
 /** The fields of a `Qwen2Config` that rules compare. */
 export interface DecoderShape {
   readonly hidden_size: number;
@@ -159,6 +162,15 @@ function isCount(value: unknown): boolean {
   return Number.isInteger(value) && Number(value) > 0;
 }
 
+/** Whether the folder's model is the plain decoder, and not another head on it, or code that comes with the folder. */
+function checkArchitecture(rule: Rule, json: JsonObject): void {
+  const { architectures: names, auto_map: code, is_causal: isCausal } = json;
+  const isDecoder = Array.isArray(names) && (names.length === 0 || names.includes(ARCHITECTURE));
+  rule((names ?? null) === null || isDecoder, "architectures", names, `${ARCHITECTURE} among them`);
+  rule((code ?? null) === null, "auto_map", code, "none: code that comes with a model is not run");
+  rule((isCausal ?? true) === true, "is_causal", isCausal, "true: tokens attend to those before them");
+}
+
 /** Rules between fields, and settings of the Qwen2 family that the decoder does not compute. @returns what is wrong */
 export function unsupported(json: JsonObject, config: DecoderShape): string[] {
   const problems: string[] = [];
@@ -167,6 +179,7 @@ export function unsupported(json: JsonObject, config: DecoderShape): string[] {
     const value = typeof got === "string" && got.includes(" ") ? got : shown(got);
     problems.push(`${field}: got ${value}, expected ${expected}`);
   };
+  checkArchitecture(rule, json);
   checkHeads(rule, json, config);
   checkRope(rule, json);
   checkWindow(rule, json, config);

@@ -223,6 +223,19 @@ export function parseSafetensorsHeader(
   };
 }
 
+/** @throws DataError for a tensor whose numbers are not floats that can be read */
+export function checkFloats(
+  entry: TensorEntry,
+  file: string,
+): asserts entry is TensorEntry & { readonly dtype: FloatDtype } {
+  const { name, dtype } = entry;
+  if (dtype === "F32" || dtype === "F16" || dtype === "BF16") return;
+  throw new DataError(
+    `[${file}] tensor "${printable(cut(name))}" cannot be read as numbers of a policy: got dtype ${dtype}, ` +
+      "expected F32, F16 or BF16. Convert the checkpoint to one of them.",
+  );
+}
+
 /**
  * Values of a tensor, or of a run of its elements, as float32. F16 and BF16 widen exactly.
  * @param bytes the data alone, little-endian. F32 data that starts on a multiple of 4 is not copied: the result is a
@@ -230,12 +243,7 @@ export function parseSafetensorsHeader(
  * @throws DataError for a dtype other than F32, F16 and BF16
  */
 export function decodeTensor(entry: TensorEntry, bytes: Uint8Array, file: string): Float32Array {
-  if (entry.dtype !== "F32" && entry.dtype !== "F16" && entry.dtype !== "BF16") {
-    throw new DataError(
-      `[${file}] tensor "${printable(cut(entry.name))}" cannot be read as numbers of a policy: got dtype ${entry.dtype}, ` +
-        "expected F32, F16 or BF16. Convert the checkpoint to one of them.",
-    );
-  }
+  checkFloats(entry, file);
   const width = DTYPE_BYTES[entry.dtype];
   const aligned = bytes.byteOffset % width === 0 ? bytes : bytes.slice();
   const count = bytes.length / width;

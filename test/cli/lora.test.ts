@@ -54,8 +54,9 @@ async function both(...args: string[]) {
 }
 const cli = async (...args: string[]) => (await both(...args)).stdout;
 
+let written = 0;
 function file(content: unknown): string {
-  const path = join(root, "input.json");
+  const path = join(root, `input${written++}.json`);
   writeFileSync(path, JSON.stringify(content));
   return path;
 }
@@ -199,13 +200,22 @@ describe("the model below an adapter", () => {
     const run = join(root, "runs", "adapted");
     const fingerprint = await baseFingerprint(await readModelFolder(model));
     expect((await readAdapterFolder(join(run, "adapter"))).baseFingerprint).toBe(fingerprint);
-    const resumed = (path: string) => cli("train", "--resume", run, "imitation.max_steps=2", `model.path=${path}`);
+    const resumed = (path: string) =>
+      cli("train", "--resume", run, "imitation.max_steps=2", `model.path=${path}`);
     await expect(resumed(other)).rejects.toThrow(
-      new RegExp(`model below the adapter is another one: got one with .* in ${other}, expected ${fingerprint}, which the run began with`),
+      new RegExp(
+        `model below the adapter is another one: got one with .* in ${other}, expected ${fingerprint}, which the run began with`,
+      ),
     );
     await resumed(model);
     const further = (path: string) =>
-      cli("train", "--dry-run", ...settings.slice(0, -1), `model.path=${path}`, `lora.path=${join(run, "adapter")}`);
+      cli(
+        "train",
+        "--dry-run",
+        ...settings.slice(0, -1),
+        `model.path=${path}`,
+        `lora.path=${join(run, "adapter")}`,
+      );
     await expect(further(other)).rejects.toThrow(/adapter was trained on another model/);
     await further(model);
   });

@@ -236,6 +236,25 @@ test("what a folder holds in place of its weights is named", async () => {
   }
 });
 
+test("a folder in the place of weights, and weights that are no floats, are named before they are read", async () => {
+  await layFolder(config, weights(config));
+  const file = join(folder(), "model.safetensors");
+  const bytes = readFileSync(file);
+  const name = '"model.norm.weight":{"dtype":"F32"';
+  const at = bytes.indexOf(name);
+  expect(at).toBeGreaterThan(0);
+  bytes.write(name.replace("F32", "I32"), at);
+  await writeFile(file, bytes);
+  await expect(readModelFolder(folder())).rejects.toThrow(
+    'tensor "model.norm.weight" cannot be read as numbers of a policy: got dtype I32, expected F32, F16 or BF16.',
+  );
+  await rm(file);
+  await mkdir(file);
+  await expect(readModelFolder(folder())).rejects.toThrow(
+    `[${file}] file is something else: got a folder or device, expected a safetensors file.`,
+  );
+});
+
 test.each([
   ["AutoModel", (name: string) => name.replace(/^model\./, "")],
   ["torch.compile", (name: string) => `_orig_mod.${name}`],

@@ -110,6 +110,14 @@ test("a model folder is opened, and what a run kept of it stands in where it is 
   const [path, run] = [join(root, "model"), join(root, "run")];
   await writeModelFolder(path, { config, tensors, tokenizer });
   await check({ model: { path } });
+  for (const template of ["", "{% for m in messages %}{{ m['role'] }}{% endfor %}"]) {
+    writeFileSync(join(path, "chat_template.jinja"), template);
+    await expect(check({ model: { path } })).rejects.toThrow(
+      /chat template leaves out what a user says: got "(user)?", expected a text that holds it/,
+    );
+    await check({ model: { path }, prompt: { format: "plain" } });
+  }
+  await rm(join(path, "chat_template.jinja"));
   await mkdir(run);
   await writeModelParts(join(run, "model"), { config, tokenizer });
   await rm(path, { recursive: true });

@@ -142,6 +142,11 @@ test.each([
   ["attention_dropout", { attention_dropout: 0.1 }, "0"],
   ["quantization_config", { quantization_config: { bits: 4 } }, "unquantised weights"],
   ["torch_dtype", { torch_dtype: "int8" }, '"float32"'],
+  ["dtype", { torch_dtype: undefined, dtype: "float8_e4m3fn" }, '"float32"'],
+  ["architectures", { architectures: ["Qwen2ForSequenceClassification"] }, "Qwen2ForCausalLM among them"],
+  ["architectures", { architectures: "LlamaForCausalLM" }, "Qwen2ForCausalLM among them"],
+  ["auto_map", { auto_map: { AutoModelForCausalLM: "modeling_other.Model" } }, "is not run"],
+  ["is_causal", { is_causal: false }, "true: tokens attend to those before them"],
   ["tie_word_embeddings", { tie_word_embeddings: "yes" }, "true or false"],
   ["eos_token_id", { eos_token_id: "<|end|>" }, "a token id"],
 ])("a wrong %s is named (%j)", (field, change, expected) => {

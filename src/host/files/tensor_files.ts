@@ -1,4 +1,5 @@
 /** Tensors of safetensors files on disk: headers are read at once, data when it is asked for. */
+import type { Stats } from "node:fs";
 import { stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { DataError } from "../../core/errors.js";
@@ -47,8 +48,9 @@ async function readHeader(path: string): Promise<SafetensorsHeader> {
 }
 
 async function fileBytes(path: string): Promise<number> {
+  let found: Stats;
   try {
-    return (await stat(path)).size;
+    found = await stat(path);
   } catch (error) {
     throw new DataError(
       `[${path}] file is missing: got ${(error as NodeJS.ErrnoException).code}, expected a safetensors file. Check ` +
@@ -56,6 +58,10 @@ async function fileBytes(path: string): Promise<number> {
       { cause: error },
     );
   }
+  if (found.isFile()) return found.size;
+  throw new DataError(
+    `[${path}] file is something else: got a folder or device, expected a safetensors file. Remove it, and download the file again.`,
+  );
 }
 
 /** @param located header entry and file of each tensor */

@@ -4,7 +4,8 @@ import { join } from "node:path";
 import { DataError } from "../../core/errors.js";
 import { parseQwen2Config, type Qwen2Config } from "../../model/config.js";
 import { endTokenIds } from "../../model/end_tokens.js";
-import { elementCount } from "../../model/parameters.js";
+import { elementCount, parameterShapes } from "../../model/parameters.js";
+import { checkFloats, type TensorEntry } from "../../model/safetensors.js";
 import { Tokenizer, type TokenizerFiles } from "../../model/tokenizer.js";
 import { declaredTokens, isObject, type JsonObject, vocabularyOf } from "../../model/tokenizer_files.js";
 import { readJsonFile, readOptionalJsonFile, readTextFile } from "../files/json_file.js";
@@ -148,6 +149,7 @@ export async function readModelFolder(path: string): Promise<ModelFolder> {
   const { config, entries } = parts;
   const { tensors, notes } = await openWeights(path, entries);
   checkTensors(config, tensors.tensors, path);
+  for (const { name } of parameterShapes(config)) checkFloats(tensors.tensors.get(name) as TensorEntry, path);
   await checkTiedOutput(config, tensors, path);
   return { ...parts, tensors, notes };
 }

@@ -4,6 +4,7 @@ import { join, resolve } from "node:path";
 import type { TrainConfig } from "../../config/schema.js";
 import { stagesOf } from "../../config/schema.js";
 import { ConfigError } from "../../core/errors.js";
+import { cut, printable } from "../../core/shown.js";
 import type { World } from "../../env/world.js";
 import { presetConfig, type Qwen2Config } from "../../model/config.js";
 import { checkRank } from "../../model/lora_config.js";
@@ -171,6 +172,9 @@ async function checkSameBase(run: string, folder: ModelFolder): Promise<void> {
   );
 }
 
+/** Stands for a message while the chat template is looked at. */
+const PLACE = "CONTENT-PLACE";
+
 /** What a model folder holds beside its weights fits the settings. */
 function checkParts(folder: ModelParts, config: TrainConfig): void {
   const tokenizer = openTokenizer(folder);
@@ -182,6 +186,14 @@ function checkParts(folder: ModelParts, config: TrainConfig): void {
   }
   if (config.prompt.format !== "plain") {
     tokenizer.encodeChat([{ role: "user", content: "-" }], { addGenerationPrompt: true });
+    const shown = tokenizer.applyChatTemplate([{ role: "user", content: PLACE }], {
+      addGenerationPrompt: true,
+    });
+    if (!shown.includes(PLACE)) {
+      throw new ConfigError(
+        `[${folder.path}] chat template leaves out what a user says: got "${printable(cut(shown))}", expected a text that holds it. Mend chat_template.jinja or chat_template in tokenizer_config.json, or set prompt.format to plain.`,
+      );
+    }
   }
   checkAdapter(folder.config, config);
   checkLengths(folder.config, config);

@@ -78,7 +78,8 @@ export async function planMemory(request: PlanRequest): Promise<MemoryPlan> {
   const model = plannedModel(launcher, request);
   const generator = new Generator(model, { tokensPerBatch: config.grpo.tokens_per_micro_batch });
   const sizes = { ...texts, ...lengthsOf(request, texts) };
-  if (config.eval.at_start) await rollOut(generator, config.eval.episodes, sizes);
+  const evaluated = Math.min(config.eval.episodes, environments(config));
+  if (config.eval.at_start) await rollOut(generator, evaluated, sizes);
   for (const stage of stagesOf(config)) {
     const optimizer = stageOptimizer(model, config[stage]);
     const learner = new Learner(model, optimizer, config[stage].tokens_per_micro_batch);
@@ -103,7 +104,7 @@ export async function planMemory(request: PlanRequest): Promise<MemoryPlan> {
     }
     optimizer.release();
   }
-  await rollOut(generator, config.eval.episodes, sizes);
+  await rollOut(generator, evaluated, sizes);
   const { bytes, kinds } = ledger.peak;
   const plan = {
     rows: MEMORY_KINDS.filter((name) => kinds.get(name)).map((name) => ({
@@ -134,9 +135,15 @@ function plannedModel(launcher: Launcher, { config, model, lora }: PlanRequest):
   return lora ? plain.withAdapter(new LoraAdapter(launcher, parameters, model, lora)) : plain;
 }
 
+/** Episodes that can be played at the same time. */
+function environments({ world }: TrainConfig): number {
+  return world.max_environments ?? Number.POSITIVE_INFINITY;
+}
+
 /** Episodes that are played at the same time in an update. */
-function players({ grpo, world }: TrainConfig): number {
-  return Math.min(grpo.num_generations * grpo.tasks_per_step, world.max_environments ?? Infinity);
+function players(config: TrainConfig): number {
+  const { num_generations, tasks_per_step } = config.grpo;
+  return Math.min(num_generations * tasks_per_step, environments(config));
 }
 
 interface Lengths {
