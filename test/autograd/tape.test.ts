@@ -42,3 +42,14 @@ test("a leaf that is used twice has the sum of both gradients, and others only t
   expect([...(await seed.read())]).toEqual(all(10));
   tape.release();
 });
+
+test("a view lies within its tensor", async () => {
+  const tensor = Tensor.from(runtime, Float32Array.of(1, 2, 3, 4, 5, 6), SHAPE);
+  expect([...(await tensor.view([3], 3).read())]).toEqual([4, 5, 6]);
+  for (const [shape, offset] of [
+    [[4], 3],
+    [[7], 0],
+    [[1], -1],
+  ] as const)
+    expect(() => tensor.view(shape, offset)).toThrow("does not fit in 6 elements");
+});

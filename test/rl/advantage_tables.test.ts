@@ -79,6 +79,7 @@ test.each([
   [{ algo: "hgpo", history_length: 1.5 }, "history_length is wrong"],
   [{ algo: "grpo", max_advantage: 0 }, "max_advantage is wrong"],
   [{ algo: "grpo", invalid_action_penalty: -1 }, "invalid_action_penalty is wrong"],
+  [{ algo: "grpo", invalid_action_penalty: Number.POSITIVE_INFINITY }, "invalid_action_penalty is wrong"],
   [{ algo: "rlvmr", tag_alpha: 0.5, tag_weight: 1 }, "tag_weight is wrong: got 1, expected to be left out"],
 ])("options %j are refused", (options, message) => {
   expect(() => estimate([row], options)).toThrow(message);
@@ -142,4 +143,46 @@ test("the glossary explains every statistic", () => {
   );
   const names = keys.map((key) => key.replace(/^anchor\/.*\/\d+$/, "anchor/mean_size/<k>"));
   for (const name of new Set(names)) expect(glossary, name).toContain(`\`${name}\``);
+});
+
+test("statistics of advantages and tags, by hand; none of an empty table is NaN", () => {
+  const rows = [6, 0, 3].map((outcome, episode) => ({ ...row, episode, outcome }));
+  expect(estimate(rows, { algo: "grpo", norm: "mean" }).statistics).toMatchObject({
+    "advantage/mean": 0,
+    "advantage/min": -3,
+    "advantage/max": 3,
+    effective_sample_share: 2 / 3,
+  });
+  // without a tag, with the word none, and with a tag in an answer that is not valid
+  const tags = ["planning", null, "none", "planning"] as const;
+  const tagged = tags.map((tag, episode) => ({
+    ...row,
+    episode,
+    tag,
+    stepReward: 2,
+    valid: episode < 3,
+    action: undefined,
+  }));
+  expect(estimate(tagged, { algo: "rlvmr" }).statistics).toMatchObject({
+    "tag/planning": 1 / 4,
+    "tag/planning/reward": 2,
+    "tag/explore": 0,
+    "tag/none": 3 / 4,
+  });
+  for (const algo of ["grpo", "gigpo", "hgpo", "rlvmr"])
+    for (const [name, value] of Object.entries(estimate([], { algo }).statistics))
+      expect(value, `${algo} ${name}`).not.toBeNaN();
+});
+
+test("columns that an algorithm needs are asked for", () => {
+  const without = (name: string) => ({ ...row, tag: "planning", action: undefined, [name]: undefined });
+  const refused = (name: string) => () => estimate([without(name)], { algo: "rlvmr" });
+  expect(refused("stepReward")).toThrow(
+    /stepReward is wrong .*: got undefined, expected a finite number for algo rlvmr/,
+  );
+  expect(refused("group")).toThrow(
+    /group is wrong .*: got undefined, expected a finite number or a text for algo/,
+  );
+  expect(refused("episode")).toThrow(/episode is wrong/);
+  expect(refused("valid")).toThrow(/valid is wrong/);
 });

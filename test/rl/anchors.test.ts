@@ -75,6 +75,7 @@ test("similar observations join the first cluster that fits, within their group"
   expect(groups).toEqual(["cluster 0", "cluster 0", "cluster 1"]);
   const edge = ["aaaa", "aaab"].map((observation) => ({ group: 0, observation }));
   expect(similarityKeys(edge, 0.75)).toEqual(["cluster 0", "cluster 0"]);
+  expect(similarityKeys(edge, 1)).toEqual(["cluster 0", "cluster 1"]);
   expect(() => similarityKeys([], 1.5)).toThrow(/threshold is out of range/);
 });
 
