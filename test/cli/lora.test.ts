@@ -259,6 +259,27 @@ describe("--storage", () => {
     await expect(both("coupling", "--run", root, "--storage", "f16")).rejects.toThrow(
       "[coupling] --storage cannot go with --run",
     );
+    // a weight that f16 cannot hold shows that the option reaches the weights
+    const loud = join(root, "loud");
+    const folder = await readModelFolder(model);
+    const tensors = [...folder.tensors.tensors].map(([name, { shape }]) => ({
+      name,
+      shape,
+      data: async () => {
+        const values = await folder.tensors.read(name);
+        return name.endsWith("1.mlp.up_proj.weight") ? values.fill(1e5, 0, 1) : values;
+      },
+    }));
+    await writeModelFolder(loud, { ...folder, tensors });
+    for (const command of [
+      ["play", "--env", "household", "--max-steps", "1"],
+      ["eval", "--episodes", "1", "--split", "in_domain", "world.max_steps=1"],
+      ["coupling", "--samples", samples],
+      ["coupling", "--samples", samples, "--last-layer"],
+    ]) {
+      const refused = both(...command, "--model", loud, "--storage", "f16");
+      await expect(refused, command.join(" ")).rejects.toThrow(/does not fit f16: got 100000/);
+    }
     // rounding shows that it was done
     const scores = async (storage: string) => {
       const text = await cli(...given, "--last-layer", "--storage", storage, "--json");
