@@ -81,7 +81,7 @@ describe.each(NAMES)("%s", (name) => {
     expect(plan.heldBytes, JSON.stringify(plan.rows)).toBeLessThan(80e9 - SPARE);
   });
 
-  test("trains two iterations, with questions and instructions too", async () => {
+  test("trains two iterations, with GCD and correction switched on", async () => {
     const small = {
       world: { id: "household", train_split: "train", splits: {}, max_steps: 2, max_environments: null },
       model: { path: model },
