@@ -88,12 +88,15 @@ export class Trainer implements Work {
   async #mismatch(): Promise<string | undefined> {
     const { facts } = this.launcher;
     const { config } = this.workload;
-    const { targets } = this.problem;
+    const { tokens, weights } = this.problem;
     const affordable = Math.floor(REFERENCE_FLOPS / (2 * parameterCount(config)));
     const T = Math.min(this.problem.T, Math.max(FEWEST_CHECKED, affordable));
     // tokens look back only, so the beginning of a sequence stands alone
-    const expected = referenceLogProbs(facts, config, { ...this.problem, T });
-    const actual = await targetLogProbs(this.#model, this.#sequences[0], 0, targets.slice(0, T));
+    const targets = this.problem.targets.slice(0, T);
+    const named = new Map(weights.map((weight) => [weight.name, weight]));
+    const weightOf = async (name: string) => named.get(name) as (typeof weights)[number];
+    const expected = await referenceLogProbs(facts, config, tokens, targets, weightOf);
+    const actual = await targetLogProbs(this.#model, this.#sequences[0], 0, targets);
     for (let t = 0; t < T; t++) {
       if (!(Math.abs(actual[t] - expected[t]) <= allowedLogProb(facts, this.precision)))
         return `wrong log-probability at token ${t}: got ${actual[t]}, expected ${expected[t]}`;

@@ -303,7 +303,7 @@ export class FlatParameters {
 
   #allocate({ decayed, trains, elements }: BucketSize, index: number): ParameterBucket {
     const zeros = (label: string, dtype: MatrixStorage = "f32") =>
-      Tensor.zeros(this.runtime, [elements], `${label} ${index}`, dtype);
+      Tensor.kept(this.runtime, [elements], `${label} ${index}`, dtype);
     const isShort = this.storage === "f16" || (this.storage === "bf16" && !trains);
     const value = zeros("parameters", decayed && isShort ? this.storage : "f32");
     const master = value.dtype === "f32" ? value : trains ? zeros("masters") : undefined;

@@ -109,6 +109,15 @@ export class Tensor implements ArrayView {
     return tensor;
   }
 
+  /** Zeros that are held for as long as a model or an optimiser: in memory of just their size. */
+  static kept(runtime: Runtime, shape: readonly number[], label: string, dtype: DType = "f32"): Tensor {
+    const bytes = byteLength(shape, dtype);
+    const buffer = runtime.buffers.acquire(bytes, label, true);
+    const range = { buffer, offset: 0, bytes, isWhole: true };
+    runtime.clear(range);
+    return new Tensor(new Storage(runtime, buffer), range, shape, dtype);
+  }
+
   /**
    * @param data Float32Array for f32 and f16, Uint32Array for u32, row-major, as many values as the shape holds
    * @param options `dtype`: f16 rounds to the nearest half; default by the data

@@ -116,6 +116,11 @@ const RULES: readonly Rule[] = [
     holds: ({ lora }) => lora.rank === null || lora.path === null,
   },
   {
+    path: ["model", "precision"],
+    expected: "f32 or mixed without lora.rank or lora.path: only frozen matrices are kept as bf16",
+    holds: ({ model, lora }) => model.precision !== "bf16" || lora.rank !== null || lora.path !== null,
+  },
+  {
     path: ["grpo", "anchor_cosine"],
     expected: "null beside grpo.anchor_similarity: one of both says which states are alike",
     holds: ({ grpo }) => grpo.anchor_cosine === null || grpo.anchor_similarity === null,

@@ -207,12 +207,15 @@ export const worldSection = section({
   scienceworld: scienceSection.prefault({}).describe("ScienceWorld's games"),
 });
 
-/** How a policy is stored while it trains: all of it as f32, or matrices and activations as f16 beside f32 masters. */
-export const PRECISIONS = ["f32", "mixed"] as const;
+/**
+ * How a policy is stored while it trains: all of it as f32, or matrices and activations as f16 beside f32 masters, or the
+ * matrices below an adapter as bf16.
+ */
+export const PRECISIONS = ["f32", "mixed", "bf16"] as const;
 
 /** How parameters are stored for a precision. */
 export function storageOf(precision: (typeof PRECISIONS)[number] | undefined): MatrixStorage {
-  return precision === "mixed" ? "f16" : "f32";
+  return precision === "mixed" ? "f16" : (precision ?? "f32");
 }
 
 export const modelSection = section({
@@ -227,7 +230,7 @@ export const modelSection = section({
   precision: choice(PRECISIONS)
     .default("f32")
     .describe(
-      "storage while training: f32, or mixed = f16 matrices and activations, f32 master weights and sums, dynamic loss scaling",
+      "storage while training: f32, or mixed = f16 matrices and activations, f32 master weights and sums, dynamic loss scaling, or bf16 = the matrices below an adapter as checkpoints have them, all else f32",
     ),
   fused: flag()
     .default(true)

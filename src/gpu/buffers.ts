@@ -103,15 +103,17 @@ export class BufferPool {
 
   /**
    * A buffer of at least `bytes`, contents undefined.
+   * @param isKept it will be held for long: it is no larger than it must be, and hardly fits others afterwards
    * @throws ArgumentError when it could not be bound whole on this adapter
    */
-  acquire(bytes: number, label: string): GpuBuffer {
+  acquire(bytes: number, label: string, isKept = false): GpuBuffer {
     if (bytes > this.maxBindingBytes) {
       throw new ArgumentError(
         `[${label}] tensor too large for one binding: got ${bytes} bytes, expected at most ${this.maxBindingBytes} (the adapter's maxStorageBufferBindingSize). Use a smaller batch or model, or an adapter with a larger limit.`,
       );
     }
-    const capacity = Math.min(sizeClass(bytes), Math.floor(this.maxBindingBytes / 4) * 4);
+    const rounded = isKept ? alignWord(bytes) : sizeClass(bytes);
+    const capacity = Math.min(rounded, Math.floor(this.maxBindingBytes / 4) * 4);
     const buffer = this.#takeFree(capacity) ?? this.#create(capacity);
     buffer.inUse = true;
     this.#liveBytes += capacity;

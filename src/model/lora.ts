@@ -5,6 +5,7 @@ import { Tensor, type WeightSource } from "../autograd/tensor.js";
 import { ArgumentError } from "../core/errors.js";
 import type { Random } from "../core/random.js";
 import { rowFactorsInto } from "../kernels/coupling/token_pairs.js";
+import { rowsOf } from "../kernels/engine/array_view.js";
 import {
   type ArrayView,
   addLowRank,
@@ -12,6 +13,7 @@ import {
   type LowRankChange,
   lowRankGradients,
 } from "../kernels/index.js";
+import { matmulInto } from "../kernels/matmul/matmul_into.js";
 import type { Qwen2Config } from "./config.js";
 import {
   type AdaptedWeight,
@@ -26,6 +28,10 @@ import { elementCount, storedShapes } from "./parameters.js";
 /** Rows that a bucket of factors is seen as, to be scaled in one launch. */
 const BUCKET_ROWS = 64;
 
+/** Memory of changes on their way to the host, and rows of B that begin where a kernel can bind them. */
+const READ_BYTES = 2 ** 24;
+const ROWS_READ = 64;
+
 export interface AdapterOptions {
   /** Which factors are trainable, by name. Default: all. */
   readonly requiresGrad?: FlatParametersOptions["requiresGrad"];
@@ -34,7 +40,9 @@ export interface AdapterOptions {
 /**
  * A and B of every targeted matrix, f32, and the changed weights W + s B A, stored as the model's. Ops read the changed weights,
  * in training as in generation, so that both see the same policy; the factors' gradients are made of the factors of the
- * weight's gradient, which itself is never computed.
+ * weight's gradient, which itself is never computed. Of a model stored as bf16, which kernels do not write, or with a targeted
+ * matrix in pieces there are no changed weights: y = x W^T + s x A^T B^T is computed beside them, in training as in generation
+ * (`layerBeside`).
  * @source Hu et al. 2021 (2106.09685)
  */
 export class LoraAdapter {
@@ -52,7 +60,7 @@ export class LoraAdapter {
 
   /**
    * @param base the model's parameters, frozen; they stay with their owner
-   * @throws ArgumentError when one of them is trainable or stored as bf16, or no matrix is targeted
+   * @throws ArgumentError when one of them is trainable, or no matrix is targeted
    */
   constructor(
     readonly launcher: Launcher,
@@ -66,15 +74,11 @@ export class LoraAdapter {
         "[lora] the model below an adapter is trainable: got requiresGrad true, expected false. Freeze it.",
       );
     }
-    if (base.storage === "bf16") {
-      throw new ArgumentError(
-        "[lora] changed weights are written by kernels: got a model stored as bf16, expected f32 or f16. Store it as one of them.",
-      );
-    }
     this.#weights = adaptedWeights(config, lora);
     if (this.#weights.length === 0) {
       throw new ArgumentError("[lora] no matrix is targeted: got no targets, expected some. Name them.");
     }
+    this.isMerged = base.storage !== "bf16" && this.#weights.every(({ name }) => !base.get(name).pieces);
     const { runtime } = launcher;
     this.parameters = new FlatParameters(runtime, factorShapes(config, lora), { requiresGrad });
     this.#scaled = this.parameters.buckets.map(({ elements }) =>
@@ -98,6 +102,9 @@ export class LoraAdapter {
     }
   }
 
+  /** Whether ops read changed weights; else changes are computed beside the model's own. */
+  readonly isMerged: boolean;
+
   /** The changed weight that ops read in place of a stored tensor; undefined for one that is not targeted. */
   weight(stored: string): Tensor | undefined {
     return this.#leaves.get(stored);
@@ -105,7 +112,7 @@ export class LoraAdapter {
 
   /** Appends what brings the changed weights up to date with the factors; nothing where they are. */
   refresh(): void {
-    if (this.#version === this.parameters.version) return;
+    if (!this.isMerged || this.#version === this.parameters.version) return;
     this.#version = this.parameters.version;
     this.#changed ??= this.#allocate();
     for (const { name } of this.#weights) this.#changed.copyFrom(this.base, name);
@@ -123,9 +130,31 @@ export class LoraAdapter {
 
   /** Values of a Hugging Face tensor of the changed model, after all work appended so far. The caller owns them. */
   async read(name: string): Promise<Float32Array> {
+    if (!this.parameters.has(factorName(name, "A"))) return this.base.read(name);
+    if (!this.isMerged) return this.#readBeside(name);
     this.refresh();
-    const isAdapted = this.#weights.some(({ parts }) => parts.some((part) => part.name === name));
-    return (isAdapted ? (this.#changed as FlatParameters) : this.base).read(name);
+    return (this.#changed as FlatParameters).read(name);
+  }
+
+  /** The model's own values and the change, which is computed some rows at a time. */
+  async #readBeside(name: string): Promise<Float32Array> {
+    this.#scaleFactors();
+    const values = await this.base.read(name);
+    const a = this.parameters.get(factorName(name, "A"));
+    const scaledB = this.#scaledView(factorName(name, "B"));
+    const [rows, I, rank] = [scaledB.shape[0] as number, a.shape[1] as number, this.lora.rank];
+    const bytes = Math.min(READ_BYTES, this.launcher.facts.maxBindingBytes);
+    const most = ROWS_READ * Math.max(1, Math.floor(bytes / (4 * I * ROWS_READ)));
+    for (let first = 0; first < rows; first += most) {
+      const M = Math.min(most, rows - first);
+      const y = Tensor.empty(this.launcher.runtime, [M, I], "f32", "change");
+      const factors = { a: rowsOf(scaledB, first, M), b: a, y, M, N: I, K: rank };
+      this.launcher.within("lora", (context) => matmulInto(context, factors));
+      const change = await y.read();
+      y.release();
+      for (let i = 0; i < change.length; i++) values[first * I + i] += change[i];
+    }
+    return values;
   }
 
   /** Gives all memory back but the base's. Idempotent. */
@@ -171,20 +200,25 @@ export class LoraAdapter {
   }
 
   #changeOf({ alternates, parts }: AdaptedWeight): LowRankChange {
-    const scaled = (name: string): ArrayView => {
-      const { bucket, offset, shape } = this.parameters.slots.get(name) as ParameterSlot;
-      const { buffer } = (this.#scaled[bucket] as Tensor).range;
-      return { range: { buffer, offset: 4 * offset, bytes: 4 * elementCount(shape) }, shape, dtype: "f32" };
-    };
     return {
       alternates,
       parts: parts.map(({ name, rows, isAdapted }) => {
         if (!isAdapted) return { rows, factors: undefined };
         const [A, B] = [factorName(name, "A"), factorName(name, "B")];
         const a = this.parameters.get(A);
-        return { rows, factors: { rank: this.lora.rank, a, scaledA: scaled(A), scaledB: scaled(B) } };
+        return {
+          rows,
+          factors: { rank: this.lora.rank, a, scaledA: this.#scaledView(A), scaledB: this.#scaledView(B) },
+        };
       }),
     };
+  }
+
+  /** A factor times s. */
+  #scaledView(name: string): ArrayView {
+    const { bucket, offset, shape } = this.parameters.slots.get(name) as ParameterSlot;
+    const { buffer } = (this.#scaled[bucket] as Tensor).range;
+    return { range: { buffer, offset: 4 * offset, bytes: 4 * elementCount(shape) }, shape, dtype: "f32" };
   }
 
   #scaleFactors(): void {

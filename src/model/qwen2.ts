@@ -21,7 +21,7 @@ import {
 } from "../kernels/index.js";
 import type { Qwen2Config } from "./config.js";
 import type { LoraAdapter } from "./lora.js";
-import { layerWithDropout } from "./lora_dropout.js";
+import { layerBeside } from "./lora_beside.js";
 import type { PackedTokens } from "./packing.js";
 import { elementCount, headWidth, layerPrefix, parameterShapes, storedShapes } from "./parameters.js";
 
@@ -271,10 +271,10 @@ export class Qwen2Model {
 
   #layer(tape: Tape, x: Tensor, { layer, attend, dropoutSeed: seed }: LayerCall): Tensor {
     const { adapter } = this;
-    if (adapter && adapter.lora.dropout > 0 && seed !== undefined) {
+    if (adapter && (!adapter.isMerged || (adapter.lora.dropout > 0 && seed !== undefined))) {
       const { parameters, config } = this;
       const call = { layer, attend: (qkv: Tensor) => attend(layer, qkv), seed };
-      return layerWithDropout(tape, { parameters, config, adapter }, x, call);
+      return layerBeside(tape, { parameters, config, adapter }, x, call);
     }
     const prefix = layerPrefix(layer);
     const parameter = (name: string) =>

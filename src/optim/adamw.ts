@@ -108,8 +108,8 @@ export class AdamW {
     this.#moments = parameters.buckets.map(
       ({ elements, gradient }, index) =>
         gradient && {
-          first: Tensor.zeros(runtime, [elements], `first moments ${index}`, moments),
-          second: Tensor.zeros(runtime, [elements], `second moments ${index}`, moments),
+          first: Tensor.kept(runtime, [elements], `first moments ${index}`, moments),
+          second: Tensor.kept(runtime, [elements], `second moments ${index}`, moments),
         },
     );
     this.#scales = options.lossScale !== undefined;

@@ -1,4 +1,5 @@
 /** `uncouple generate` and `uncouple chat` as a user calls them. */
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import { expect, test } from "vitest";
@@ -24,6 +25,7 @@ interface Answer {
   readonly text: string;
   readonly tokens: readonly number[];
   readonly log_probs: readonly number[];
+  readonly finished: boolean;
 }
 
 async function answers(args: readonly string[]): Promise<Answer[]> {
@@ -54,6 +56,26 @@ test("prompts are answered by seed, several times each, as a message where that 
   const [rounded] = await answers([...greedy, "--storage", "bf16"]);
   expect(Math.abs(rounded.log_probs[0] / first.log_probs[0] - 1)).toBeLessThan(0.05);
   expect(rounded.log_probs[0]).not.toBe(first.log_probs[0]);
+});
+
+test("every end token that the model names ends an answer, and no other one does", async () => {
+  const greedy = ["--prompt", "take the apple", "--temperature", "0", "--max-tokens", "4"];
+  const [whole] = await answers(greedy);
+  expect(whole.tokens).toHaveLength(4);
+  const file = join(model, "generation_config.json");
+  const before = readFileSync(file, "utf8");
+  try {
+    const known = [JSON.parse(before).eos_token_id].flat();
+    // the first token that did not come before
+    const at = whole.tokens.findIndex((token, t) => t > 0 && token !== whole.tokens[0]);
+    expect(at).toBeGreaterThan(0);
+    writeFileSync(file, JSON.stringify({ eos_token_id: [...known, whole.tokens[at]] }));
+    const [ended] = await answers(greedy);
+    expect(ended.tokens).toEqual(whole.tokens.slice(0, at + 1));
+    expect([whole.finished, ended.finished]).toEqual([false, true]);
+  } finally {
+    writeFileSync(file, before);
+  }
 });
 
 test("a chat remembers what was said, until it begins anew", async () => {

@@ -51,6 +51,20 @@ needing(halfPrecision(runtime.facts.features)).test("every stored type goes into
   }
 });
 
+test("blocks of a few rows are put together, whatever lies in the same tensor or file", async () => {
+  const folder = await folderOf("BF16");
+  for (const blockElements of [1, 700, 3000]) {
+    const parameters = new FlatParameters(runtime, storedShapes(config), {
+      storage: "bf16",
+      requiresGrad: false,
+    });
+    await loadWeights(parameters, folder, blockElements);
+    for (const { name, data } of tensors)
+      expect(await parameters.read(name), `${blockElements} ${name}`).toEqual(data);
+    parameters.release();
+  }
+});
+
 const DOWN = "model.layers.0.mlp.down_proj.weight";
 const spoilt = (value: number) => (name: string, data: Float32Array) =>
   name === DOWN ? data.map((one, i) => (i === 130 ? value : one)) : data;
@@ -64,6 +78,9 @@ needing(halfPrecision(runtime.facts.features)).test(
       await loadWeights(parameters, folder).finally(() => parameters.release());
     };
     await load(65536, "BF16", "bf16");
+    for (const value of [Number.NaN, Number.POSITIVE_INFINITY])
+      for (const storage of ["bf16", "f32"] as const)
+        await expect(load(value, "BF16", storage)).rejects.toThrow(`got ${value} at element 130`);
     await expect(load(65536, "BF16", "f16")).rejects.toThrow(
       `tensor ${DOWN} does not fit f16: got 65536 at element 130, expected at most 65504`,
     );

@@ -10,7 +10,7 @@ import { Launcher } from "../../src/kernels/index.js";
 import { LoraAdapter } from "../../src/model/lora.js";
 import { checkRank, type LoraConfig } from "../../src/model/lora_config.js";
 import { packSequences } from "../../src/model/packing.js";
-import { storedShapes } from "../../src/model/parameters.js";
+import { parameterShapes, storedShapes } from "../../src/model/parameters.js";
 import { Qwen2Model } from "../../src/model/qwen2.js";
 import { referenceModel, releaseReference } from "../../src/rl/loop/policy_state.js";
 import { scoreSequences } from "../../src/rl/update/score.js";
@@ -193,6 +193,24 @@ test("dropout: without a mask the formula beside the weights, with one the same 
   expect(await gradientsOf(most)).toEqual(expected);
 });
 
+test("an adapter on bf16 weights has the values, gradients and export of one on the same weights in f32", async () => {
+  for (const some of [ALL_TARGETS, { ...ALL_TARGETS, targets: ["v_proj", "down_proj"] } as const]) {
+    const merged = loraPolicy(launcher, { isRounded: true, lora: some });
+    const beside = loraPolicy(launcher, { isRounded: true, lora: some, storage: "bf16" });
+    expect([merged.adapter.isMerged, beside.adapter.isMerged]).toEqual([true, false]);
+    const scores = await scoreSequences(beside, SEQUENCES);
+    (await scoreSequences(merged, SEQUENCES)).forEach(({ logProbs }, s) => {
+      expect(relativeError(scores[s].logProbs, logProbs)).toBeLessThan(2e-5);
+    });
+    const gradients = await gradientsOf(beside);
+    for (const [name, gradient] of await gradientsOf(merged))
+      expect(relativeError(gradients.get(name) as Float32Array, gradient), name).toBeLessThan(2e-5);
+    expect(await gradientsOf(beside, true)).toEqual(gradients);
+    for (const { name } of parameterShapes(merged.config))
+      expect(relativeError(await beside.read(name), await merged.read(name)), name).toBeLessThan(1e-6);
+  }
+});
+
 test("nothing is left of a released model", async () => {
   const live = runtime.buffers.liveBytes;
   const model = loraPolicy(launcher);
@@ -203,7 +221,7 @@ test("nothing is left of a released model", async () => {
 });
 
 test.runIf(runtime.facts.features.has("shader-f16"))("mixed precision", async () => {
-  const model = loraPolicy(launcher, { half: true });
+  const model = loraPolicy(launcher, { storage: "f16" });
   const expected = await expectedGradients(loraPolicy(launcher));
   const gradients = await gradientsOf(model);
   for (const [name, gradient] of expected)

@@ -6,6 +6,8 @@ import { fromBfloat16Bits, toBfloat16Bits } from "../../src/core/half_floats.js"
 import { Random } from "../../src/core/random.js";
 import { gatherRows, Launcher } from "../../src/kernels/index.js";
 import { presetConfig } from "../../src/model/config.js";
+import { LoraAdapter } from "../../src/model/lora.js";
+import { LORA_TARGETS, type LoraConfig } from "../../src/model/lora_config.js";
 import { packSequences } from "../../src/model/packing.js";
 import { elementCount, parameterShapes, storedShapes } from "../../src/model/parameters.js";
 import { Qwen2Model } from "../../src/model/qwen2.js";
@@ -63,8 +65,8 @@ async function scores(model: Qwen2Model, record = false) {
   const { log_prob, entropy } = model.score(tape, hidden, places, targets, 0.8);
   const values = [...(await log_prob.read()), ...(await entropy.read())];
   if (record) {
-    model.parameters.clearGradients();
     const seed = (value: number) => tape.input(new Float32Array(targets.length).fill(value));
+    model.trained.clearGradients();
     tape.backward([
       [log_prob, seed(1)],
       [entropy, seed(0.3)],
@@ -130,6 +132,42 @@ test("bf16 matrices give the very values of f32 ones that were rounded to bf16, 
   const { pieces, dtype } = inPieces.parameters.get("model.embed_tokens.weight");
   expect([dtype, pieces?.length]).toEqual(["bf16", 2]);
   expectClose(await scores(inPieces), expected, "values");
+});
+
+test("an adapter on matrices in pieces has the values, gradients and export of one on whole matrices", async () => {
+  const lora: LoraConfig = { rank: 3, alpha: 5, dropout: 0, targets: LORA_TARGETS };
+  const results = [];
+  for (const [launcher, storage] of [
+    [whole, "f32"],
+    [small, "f32"],
+    [small, "bf16"],
+  ] as const) {
+    const model = build(launcher, { round: true, requiresGrad: false, storage });
+    const adapter = new LoraAdapter(launcher, model.parameters, config, lora);
+    for (const { name, shape } of adapter.parameters.named) {
+      const random = Random.of(6, name);
+      adapter.parameters.load(
+        name,
+        Float32Array.from({ length: elementCount(shape) }, () => 0.1 * random.normal()),
+      );
+    }
+    const adapted = model.withAdapter(adapter);
+    const values = await scores(adapted, true);
+    const gradients = new Map<string, Float32Array>();
+    for (const { name } of adapter.parameters.named)
+      gradients.set(name, await adapter.parameters.readGradient(name));
+    const up = await adapted.read("model.layers.0.mlp.up_proj.weight");
+    results.push({ values, gradients, up, isMerged: adapter.isMerged });
+  }
+  const [expected, ...others] = results;
+  expect(results.map(({ isMerged }) => isMerged)).toEqual([true, false, false]);
+  for (const actual of others) {
+    expectClose(actual.values, expected.values, "values");
+    expect(actual.gradients.size).toBe(14);
+    for (const [name, gradient] of expected.gradients)
+      expectClose(actual.gradients.get(name) ?? [], gradient, name, 5e-5);
+    expectClose(actual.up, expected.up, "exported weight", 1e-6);
+  }
 });
 
 test("an op that cannot take pieces says so", () => {

@@ -141,3 +141,30 @@ async function expectRefusals(model: Qwen2Model, folder: string): Promise<void> 
     await expect(readAdapterFolder(folder)).rejects.toThrow(message);
   }
 }
+
+test("precision bf16 keeps the matrices below an adapter as bits, trains the factors alone, and is refused without one", async () => {
+  const model = await open({ model: { precision: "bf16", gradient_checkpointing: true } });
+  expect([model.parameters.storage, model.adapter?.isMerged, model.activations]).toEqual([
+    "bf16",
+    false,
+    "f32",
+  ]);
+  const before = await scoreSequences(model, SEQUENCES);
+  const optimizer = new AdamW({ parameters: model.trained, launcher, lr: 1e-2 });
+  const rows = SEQUENCES.map((tokens) => ({ prompt: tokens.slice(0, 1), answer: tokens.slice(1) }));
+  const place = { kind: "imitation", group: 0, episode: 0, step: 0, taskId: "", taskType: "" } as const;
+  const learner = new Learner(model, optimizer, 100);
+  const below = await model.parameters.read("model.layers.0.mlp.down_proj.weight");
+  for (let step = 0; step < 3; step++)
+    await learner.update(imitationObjective(rows.map((row) => ({ ...row, ...place }))), 1e-2);
+  const sum = (scores: typeof before) =>
+    scores.flatMap(({ logProbs }) => logProbs).reduce((a, b) => a + b, 0);
+  expect(sum(await scoreSequences(model, SEQUENCES))).toBeGreaterThan(sum(before) + 0.1);
+  expect(await model.parameters.read("model.layers.0.mlp.down_proj.weight")).toEqual(below);
+  expect(await model.read("model.layers.0.mlp.down_proj.weight")).not.toEqual(below);
+  for (const owned of [optimizer, model, model.parameters]) owned.release();
+  const { error } = trainConfigSchema.safeParse({ model: { precision: "bf16" } });
+  expect(error?.issues.map(({ path, message }) => `${path.join(".")}: ${message}`)).toEqual([
+    expect.stringContaining("model.precision: f32 or mixed without lora.rank or lora.path"),
+  ]);
+});

@@ -1,5 +1,7 @@
 /** A small policy with an adapter whose every factor matters, and the same in float64. */
 import { FlatParameters } from "../../src/autograd/flat_parameters.js";
+import type { MatrixStorage } from "../../src/autograd/parameter_slots.js";
+import { fromBfloat16Bits, toBfloat16Bits } from "../../src/core/half_floats.js";
 import { Random } from "../../src/core/random.js";
 import type { Launcher } from "../../src/kernels/index.js";
 import { presetConfig, type Qwen2Config } from "../../src/model/config.js";
@@ -17,7 +19,9 @@ export const ALL_TARGETS: LoraConfig = { rank: 3, alpha: 5, dropout: 0, targets:
 
 export interface LoraPolicyOptions {
   readonly lora?: LoraConfig;
-  readonly half?: boolean;
+  readonly storage?: MatrixStorage;
+  /** Weights are values of bf16. */
+  readonly isRounded?: boolean;
   readonly fused?: boolean;
   readonly change?: Partial<Qwen2Config>;
   readonly requiresGrad?: (name: string) => boolean;
@@ -26,19 +30,28 @@ export interface LoraPolicyOptions {
 /** Two layers; weights of large spread and B that is not zero. */
 export function loraPolicy(
   owner: Launcher,
-  { lora = ALL_TARGETS, half = false, fused = true, change = {}, requiresGrad }: LoraPolicyOptions = {},
+  {
+    lora = ALL_TARGETS,
+    storage = "f32",
+    isRounded = false,
+    fused = true,
+    change = {},
+    requiresGrad,
+  }: LoraPolicyOptions = {},
 ): Qwen2Model & { readonly adapter: LoraAdapter } {
   const sizes = { hidden_size: 16, intermediate_size: 20, num_attention_heads: 4, num_key_value_heads: 2 };
   const config = { ...presetConfig("nano", LORA_V), ...sizes, ...change };
   const parameters = new FlatParameters(owner.runtime, storedShapes(config), {
     requiresGrad: false,
-    storage: half ? "f16" : "f32",
+    storage,
   });
   const random = new Random(4);
   const draw = (shape: readonly number[], centre: number) =>
     Float32Array.from({ length: elementCount(shape) }, () => centre + 0.2 * random.normal());
-  for (const { name, shape } of parameterShapes(config))
-    parameters.load(name, draw(shape, name.includes("norm") ? 1 : 0));
+  for (const { name, shape } of parameterShapes(config)) {
+    const values = draw(shape, name.includes("norm") ? 1 : 0);
+    parameters.load(name, isRounded ? fromBfloat16Bits(toBfloat16Bits(values)) : values);
+  }
   const adapter = new LoraAdapter(owner, parameters, config, lora, { requiresGrad });
   for (const { name, shape } of adapter.parameters.named) adapter.parameters.load(name, draw(shape, 0));
   return new Qwen2Model(owner, config, parameters, { fused, adapter }) as Qwen2Model & {

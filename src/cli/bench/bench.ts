@@ -28,6 +28,7 @@ import { checkOutputs, printReport, writeReport } from "./bench_output.js";
 import { benchPassport } from "./bench_passport.js";
 import { openBenchPeers } from "./bench_peers.js";
 import { saveReport } from "./bench_save.js";
+import { registerSize } from "./bench_size.js";
 import { registerWorlds } from "./bench_worlds.js";
 
 export const register: Register = (program, context) => {
@@ -88,6 +89,7 @@ export const register: Register = (program, context) => {
     });
   command.enablePositionalOptions();
   registerModel(command, context);
+  registerSize(command, context);
   registerWorlds(command, context);
 };
 

@@ -18,7 +18,7 @@ export function memoryTable(plan: MemoryPlan, cures: readonly MemoryCure[]): str
   table.push(["held, with buffers that wait for use", bytesText(heldBytes)]);
   table.push([`largest buffer (${largest.label})`, bytesText(largest.bytes)]);
   const about = `prompts of up to ${texts.prompt} tokens`;
-  const lines = cures.map(({ setting, totalBytes: bytes }) => `  ${setting}: ${bytesText(bytes)}`);
+  const lines = cures.map(({ settings, totalBytes: bytes }) => `  ${settings}: ${bytesText(bytes)}`);
   return [table.toString(), about, ...(lines.length > 0 ? ["with less memory in use:", ...lines] : [])].join(
     "\n",
   );
@@ -31,11 +31,18 @@ export function checkFits(
   cures: readonly MemoryCure[],
 ): void {
   if (totalBytes <= free) return;
-  const all = cures.map(({ setting, totalBytes: bytes }) => `${setting} (${bytesText(bytes)})`);
   throw new ConfigError(
     `[memory] the run does not fit: got ${bytesText(totalBytes)} in use at once and ${bytesText(heldBytes)} held, expected at most ${bytesText(free)}, which is free. ` +
-      `${all.length > 0 ? `Set ${all.join(" or ")}, or several of them` : "Use a smaller model"}.`,
+      remedy(cures, free),
   );
+}
+
+function remedy(cures: readonly MemoryCure[], free: number): string {
+  const text = ({ settings, totalBytes }: MemoryCure) => `${settings} (${bytesText(totalBytes)})`;
+  const fitting = cures.filter(({ totalBytes }) => totalBytes <= free);
+  if (fitting.length > 0) return `Set ${fitting.map(text).join(" or ")}.`;
+  const least = [...cures].sort((a, b) => a.totalBytes - b.totalBytes)[0];
+  return `Use a smaller model or a machine with more memory${least ? `: the least is ${text(least)}` : ""}.`;
 }
 
 /** What the preset set of the section `grpo`, and what was given instead. */

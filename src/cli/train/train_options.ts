@@ -27,11 +27,12 @@ export interface TrainOptions {
 }
 
 /** Every use of the option counts. */
-/** `--precision`, of commands that train. */
+/** `--precision`, of commands that train or measure gradients. */
 export function precisionOption() {
-  return new Option("--precision <name>", "storage of the policy: f32, or mixed with f16").choices(
-    PRECISIONS,
-  );
+  return new Option("--precision <name>", "storage of the policy: f32, or mixed with f16").choices([
+    "f32",
+    "mixed",
+  ] as const);
 }
 
 /** Adds `train` to the program. Flags have no defaults: those of the configuration hold. */
@@ -50,7 +51,12 @@ export function trainCommand(program: Parameters<Register>[0]) {
     .option("--json", "print one JSON object at the end")
     .option("--adapter <name>", "auto, gpu, lavapipe, swiftshader or a part of an adapter's name")
     .addOption(new Option("--preset <name>", "Dawn toggles").choices(["checked", "fast"] as const))
-    .addOption(precisionOption())
+    .addOption(
+      new Option(
+        "--precision <name>",
+        "storage of the policy: f32, mixed with f16, or bf16 below an adapter",
+      ).choices(PRECISIONS),
+    )
     .addOption(noTuneOption())
     .addOption(
       new Option("--cache-dir <folder>", "where the software driver is unpacked").env("UNCOUPLE_CACHE_DIR"),

@@ -48,7 +48,8 @@ export async function readAdapterFolder(path: string): Promise<AdapterFolder> {
 /**
  * A model with the adapter of a folder.
  * @param model its parameters are frozen; they and it stay with their owner
- * @param options `requiresGrad` false: the changes are added to the model's own weights, and nothing else is kept
+ * @param options `requiresGrad` false: the changes are added to the model's own weights, and nothing else is kept; of bf16
+ *   weights, which cannot be written, the factors are kept beside
  * @throws DataError when the factors are not those of this model, or hold values that are not finite
  */
 export async function withAdapterFolder(
@@ -63,7 +64,7 @@ export async function withAdapterFolder(
   for (const { name } of adapter.parameters.named) {
     adapter.parameters.load(name, await readFactor(adapterFolder, name));
   }
-  if (requiresGrad) return model.withAdapter(adapter);
+  if (requiresGrad || !adapter.isMerged) return model.withAdapter(adapter);
   adapter.addTo(parameters);
   adapter.release();
   return model;

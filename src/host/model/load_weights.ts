@@ -5,7 +5,7 @@ import { DataError } from "../../core/errors.js";
 import { elementCount, storedShapes } from "../../model/parameters.js";
 import type { ModelFolder } from "./model_folder.js";
 
-/** Elements of a block. */
+/** Elements that are on their way at a time. */
 const BLOCK_ELEMENTS = 1 << 23;
 /** Largest finite half. */
 const LARGEST_HALF = 65504;
@@ -15,11 +15,16 @@ type Weights = Pick<ModelFolder, "path" | "config" | "tensors">;
 
 /**
  * Reads all weights and uploads them as the parameters are stored; BF16 into bf16 as the bits that they are.
+ * @param blockElements that are on their way at a time; a row at least
  * @throws DataError for values that are not finite, or become infinite as f16
  */
-export async function loadWeights(parameters: FlatParameters, weights: Weights): Promise<void> {
+export async function loadWeights(
+  parameters: FlatParameters,
+  weights: Weights,
+  blockElements = BLOCK_ELEMENTS,
+): Promise<void> {
   for (const stored of storedShapes(weights.config)) {
-    for (const { first, values } of blocksOf(stored)) {
+    for (const { first, values } of blocksOf(stored, blockElements)) {
       parameters.loadRows(stored.name, first, await values(reader(parameters, weights, stored.name)));
       // uploads keep a copy until the GPU has taken them
       await parameters.runtime.finish();
@@ -71,18 +76,18 @@ interface Block {
 }
 
 /** A stored tensor in blocks of rows: of each of its parts that lie one after the other, or of all parts together that alternate. */
-function* blocksOf({ name, shape, parts }: StoredShape): Generator<Block> {
+function* blocksOf({ name, shape, parts }: StoredShape, elements: number): Generator<Block> {
   const own = [{ name, shape, first: 0, stride: 1 }];
   const all = parts ?? own;
   const alternating = all.filter(({ stride }) => stride > 1);
   for (const part of all) {
     if (part.stride > 1) continue;
-    for (const { first, rows } of blocks(part, 1))
+    for (const { first, rows } of blocks(part, elements))
       yield { first: part.first + first, values: (read) => read(part, first, rows) };
   }
   if (alternating.length === 0) return;
   const [{ stride }] = alternating;
-  for (const { first, rows } of blocks(alternating[0], stride))
+  for (const { first, rows } of blocks(alternating[0], elements / stride))
     yield {
       first: first * stride,
       values: async (read) => {
@@ -94,10 +99,10 @@ function* blocksOf({ name, shape, parts }: StoredShape): Generator<Block> {
 
 function blocks(
   { shape }: Pick<ParameterPart, "shape">,
-  together: number,
+  elements: number,
 ): { first: number; rows: number }[] {
   const [total = 0, ...rest] = shape;
-  const most = Math.max(1, Math.floor(BLOCK_ELEMENTS / together / elementCount(rest)));
+  const most = Math.max(1, Math.floor(elements / elementCount(rest)));
   return Array.from({ length: Math.ceil(total / most) }, (_, index) => ({
     first: index * most,
     rows: Math.min(most, total - index * most),

@@ -205,59 +205,92 @@ function isOneText({ prompt, imitation }: TrainConfig, stage: "imitation" | "grp
   return prompt.context === "episode" && (stage === "grpo" || imitation.batch_of === "episodes");
 }
 
-/** A setting that makes a run need less, and what it needs then. */
+/** Settings that make a run need less, as a command line takes them, and what it needs then. */
 export interface MemoryCure {
-  readonly setting: string;
+  readonly settings: string;
   readonly totalBytes: number;
 }
 
-/** Tries the settings that save memory one by one. @returns those that save a twentieth or more, the best first */
+/** A way to need less. */
+interface Change {
+  readonly settings: string;
+  readonly apply: (request: PlanRequest) => PlanRequest;
+}
+
+/**
+ * Tries the settings that save memory one by one, and then more and more of them together.
+ * @returns those that save a twentieth or more, the best first; then the best one with the next, and so on
+ */
 export async function memoryCures(request: PlanRequest, plan: MemoryPlan): Promise<MemoryCure[]> {
-  const { config } = request;
-  const { model, grpo, imitation } = config;
-  const quarter = (tokens: number) => Math.ceil(tokens / 4);
-  const changes: [setting: string, change: Partial<PlanRequest>][] = [
-    [
-      "model.gradient_checkpointing=true",
-      { config: { ...config, model: { ...model, gradient_checkpointing: true } } },
-    ],
-    ["model.precision=mixed", { config: { ...config, model: { ...model, precision: "mixed" } } }],
-    [
-      "grpo.adam_moments=f16",
-      {
-        config: {
-          ...config,
-          grpo: { ...grpo, adam_moments: "f16" },
-          imitation: { ...imitation, adam_moments: "f16" },
-        },
-      },
-    ],
-    ["grpo.beta=0", { config: { ...config, grpo: { ...grpo, beta: 0 } } }],
-    [
-      `grpo.tasks_per_step=${Math.ceil(grpo.tasks_per_step / 2)}`,
-      { config: { ...config, grpo: { ...grpo, tasks_per_step: Math.ceil(grpo.tasks_per_step / 2) } } },
-    ],
-    ...stagesOf(config).map((stage): [string, Partial<PlanRequest>] => {
-      const section = stage === "grpo" ? grpo : imitation;
-      const fewer = { ...section, tokens_per_micro_batch: quarter(section.tokens_per_micro_batch) };
-      return [
-        `${stage}.tokens_per_micro_batch=${fewer.tokens_per_micro_batch}`,
-        { config: { ...config, [stage]: fewer } },
-      ];
+  const alone: (MemoryCure & Change)[] = [];
+  for (const change of changesOf(request)) {
+    const { totalBytes } = await planMemory(change.apply(request));
+    if (totalBytes < 0.95 * plan.totalBytes) alone.push({ ...change, totalBytes });
+  }
+  alone.sort((a, b) => a.totalBytes - b.totalBytes);
+  const together: MemoryCure[] = [];
+  const [best, ...others] = alone;
+  let last = best;
+  for (const { settings, apply } of others) {
+    const before = last;
+    const both = (from: PlanRequest) => apply(before.apply(from));
+    const { totalBytes } = await planMemory(both(request));
+    if (totalBytes >= 0.95 * before.totalBytes) continue;
+    last = { settings: joined(before.settings, settings), apply: both, totalBytes };
+    together.push(last);
+  }
+  return [...alone, ...together].map(({ settings, totalBytes }) => ({ settings, totalBytes }));
+}
+
+/** Later values of a setting replace earlier ones. */
+function joined(before: string, more: string): string {
+  const settings = [...before.split(" "), ...more.split(" ")].map(
+    (one) => one.split("=") as [string, string],
+  );
+  return [...new Map(settings)].map((pair) => pair.join("=")).join(" ");
+}
+
+function changesOf({ config, lora }: PlanRequest): Change[] {
+  const { grpo } = config;
+  const changed = <Section extends "model" | "grpo" | "imitation">(
+    section: Section,
+    fields: Partial<TrainConfig[Section]>,
+  ): Change => ({
+    settings: Object.entries(fields)
+      .map(([field, value]) => `${section}.${field}=${value}`)
+      .join(" "),
+    apply: (request) => ({
+      ...request,
+      config: { ...request.config, [section]: { ...request.config[section], ...fields } },
     }),
-    ...(request.lora
-      ? []
+  });
+  const moments = changed("grpo", { adam_moments: "f16" });
+  const inImitation = changed("imitation", { adam_moments: "f16" });
+  const bits = changed("model", { precision: "bf16" });
+  const adapter: Change = {
+    settings: "lora.rank=16",
+    apply: (request) => ({
+      ...request,
+      lora: { rank: 16, alpha: 32, dropout: 0, targets: config.lora.targets },
+    }),
+  };
+  return [
+    changed("model", { gradient_checkpointing: true }),
+    changed("model", { precision: "mixed" }),
+    { settings: moments.settings, apply: (request) => moments.apply(inImitation.apply(request)) },
+    changed("grpo", { beta: 0 }),
+    changed("grpo", { tasks_per_step: Math.ceil(grpo.tasks_per_step / 2) }),
+    ...stagesOf(config).map((stage) =>
+      changed(stage, { tokens_per_micro_batch: Math.ceil(config[stage].tokens_per_micro_batch / 4) }),
+    ),
+    ...(lora
+      ? [bits]
       : [
-          ["lora.rank=16", { lora: { rank: 16, alpha: 32, dropout: 0, targets: config.lora.targets } }] as [
-            string,
-            Partial<PlanRequest>,
-          ],
+          adapter,
+          {
+            settings: `${adapter.settings} ${bits.settings}`,
+            apply: (request: PlanRequest) => bits.apply(adapter.apply(request)),
+          },
         ]),
   ];
-  const cures: MemoryCure[] = [];
-  for (const [setting, change] of changes) {
-    const { totalBytes } = await planMemory({ ...request, ...change });
-    if (totalBytes < 0.95 * plan.totalBytes) cures.push({ setting, totalBytes });
-  }
-  return cures.sort((a, b) => a.totalBytes - b.totalBytes);
 }

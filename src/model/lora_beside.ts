@@ -1,4 +1,7 @@
-/** A decoder layer with its adapter beside the weights: for training with dropout, which no changed weight can stand for. */
+/**
+ * A decoder layer with its adapter beside the weights: for training with dropout, which no changed weight can stand for, and
+ * for models whose weights cannot be written.
+ */
 import type { FlatParameters } from "../autograd/flat_parameters.js";
 import type { Tape } from "../autograd/tape.js";
 import { Tensor } from "../autograd/tensor.js";
@@ -19,10 +22,10 @@ interface Adapted {
 /**
  * One layer by plain ops, y = x W^T + s dropout(x) A^T B^T for each targeted matrix, with a mask of its own for each.
  * @param attend [N, (H + 2 Hkv) D] to [N, H D]
- * @param seed of the masks: the same one gives the same masks
+ * @param seed of the masks: the same one gives the same masks; undefined: nothing is left out
  * @returns the hidden rows after the layer, [N, C]
  */
-export function layerWithDropout(
+export function layerBeside(
   tape: Tape,
   model: Adapted,
   x: Tensor,
@@ -30,7 +33,7 @@ export function layerWithDropout(
     layer,
     attend,
     seed,
-  }: { readonly layer: number; readonly attend: (qkv: Tensor) => Tensor; readonly seed: number },
+  }: { readonly layer: number; readonly attend: (qkv: Tensor) => Tensor; readonly seed: number | undefined },
 ): Tensor {
   const prefix = layerPrefix(layer);
   const parameter = (name: string) => model.parameters.get(prefix + name);
@@ -75,13 +78,17 @@ function changeOf(
   tape: Tape,
   { parameters, lora }: LoraAdapter,
   x: Tensor,
-  { name, seed }: { readonly name: string; readonly seed: number },
+  { name, seed }: { readonly name: string; readonly seed: number | undefined },
 ): Tensor | undefined {
   const [A, B] = [factorName(name, "A"), factorName(name, "B")];
   if (!parameters.has(A)) return undefined;
-  const params = { rate: lora.dropout, scale: loraScale(lora), seed, seed_high: hashText(name) };
-  const dropped = tape.apply(dropout, { x }, params).y;
-  const inner = tape.apply(linear, { x: dropped, weight: parameters.get(A) }).y;
+  const down = (input: Tensor) => tape.apply(linear, { x: input, weight: parameters.get(A) }).y;
+  const scale = loraScale(lora);
+  // where nothing is left out, the op scales alone, of the fewest columns
+  const inner =
+    lora.dropout > 0 && seed !== undefined
+      ? down(tape.apply(dropout, { x }, { rate: lora.dropout, scale, seed, seed_high: hashText(name) }).y)
+      : tape.apply(dropout, { x: down(x) }, { rate: 0, scale }).y;
   return tape.apply(linear, { x: inner, weight: parameters.get(B) }).y;
 }
 
