@@ -7,6 +7,7 @@ import { histories } from "../../src/report/bench_history.js";
 import { type BenchReport, parseBenchReport, replaceRows, runReport } from "../../src/report/bench_report.js";
 import { type BenchRow, rowKey } from "../../src/report/bench_rows.js";
 import type { BenchHistory, BenchList, BenchView } from "../../src/watch/api.js";
+import { benchView } from "../../src/watch/bench_view.js";
 import { watchApp } from "../../src/watch/server.js";
 import { savedBenchmark } from "../support/benchmarks.js";
 import { temporaryFolder } from "../support/folders.js";
@@ -141,4 +142,25 @@ test("a folder that somebody names has to be there", async () => {
     /\[watch\] benchmarks cannot be read: got ENOENT/,
   );
   await expect(watchApp({ ...options, benchmarks: join(results, "card.json") })).rejects.toThrow(/ENOTDIR/);
+});
+
+test("figures of one preset are shown without those of another", () => {
+  const add: BenchRow = {
+    ...{
+      op: "add",
+      direction: "forward",
+      implementation: "uncouple",
+      dtype: "f32",
+      adapter: "A",
+      medianMs: 1,
+    },
+    ...{ shape: "N1", gflops: 1, gbps: 1 },
+  };
+  const rows = ["fast", "checked", "checked"].map((preset, at) => ({ ...add, preset, shape: `N${at}` }));
+  const newest = runReport({ date: "2001" }, rows);
+  const shown = (preset: string) =>
+    benchView({ newest, reports: [newest], problems: [] }, { adapter: "A", preset });
+  expect(shown("fast")?.points.map(({ shape }) => shape)).toEqual(["N0"]);
+  expect(shown("checked")?.points.map(({ shape }) => shape)).toEqual(["N1", "N2"]);
+  expect(shown("none")).toBeUndefined();
 });
