@@ -26,7 +26,6 @@ export interface TrainOptions {
   readonly json?: true;
 }
 
-/** Every use of the option counts. */
 /** `--precision`, of commands that train or measure gradients. */
 export function precisionOption() {
   return new Option("--precision <name>", "storage of the policy: f32, or mixed with f16").choices([
