@@ -204,8 +204,11 @@ export interface Checkpoint {
 export interface RunSink {
   metrics(row: Metrics): Promise<void>;
   evaluation(row: Evaluation): Promise<void>;
-  /** Episodes of one split and mode, before its `evaluation`; they take the place of those that are there. */
-  transcripts(step: number, episodes: readonly EvaluationTranscript[]): Promise<void>;
+  /**
+   * Episodes of one split and mode, before its `evaluation`; they take the place of those that are there. A sink without it
+   * keeps none.
+   */
+  transcripts?(step: number, episodes: readonly EvaluationTranscript[]): Promise<void>;
   rollouts(step: number, rows: Iterable<RolloutRow>): Promise<void>;
   checkpoint(checkpoint: Checkpoint): Promise<void>;
 }

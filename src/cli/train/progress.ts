@@ -134,7 +134,7 @@ export class Progress {
         this.update(row);
       },
       evaluation: (row) => sink.evaluation(row),
-      transcripts: (step, episodes) => sink.transcripts(step, episodes),
+      transcripts: async (step, episodes) => sink.transcripts?.(step, episodes),
       rollouts: (step, rows) => sink.rollouts(step, rows),
       checkpoint: (checkpoint) => sink.checkpoint(checkpoint),
     };

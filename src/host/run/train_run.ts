@@ -87,7 +87,7 @@ function guarded(sink: RunSink, { guard, alerts, folder, logger }: Lookers): Run
       guard.look(row);
     },
     evaluation: (row) => sink.evaluation(row),
-    transcripts: (step, episodes) => sink.transcripts(step, episodes),
+    transcripts: async (step, episodes) => sink.transcripts?.(step, episodes),
     rollouts: (step, rows) => sink.rollouts(step, rows),
     checkpoint: (checkpoint) => sink.checkpoint(checkpoint),
   };

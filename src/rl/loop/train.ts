@@ -294,9 +294,9 @@ class TrainingRun {
     const { signal, logger, sink } = this.deps;
     const blockOf = stage?.instructions?.();
     const instructions = blockOf && (({ taskType }: { readonly taskType: string }) => blockOf(taskType));
-    const transcripts = {
+    const transcripts = sink.transcripts && {
       episodes: this.config.log.evaluation_episodes,
-      add: (episodes: readonly EvaluationTranscript[]) => sink.transcripts(this.#step, episodes),
+      add: async (episodes: readonly EvaluationTranscript[]) => sink.transcripts?.(this.#step, episodes),
     };
     const options = { done, signal, instructions, transcripts };
     for await (const result of this.parts.evaluator.run(this.#step, name, options)) {
