@@ -86,8 +86,8 @@ test("all files of an analysis, and those of a comparison", async () => {
   const files = [
     "coupling.html",
     "coupling.json",
-    "coupling_gram.npz",
     "coupling_danger_zone.svg",
+    "coupling_gram.npz",
     "coupling_heat_map.svg",
     "coupling_layers.svg",
     "coupling_pairs.parquet",
