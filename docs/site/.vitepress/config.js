@@ -118,6 +118,7 @@ export default defineConfig({
             { text: "Performance", link: "/performance" },
             { text: "GCD on household games", link: "/experiments/household_gcd" },
             { text: "Coupling along GRPO", link: "/experiments/coupling" },
+            { text: "Real ALFWorld from fresh weights", link: "/experiments/alfworld" },
             { text: "Mutation testing", link: "/mutation" },
             { text: "Log", link: "/log" },
           ],
