@@ -9,6 +9,7 @@ import type { ModelFolder } from "../src/host/model/model_folder.js";
 import { Launcher } from "../src/kernels/index.js";
 import { presetConfig, type Qwen2Config } from "../src/model/config.js";
 import { Generator } from "../src/model/generate.js";
+import { cacheStorage } from "../src/model/kv_cache.js";
 import { LoraAdapter } from "../src/model/lora.js";
 import { LORA_TARGETS } from "../src/model/lora_config.js";
 import { parameterCount, parameterShapes, storedShapes } from "../src/model/parameters.js";
@@ -185,9 +186,7 @@ async function generation(
 ): Promise<Omit<Measured, "model">[]> {
   const { config, launcher } = policy;
   const { runtime, facts } = launcher;
-  const generator = new Generator(policy, {
-    cache: storage !== "f32" && facts.features.has("shader-f16") ? "f16" : "f32",
-  });
+  const generator = new Generator(policy, { cache: cacheStorage(storage, facts) });
   const answer = (prompts: number, maxNewTokens: number) => {
     const requests = drawnSequences(config, B, prompts).map((prompt, stream) => ({ prompt, stream }));
     const sampling = { temperature: 1, endTokens: [], seed: 1, maxNewTokens };

@@ -101,6 +101,11 @@ export function mergeReports(reports: readonly BenchReport[]): BenchReport {
   ]);
 }
 
+/** Name of the newest run of some rows, which is its date; empty where none has a name. */
+export function newestRun(rows: readonly BenchRow[]): string {
+  return rows.reduce((newest, { run = "" }) => (run > newest ? run : newest), "");
+}
+
 /** Earlier rows of one measurement that a file keeps. */
 const KEPT_EARLIER = 20;
 

@@ -1,7 +1,8 @@
 /** The roofline picture: what each kernel reaches against what memory and arithmetic of the adapter allow. */
 import type { BenchReport } from "./bench_report.js";
 import { type BenchRow, kernelRates, peakRows } from "./bench_rows.js";
-import { colour, element, escaped, type LogScale, label, logScale, picture, shortNumber } from "./svg.js";
+import { type RooflineGeometry, type Roofs, rooflineGeometry } from "./roofline_geometry.js";
+import { colour, element, escaped, type LogScale, label, picture, shortNumber } from "./svg.js";
 
 const WIDTH = 960;
 const HEIGHT = 560;
@@ -24,19 +25,6 @@ export function rooflinePoints(rows: readonly BenchRow[]): RooflinePoint[] {
   });
 }
 
-interface Roof {
-  readonly name: string;
-  readonly gflops: number;
-}
-
-/** What limits every kernel of a run. */
-export interface Roofs {
-  /** Bytes a second of the copy kernel, 10^9. */
-  readonly gbps: number | undefined;
-  /** Arithmetic peaks, highest first. */
-  readonly ceilings: readonly Roof[];
-}
-
 export function roofsOf(rows: readonly BenchRow[]): Roofs {
   const peaks = peakRows(rows);
   const copy = peaks.find(({ shape }) => shape.startsWith("copy"));
@@ -47,7 +35,7 @@ export function roofsOf(rows: readonly BenchRow[]): Roofs {
   }
   const ceilings = [...best].map(([name, gflops]) => ({ name, gflops })).filter(({ gflops }) => gflops > 0);
   return {
-    gbps: copy && kernelRates(copy)?.gbps,
+    gbps: (copy && kernelRates(copy)?.gbps) ?? null,
     ceilings: ceilings.sort((a, b) => b.gflops - a.gflops),
   };
 }
@@ -75,18 +63,13 @@ export function rooflineGroup({ rows, passports }: BenchReport): string {
     label(PLOT.left, 46, subtitle, { fill: "#57606a" }),
   ];
   if (points.length === 0) return [...head, label(PLOT.left, 90, "No row has both FLOP and bytes.")].join("");
-  // some of the slope is always in sight
-  const ridges = roofs.ceilings.flatMap(({ gflops }) =>
-    [0.3, 1].map((x) => (x * gflops) / (roofs.gbps ?? gflops)),
-  );
-  const x = logScale([...points.map(({ intensity }) => intensity), ...ridges], PLOT.left, PLOT.right);
-  const ceilings = roofs.ceilings.map(({ gflops }) => gflops);
-  const y = logScale([...points.map(({ gflops }) => gflops), ...ceilings], PLOT.bottom, PLOT.top);
+  const geometry = rooflineGeometry(points, roofs, PLOT);
+  const { x, y } = geometry;
   const ops = [...new Set(points.map(({ row }) => row.op))];
   return [
     ...head,
     ...grid(x, y),
-    ...roofLines(roofs, x, y),
+    ...roofLines(geometry, roofs.gbps),
     ...points.map((point) => marker(point, x, y, ops.indexOf(point.row.op))),
     ...legend(ops, points),
   ].join("");
@@ -110,33 +93,21 @@ function grid(x: LogScale, y: LogScale): string[] {
 }
 
 /** Each ceiling with the slope of the copy peak up to it. */
-function roofLines({ gbps, ceilings }: Roofs, x: LogScale, y: LogScale): string[] {
-  const lines = ceilings.map(({ name, gflops }, index) => {
-    const stroke = {
-      stroke: "#1b1f24",
-      "stroke-width": 1.5,
-      "stroke-dasharray": index === 0 ? undefined : "6 4",
-    };
-    const ridge = gbps === undefined ? x.low : Math.max(x.low, gflops / gbps);
-    const level = y.at(gflops);
-    const text = `${name}: ${shortNumber(gflops)} GFLOP/s`;
+function roofLines({ ceilings, slope }: RooflineGeometry, gbps: number | null): string[] {
+  const line = ({ x1, x2, y1, y2 }: NonNullable<typeof slope>, dashes?: string) =>
+    element("line", {
+      ...{ x1, x2, y1, y2, stroke: "#1b1f24", "stroke-width": 1.5, "stroke-dasharray": dashes },
+    });
+  const lines = ceilings.map((ceiling, index) => {
+    const text = `${ceiling.name}: ${shortNumber(ceiling.gflops)} GFLOP/s`;
     return (
-      element("line", { x1: x.at(ridge), x2: PLOT.right, y1: level, y2: level, ...stroke }) +
-      label(PLOT.right - 4, level - 5, text, { anchor: "end", size: 11 })
+      line(ceiling, index === 0 ? undefined : "6 4") +
+      label(PLOT.right - 4, ceiling.y1 - 5, text, { anchor: "end", size: 11 })
     );
   });
-  if (gbps === undefined) return lines;
-  // the slope y = gbps x, cut to the plot
-  const most = ceilings[0]?.gflops ?? y.high;
-  const from = Math.max(x.low, y.low / gbps);
-  const to = Math.min(x.high, most / gbps);
-  if (!(from < to)) return lines;
-  const slope = { x1: x.at(from), y1: y.at(from * gbps), x2: x.at(to), y2: y.at(to * gbps) };
-  return [
-    ...lines,
-    element("line", { ...slope, stroke: "#1b1f24", "stroke-width": 1.5 }),
-    label(slope.x1 + 24, slope.y1 - 8, `copy: ${shortNumber(gbps)} GB/s`, { size: 11 }),
-  ];
+  if (!slope || gbps === null) return lines;
+  const text = `copy: ${shortNumber(gbps)} GB/s`;
+  return [...lines, line(slope), label(slope.x1 + 24, slope.y1 - 8, text, { size: 11 })];
 }
 
 function marker({ row, intensity, gflops }: RooflinePoint, x: LogScale, y: LogScale, op: number): string {

@@ -4,9 +4,9 @@ import { join, resolve } from "node:path";
 import { ConfigError, DataError } from "../core/errors.js";
 import { hasCode } from "../host/files/error_codes.js";
 import { parseJson } from "../host/files/json_file.js";
-import { type BenchReport, mergeReports, parseBenchReport } from "../report/bench_report.js";
+import { type BenchReport, mergeReports, newestRun, parseBenchReport } from "../report/bench_report.js";
 import { RequestError } from "./errors.js";
-import { ABSENT, isPlainName, openPlainFile, readWhole } from "./plain_files.js";
+import { ABSENT, isPlainName, openPlainFile, readWhole, stampOf } from "./plain_files.js";
 
 /** Files that are read: a folder that holds something else by mistake must not fill the memory. */
 const MOST_FILES = 200;
@@ -62,9 +62,7 @@ export class BenchFolder {
       (one) => one !== undefined,
     );
     const reports = files.flatMap(({ report }) => report ?? []);
-    const newestRun = ({ rows }: BenchReport) =>
-      rows.reduce((newest, { run = "" }) => (run > newest ? run : newest), "");
-    const byAge = [...reports].sort((a, b) => newestRun(b).localeCompare(newestRun(a)));
+    const byAge = [...reports].sort((a, b) => newestRun(b.rows).localeCompare(newestRun(a.rows)));
     return {
       folder: this.path,
       reports,
@@ -90,8 +88,7 @@ export class BenchFolder {
   async #file(file: string): Promise<ReadFile | undefined> {
     const handle = await openPlainFile(join(this.path, file));
     if (handle === undefined) return undefined;
-    const { ino, size, mtimeMs } = await handle.stat();
-    const key = `${ino} ${size} ${mtimeMs}`;
+    const key = stampOf(await handle.stat());
     const known = this.#kept.get(file);
     if (known?.key === key) {
       await handle.close();

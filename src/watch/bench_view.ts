@@ -1,7 +1,7 @@
 /** From saved benchmarks to what is shown of them. Pure. */
 import { groupBy } from "../core/group_by.js";
 import { type HistoryPoint, histories } from "../report/bench_history.js";
-import { type Passport, withRows } from "../report/bench_report.js";
+import { newestRun, type Passport, withRows } from "../report/bench_report.js";
 import type { BenchRow } from "../report/bench_rows.js";
 import { tablesOf } from "../report/bench_tables.js";
 import { rooflinePoints, roofsOf } from "../report/roofline.js";
@@ -34,7 +34,7 @@ export function benchAdapters({ newest }: ReadBenchmarks): BenchAdapter[] {
       adapter: rows[0].adapter,
       preset: rows[0].preset ?? "",
       measurements: rows.length,
-      newest: rows.reduce((last, { run = "" }) => (run > last ? run : last), ""),
+      newest: newestRun(rows),
     }))
     .sort((a, b) => b.newest.localeCompare(a.newest) || a.adapter.localeCompare(b.adapter));
 }
@@ -51,7 +51,7 @@ export function benchView(read: ReadBenchmarks, place: BenchPlace): BenchView | 
     points: rooflinePoints(rows).map(({ row: { op, direction, shape, dtype }, intensity, gflops }) => ({
       ...{ op, direction, shape, dtype, intensity, gflops },
     })),
-    gbps: gbps ?? null,
+    gbps,
     ceilings,
     runs: Object.entries(passports).map(([run, passport]) => ({ run, ...runFacts(passport) })),
     histories: histories(reports)

@@ -33,16 +33,15 @@ export class OpenRuns {
   /** Oldest use first. */
   readonly #runs = new Map<string, { readonly run: OpenRun; readonly state: Shared<RunState> }>();
   readonly #lines: Shared<RunLine[]>;
-  readonly #allLines: () => Promise<RunLine[]>;
+  readonly #list: RunList;
 
   /** @param now milliseconds since 1970 */
   constructor(
     readonly tree: RunTree,
     private readonly now: () => number,
   ) {
-    const list = new RunList(tree, now);
-    this.#lines = new Shared(now, () => list.lines(false));
-    this.#allLines = () => list.lines(true);
+    this.#list = new RunList(tree, now);
+    this.#lines = new Shared(now, () => this.#list.lines(false));
   }
 
   /** Every run, the one that was active last first; of very many, some may be `unread`. */
@@ -52,7 +51,7 @@ export class OpenRuns {
 
   /** The same, with every run read. */
   allLines(): Promise<RunLine[]> {
-    return this.#allLines();
+    return this.#list.lines(true);
   }
 
   /** @throws RequestError when there is no such run */

@@ -2,7 +2,7 @@
  * Files that may come from strangers, read and never written: a link, a pipe, or a name with dots must not lead the reader
  * elsewhere.
  */
-import { constants } from "node:fs";
+import { constants, type Stats } from "node:fs";
 import { type FileHandle, open, realpath } from "node:fs/promises";
 import { hasCode } from "../host/files/error_codes.js";
 import { RequestError } from "./errors.js";
@@ -21,6 +21,11 @@ export const ABSENT = [
   "EPERM",
   "ENXIO",
 ] as const;
+
+/** What tells whether a file is still the same. */
+export function stampOf({ ino, size, mtimeMs }: Pick<Stats, "ino" | "size" | "mtimeMs">): string {
+  return `${ino} ${size} ${mtimeMs}`;
+}
 
 /** A name of one folder or file: no path, nothing hidden, nothing that the system takes otherwise. */
 export function isPlainName(name: string): boolean {

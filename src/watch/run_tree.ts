@@ -9,7 +9,7 @@ import { hasCode } from "../host/files/error_codes.js";
 import { RUN_FILES } from "../host/run/run_info.js";
 import { isLockFile } from "../host/run/run_lock.js";
 import { RequestError } from "./errors.js";
-import { ABSENT, isPlainName, openPlainFile, readWhole } from "./plain_files.js";
+import { ABSENT, isPlainName, openPlainFile, readWhole, stampOf } from "./plain_files.js";
 
 /** The folders of runs below one folder. */
 export class RunTree {
@@ -77,8 +77,7 @@ export class RunTree {
   async stamp(run: string, ...names: readonly string[]): Promise<string> {
     const parts = names.map(async (name) => {
       try {
-        const { ino, size, mtimeMs } = await lstat(this.#path(run, [name]));
-        return `${ino} ${size} ${mtimeMs}`;
+        return stampOf(await lstat(this.#path(run, [name])));
       } catch (error) {
         if (hasCode(error, ...ABSENT)) return "";
         throw error;

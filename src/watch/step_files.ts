@@ -1,6 +1,7 @@
 /** Files of one run that name their update, as rollouts and evaluated episodes: read when somebody looks, and kept for a while. */
 import { stepName, stepOfName } from "../host/run/checkpoints.js";
 import { JsonTail } from "./json_tail.js";
+import { stampOf } from "./plain_files.js";
 import type { RunTree } from "./run_tree.js";
 
 /** What the file of one update holds. */
@@ -39,8 +40,7 @@ export class StepFiles<Row> {
     const open = () => this.tree.open(this.run, this.folder, `${stepName(step)}.jsonl`);
     const handle = await open();
     if (handle === undefined) return undefined;
-    const { ino, size, mtimeMs } = await handle.stat().finally(() => handle.close());
-    const key = `${ino} ${size} ${mtimeMs}`;
+    const key = stampOf(await handle.stat().finally(() => handle.close()));
     const known = this.#kept.get(step);
     this.#kept.delete(step);
     if (known?.key === key) {

@@ -2,7 +2,7 @@
 import { useState } from "preact/hooks";
 import { BENCH_FIGURES, type BenchFigure, type BenchHistory } from "../../src/watch/api.js";
 import { figure } from "../text.js";
-import { Choice, Scroll } from "./common.js";
+import { Choice, DataTable, Scroll } from "./common.js";
 
 const WIDTH = 900;
 const HEIGHT = 240;
@@ -50,34 +50,21 @@ export function BenchCurve({
           <Picture points={drawn} name={name} />
         </svg>
       </Scroll>
-      <Scroll label={`${title} by run`}>
-        <table>
-          <thead>
-            <tr>
-              {["run", "commit", NAMES[name], "p10 to p90", "load"].map((one) => (
-                <th scope="col" key={one}>
-                  {one}
-                </th>
-              ))}
-            </tr>
-          </thead>
-          <tbody>
-            {drawn.map((point) => (
-              <tr key={point.run}>
-                <th scope="row">{point.run}</th>
-                <td>{point.commit}</td>
-                <td class="number">{figure(point[name])}</td>
-                <td class="number">
-                  {name === "medianMs" && point.p10Ms !== null
-                    ? `${figure(point.p10Ms)} to ${figure(point.p90Ms)}`
-                    : ""}
-                </td>
-                <td class="number">{figure(point.load)}</td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </Scroll>
+      <DataTable label={`${title} by run`} columns={["run", "commit", NAMES[name], "p10 to p90", "load"]}>
+        {drawn.map((point) => (
+          <tr key={point.run}>
+            <th scope="row">{point.run}</th>
+            <td>{point.commit}</td>
+            <td class="number">{figure(point[name])}</td>
+            <td class="number">
+              {name === "medianMs" && point.p10Ms !== null
+                ? `${figure(point.p10Ms)} to ${figure(point.p90Ms)}`
+                : ""}
+            </td>
+            <td class="number">{figure(point.load)}</td>
+          </tr>
+        ))}
+      </DataTable>
     </figure>
   );
 }

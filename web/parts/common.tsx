@@ -115,6 +115,36 @@ export function Scroll({
   );
 }
 
+/** A table with its head, which scrolls by itself. @param children its rows */
+export function DataTable({
+  label,
+  columns,
+  kind,
+  children,
+}: {
+  readonly label: string;
+  readonly columns: readonly ComponentChildren[];
+  readonly kind?: string;
+  readonly children: ComponentChildren;
+}) {
+  return (
+    <Scroll label={label}>
+      <table class={kind}>
+        <thead>
+          <tr>
+            {columns.map((name, index) => (
+              <th scope="col" key={index}>
+                {name}
+              </th>
+            ))}
+          </tr>
+        </thead>
+        <tbody>{children}</tbody>
+      </table>
+    </Scroll>
+  );
+}
+
 /** A word about a turn. */
 export function Mark({ kind, text }: { readonly kind: "good" | "bad" | "plain"; readonly text: string }) {
   return <span class={`mark ${kind}`}>{text}</span>;

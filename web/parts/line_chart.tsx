@@ -3,7 +3,7 @@ import type { ECharts } from "echarts/core";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { Palette } from "../../src/report/palette.js";
 import { figure } from "../text.js";
-import { Scroll } from "./common.js";
+import { DataTable } from "./common.js";
 
 /** One value at an update; null: none. */
 export type Point = readonly [step: number, value: number | null];
@@ -145,32 +145,18 @@ function PointTable({
   const every = Math.max(1, Math.ceil(steps.length / MOST_ROWS));
   const shown = steps.filter((_, index) => index % every === 0 || index === steps.length - 1);
   return (
-    <Scroll label="Table of the curves">
-      <table>
-        <thead>
-          <tr>
-            <th scope="col">update</th>
-            {lines.map(({ name }) => (
-              <th scope="col" key={name}>
-                {name}
-              </th>
-            ))}
-          </tr>
-        </thead>
-        <tbody>
-          {shown.map((step) => (
-            <tr key={step}>
-              <td class="number">{step}</td>
-              {lines.map((line) => (
-                <td class="number" key={line.name}>
-                  {valueText(line, step)}
-                </td>
-              ))}
-            </tr>
+    <DataTable label="Table of the curves" columns={["update", ...lines.map(({ name }) => name)]}>
+      {shown.map((step) => (
+        <tr key={step}>
+          <td class="number">{step}</td>
+          {lines.map((line) => (
+            <td class="number" key={line.name}>
+              {valueText(line, step)}
+            </td>
           ))}
-        </tbody>
-      </table>
-    </Scroll>
+        </tr>
+      ))}
+    </DataTable>
   );
 }
 

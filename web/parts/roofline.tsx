@@ -1,9 +1,10 @@
 /** The roofline: what each kernel reaches against what memory and arithmetic of the adapter allow, as a picture and as a table. */
 import { useState } from "preact/hooks";
-import { type LogScale, logScale, shortNumber } from "../../src/report/svg.js";
+import { type RooflineGeometry, rooflineGeometry } from "../../src/report/roofline_geometry.js";
+import { type LogScale, shortNumber } from "../../src/report/svg.js";
 import type { BenchView } from "../../src/watch/api.js";
 import { figure } from "../text.js";
-import { Choice, Scroll } from "./common.js";
+import { Choice, DataTable, Scroll } from "./common.js";
 import { COLOURS } from "./line_chart.js";
 
 const WIDTH = 900;
@@ -71,13 +72,8 @@ function Picture({
   readonly ops: readonly string[];
 }) {
   // scales of all kernels: they stay where they are when one op is chosen
-  const ridges = ceilings.flatMap(({ gflops }) => [0.3, 1].map((x) => (x * gflops) / (gbps ?? gflops)));
-  const x = logScale([...points.map(({ intensity }) => intensity), ...ridges], PLOT.left, PLOT.right);
-  const y = logScale(
-    [...points, ...ceilings].map(({ gflops }) => gflops),
-    PLOT.bottom,
-    PLOT.top,
-  );
+  const geometry = rooflineGeometry(points, { gbps, ceilings }, PLOT);
+  const { x, y } = geometry;
   return (
     <>
       <Grid x={x} y={y} />
@@ -90,7 +86,7 @@ function Picture({
           cy={y.at(kernel.gflops)}
         />
       ))}
-      <Roofs gbps={gbps} ceilings={ceilings} x={x} y={y} />
+      <Roofs gbps={gbps} {...geometry} />
     </>
   );
 }
@@ -129,31 +125,22 @@ function Grid({ x, y }: { readonly x: LogScale; readonly y: LogScale }) {
 function Roofs({
   gbps,
   ceilings,
-  x,
-  y,
-}: Pick<BenchView, "gbps" | "ceilings"> & { readonly x: LogScale; readonly y: LogScale }) {
-  const from = gbps === null ? 0 : Math.max(x.low, y.low / gbps);
-  const to = gbps === null ? 0 : Math.min(x.high, (ceilings[0]?.gflops ?? y.high) / gbps);
+  slope,
+}: Pick<BenchView, "gbps"> & Pick<RooflineGeometry, "ceilings" | "slope">) {
   return (
     <>
-      {ceilings.map(({ name, gflops }, index) => (
+      {ceilings.map(({ name, gflops, ...line }, index) => (
         <g key={name}>
-          <line
-            class={index === 0 ? "roof" : "roof lower"}
-            x1={x.at(gbps === null ? x.low : Math.max(x.low, gflops / gbps))}
-            x2={PLOT.right}
-            y1={y.at(gflops)}
-            y2={y.at(gflops)}
-          />
-          <text x={PLOT.right - 4} y={y.at(gflops) - 5} text-anchor="end">
+          <line class={index === 0 ? "roof" : "roof lower"} {...line} />
+          <text x={PLOT.right - 4} y={line.y1 - 5} text-anchor="end">
             {`${name}: ${shortNumber(gflops)} GFLOP/s`}
           </text>
         </g>
       ))}
-      {gbps !== null && from < to && (
+      {gbps !== null && slope !== undefined && (
         <g>
-          <line class="roof" x1={x.at(from)} y1={y.at(from * gbps)} x2={x.at(to)} y2={y.at(to * gbps)} />
-          <text x={x.at(from) + 24} y={y.at(from * gbps) - 8}>
+          <line class="roof" {...slope} />
+          <text x={slope.x1 + 24} y={slope.y1 - 8}>
             {`copy: ${shortNumber(gbps)} GB/s`}
           </text>
         </g>
@@ -204,30 +191,20 @@ function inWords({ gbps, ceilings }: BenchView, adapter: string, shown: readonly
 
 function KernelTable({ shown }: { readonly shown: readonly Kernel[] }) {
   return (
-    <Scroll label="Kernels of the roofline">
-      <table>
-        <thead>
-          <tr>
-            {["op", "direction", "shape", "dtype", "FLOP per byte", "GFLOP/s"].map((one) => (
-              <th scope="col" key={one}>
-                {one}
-              </th>
-            ))}
-          </tr>
-        </thead>
-        <tbody>
-          {shown.map(({ op, direction, shape, dtype, intensity, gflops }, index) => (
-            <tr key={index}>
-              <th scope="row">{op}</th>
-              <td>{direction}</td>
-              <td>{shape}</td>
-              <td>{dtype}</td>
-              <td class="number">{figure(intensity)}</td>
-              <td class="number">{figure(gflops)}</td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </Scroll>
+    <DataTable
+      label="Kernels of the roofline"
+      columns={["op", "direction", "shape", "dtype", "FLOP per byte", "GFLOP/s"]}
+    >
+      {shown.map(({ op, direction, shape, dtype, intensity, gflops }, index) => (
+        <tr key={index}>
+          <th scope="row">{op}</th>
+          <td>{direction}</td>
+          <td>{shape}</td>
+          <td>{dtype}</td>
+          <td class="number">{figure(intensity)}</td>
+          <td class="number">{figure(gflops)}</td>
+        </tr>
+      ))}
+    </DataTable>
   );
 }

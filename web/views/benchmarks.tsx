@@ -4,7 +4,7 @@ import type { BenchAdapter, BenchList, BenchRun, BenchView } from "../../src/wat
 import { api } from "../api.js";
 import { useAsked } from "../live.js";
 import { BenchCurve } from "../parts/bench_curve.js";
-import { Choice, Scroll, Shown } from "../parts/common.js";
+import { Choice, DataTable, Shown } from "../parts/common.js";
 import { Roofline } from "../parts/roofline.js";
 import { link, type Route } from "../route.js";
 import { figure } from "../text.js";
@@ -85,30 +85,17 @@ function View({ adapter, preset }: BenchAdapter) {
 
 function Cells({ title, titles, body, names }: BenchView["tables"][number]) {
   return (
-    <Scroll label={title}>
-      <table>
-        <thead>
-          <tr>
-            {titles.map((one) => (
-              <th scope="col" key={one}>
-                {one}
-              </th>
-            ))}
-          </tr>
-        </thead>
-        <tbody>
-          {body.map((cells, row) => (
-            <tr key={row}>
-              {cells.map((cell, column) => (
-                <td key={titles[column]} class={column < names ? undefined : "number"}>
-                  {cell}
-                </td>
-              ))}
-            </tr>
+    <DataTable label={title} columns={titles}>
+      {body.map((cells, row) => (
+        <tr key={row}>
+          {cells.map((cell, column) => (
+            <td key={titles[column]} class={column < names ? undefined : "number"}>
+              {cell}
+            </td>
           ))}
-        </tbody>
-      </table>
-    </Scroll>
+        </tr>
+      ))}
+    </DataTable>
   );
 }
 
@@ -162,33 +149,23 @@ function Runs({ runs }: { readonly runs: readonly BenchRun[] }) {
   return (
     <details>
       <summary>{`Runs that these figures come from: ${runs.length}`}</summary>
-      <Scroll label="Runs that these figures come from">
-        <table>
-          <thead>
-            <tr>
-              {["run", "commit", "command", "driver", "CPU", "load"].map((one) => (
-                <th scope="col" key={one}>
-                  {one}
-                </th>
-              ))}
-            </tr>
-          </thead>
-          <tbody>
-            {runs.map(({ run, commit, command, driver, cpu, load }) => (
-              <tr key={run}>
-                <th scope="row">{run}</th>
-                <td>{commit}</td>
-                <td>
-                  <code>{command}</code>
-                </td>
-                <td>{driver}</td>
-                <td>{cpu}</td>
-                <td class="number">{figure(load)}</td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </Scroll>
+      <DataTable
+        label="Runs that these figures come from"
+        columns={["run", "commit", "command", "driver", "CPU", "load"]}
+      >
+        {runs.map(({ run, commit, command, driver, cpu, load }) => (
+          <tr key={run}>
+            <th scope="row">{run}</th>
+            <td>{commit}</td>
+            <td>
+              <code>{command}</code>
+            </td>
+            <td>{driver}</td>
+            <td>{cpu}</td>
+            <td class="number">{figure(load)}</td>
+          </tr>
+        ))}
+      </DataTable>
     </details>
   );
 }

@@ -2,7 +2,7 @@
 import type { EvaluatedEpisode, EvaluatedLine } from "../../src/watch/api.js";
 import { api } from "../api.js";
 import { useAsked } from "../live.js";
-import { Choice, Mark, Scroll, Shown } from "../parts/common.js";
+import { Choice, DataTable, Mark, Shown } from "../parts/common.js";
 import { UpdateChoice } from "../parts/update_choice.js";
 import { link } from "../route.js";
 import { signed } from "../text.js";
@@ -79,35 +79,22 @@ function PartTable({
   readonly lines: readonly EvaluatedLine[];
 }) {
   return (
-    <Scroll label="Evaluated episodes">
-      <table>
-        <thead>
-          <tr>
-            {["task", "ended", "turns", "invalid", "repeated", "type"].map((one) => (
-              <th scope="col" key={one}>
-                {one}
-              </th>
-            ))}
-          </tr>
-        </thead>
-        <tbody>
-          {lines.map(({ index, taskId, taskType, sample, ended, turns, invalid, repeated }) => (
-            <tr key={index}>
-              <th scope="row">
-                <a href={link(["run", run, "evaluations", step, index])}>
-                  {sample === 0 ? taskId : `${taskId}, sample ${sample}`}
-                </a>
-              </th>
-              <td class={ended === "won" ? "is-low" : undefined}>{ended}</td>
-              <td class="number">{turns}</td>
-              <td class="number">{invalid}</td>
-              <td class="number">{repeated}</td>
-              <td>{taskType}</td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </Scroll>
+    <DataTable label="Evaluated episodes" columns={["task", "ended", "turns", "invalid", "repeated", "type"]}>
+      {lines.map(({ index, taskId, taskType, sample, ended, turns, invalid, repeated }) => (
+        <tr key={index}>
+          <th scope="row">
+            <a href={link(["run", run, "evaluations", step, index])}>
+              {sample === 0 ? taskId : `${taskId}, sample ${sample}`}
+            </a>
+          </th>
+          <td class={ended === "won" ? "is-low" : undefined}>{ended}</td>
+          <td class="number">{turns}</td>
+          <td class="number">{invalid}</td>
+          <td class="number">{repeated}</td>
+          <td>{taskType}</td>
+        </tr>
+      ))}
+    </DataTable>
   );
 }
 

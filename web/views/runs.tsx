@@ -3,7 +3,7 @@ import { useState } from "preact/hooks";
 import type { RunLine } from "../../src/watch/api.js";
 import { api } from "../api.js";
 import { useAsked, useEvents } from "../live.js";
-import { Pages, Scroll, Shown, Status } from "../parts/common.js";
+import { DataTable, Pages, Shown, Status } from "../parts/common.js";
 import { link } from "../route.js";
 import { moment, percent } from "../text.js";
 
@@ -104,51 +104,42 @@ function RunTable({
   readonly onChoose: (run: string, isChosen: boolean) => void;
 }) {
   return (
-    <Scroll label="Runs">
-      <table class="runs">
-        <thead>
-          <tr>
-            {COLUMNS.map((name) => (
-              <th scope="col" key={name}>
-                {name === "" ? <span class="hidden">compare</span> : name}
-              </th>
-            ))}
-          </tr>
-        </thead>
-        <tbody>
-          {lines.map((line) => (
-            <tr key={line.run}>
-              <td>
-                <input
-                  type="checkbox"
-                  aria-label={`compare ${line.run}`}
-                  checked={chosen.includes(line.run)}
-                  onChange={(event) => onChoose(line.run, event.currentTarget.checked)}
-                />
-              </td>
-              <th scope="row">
-                <a href={link(["run", line.run])}>{line.run}</a>
-              </th>
-              <td>
-                <Status status={line.status} reason={line.reason} />
-                {line.alert !== null && (
-                  <span class="mark bad" title={line.alert}>
-                    alert
-                  </span>
-                )}
-              </td>
-              <td class="number">{line.steps === null ? line.step : `${line.step} / ${line.steps}`}</td>
-              <td class="number">{percent(line.success)}</td>
-              <td class="number">{percent(line.evaluated)}</td>
-              <td>{line.algorithm ?? "–"}</td>
-              <td>{line.world ?? "–"}</td>
-              <td>{line.model ?? "–"}</td>
-              <td class="number">{line.seed ?? "–"}</td>
-              <td>{moment(line.started)}</td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </Scroll>
+    <DataTable
+      label="Runs"
+      columns={COLUMNS.map((name) => (name === "" ? <span class="hidden">compare</span> : name))}
+      kind="runs"
+    >
+      {lines.map((line) => (
+        <tr key={line.run}>
+          <td>
+            <input
+              type="checkbox"
+              aria-label={`compare ${line.run}`}
+              checked={chosen.includes(line.run)}
+              onChange={(event) => onChoose(line.run, event.currentTarget.checked)}
+            />
+          </td>
+          <th scope="row">
+            <a href={link(["run", line.run])}>{line.run}</a>
+          </th>
+          <td>
+            <Status status={line.status} reason={line.reason} />
+            {line.alert !== null && (
+              <span class="mark bad" title={line.alert}>
+                alert
+              </span>
+            )}
+          </td>
+          <td class="number">{line.steps === null ? line.step : `${line.step} / ${line.steps}`}</td>
+          <td class="number">{percent(line.success)}</td>
+          <td class="number">{percent(line.evaluated)}</td>
+          <td>{line.algorithm ?? "–"}</td>
+          <td>{line.world ?? "–"}</td>
+          <td>{line.model ?? "–"}</td>
+          <td class="number">{line.seed ?? "–"}</td>
+          <td>{moment(line.started)}</td>
+        </tr>
+      ))}
+    </DataTable>
   );
 }

@@ -1,6 +1,6 @@
 /** Settings and sessions of a run. */
 import { useState } from "preact/hooks";
-import { Scroll } from "../parts/common.js";
+import { DataTable } from "../parts/common.js";
 import { moment } from "../text.js";
 import type { ViewProps } from "./view_props.js";
 
@@ -13,32 +13,19 @@ export function Settings({ run }: ViewProps) {
     <>
       <section>
         <h2>Sessions</h2>
-        <Scroll label="Sessions">
-          <table>
-            <thead>
-              <tr>
-                {["started", "from update", "command", "commit", "adapter"].map((name) => (
-                  <th scope="col" key={name}>
-                    {name}
-                  </th>
-                ))}
-              </tr>
-            </thead>
-            <tbody>
-              {run.sessions.map((session) => (
-                <tr key={session.started}>
-                  <td>{moment(session.started)}</td>
-                  <td class="number">{session.fromStep ?? "–"}</td>
-                  <td>
-                    <code>{session.command}</code>
-                  </td>
-                  <td>{session.commit}</td>
-                  <td>{session.adapter}</td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </Scroll>
+        <DataTable label="Sessions" columns={["started", "from update", "command", "commit", "adapter"]}>
+          {run.sessions.map((session) => (
+            <tr key={session.started}>
+              <td>{moment(session.started)}</td>
+              <td class="number">{session.fromStep ?? "–"}</td>
+              <td>
+                <code>{session.command}</code>
+              </td>
+              <td>{session.commit}</td>
+              <td>{session.adapter}</td>
+            </tr>
+          ))}
+        </DataTable>
       </section>
       <section>
         <div class="bar">
@@ -64,31 +51,17 @@ export function SettingTable({
   readonly runs: readonly string[];
 }) {
   return (
-    <Scroll label="Settings">
-      <table>
-        <thead>
-          <tr>
-            <th scope="col">setting</th>
-            {runs.map((run) => (
-              <th scope="col" key={run}>
-                {run}
-              </th>
-            ))}
-          </tr>
-        </thead>
-        <tbody>
-          {rows.map(([path, values]) => (
-            <tr key={path}>
-              <th scope="row">
-                <code>{path}</code>
-              </th>
-              {values.map((value, index) => (
-                <td key={runs[index]}>{value ?? <span class="quiet">not there</span>}</td>
-              ))}
-            </tr>
+    <DataTable label="Settings" columns={["setting", ...runs]}>
+      {rows.map(([path, values]) => (
+        <tr key={path}>
+          <th scope="row">
+            <code>{path}</code>
+          </th>
+          {values.map((value, index) => (
+            <td key={runs[index]}>{value ?? <span class="quiet">not there</span>}</td>
           ))}
-        </tbody>
-      </table>
-    </Scroll>
+        </tr>
+      ))}
+    </DataTable>
   );
 }

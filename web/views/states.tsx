@@ -3,7 +3,7 @@ import { useState } from "preact/hooks";
 import { type AnchorAction, type AnchorState, PAGE } from "../../src/watch/api.js";
 import { api } from "../api.js";
 import { useAsked } from "../live.js";
-import { Pages, Scroll, Shown } from "../parts/common.js";
+import { DataTable, Pages, Shown } from "../parts/common.js";
 import { UpdateChoice } from "../parts/update_choice.js";
 import { link } from "../route.js";
 import { figure, signed } from "../text.js";
@@ -82,24 +82,14 @@ function StateCard({
     <article class="state panel">
       <h3>{`Group ${state.group}, ${state.visits} visits`}</h3>
       <p class="quiet observation">{state.observation}</p>
-      <Scroll label="Actions tried in this state">
-        <table>
-          <thead>
-            <tr>
-              {["action", "visits", "mean outcome", "mean advantage", "label", "where"].map((name) => (
-                <th scope="col" key={name}>
-                  {name}
-                </th>
-              ))}
-            </tr>
-          </thead>
-          <tbody>
-            {state.actions.map((action) => (
-              <ActionRow key={action.action} {...{ run, step, action }} group={state.group} />
-            ))}
-          </tbody>
-        </table>
-      </Scroll>
+      <DataTable
+        label="Actions tried in this state"
+        columns={["action", "visits", "mean outcome", "mean advantage", "label", "where"]}
+      >
+        {state.actions.map((action) => (
+          <ActionRow key={action.action} {...{ run, step, action }} group={state.group} />
+        ))}
+      </DataTable>
     </article>
   );
 }

@@ -76,10 +76,8 @@ export const register: Register = experimentWith(trainLoop);
 async function experiment(options: ExperimentOptions, context: CliContext, loop: TrainLoop): Promise<void> {
   const { terminal, env } = context;
   const flags = flagSettings({ adapter: options.adapter, tune: options.tune });
-  const plan = await planExperiment({
-    ...{ file: options.config, out: options.out, overrides: options.overrides },
-    ...{ env, flags },
-  });
+  const { config: file, out, overrides } = options;
+  const plan = await planExperiment({ file, out, overrides, env, flags });
   const cells = cellsNamed(plan.cells, options.only);
   if (!options.child) await checkWorlds([plan.start, ...cells].map(({ config }) => config));
   if (options.dryRun) {

@@ -12,6 +12,7 @@ import {
 import { Launcher } from "../../kernels/index.js";
 import { checkSampling } from "../../model/check_tokens.js";
 import { type Generation, Generator } from "../../model/generate.js";
+import { cacheStorage } from "../../model/kv_cache.js";
 import type { Tokenizer } from "../../model/tokenizer.js";
 import { decimalNumber, wholeNumber } from "../kit/numbers.js";
 import { type CliContext, gpuCommand, loraOption, type Register, storageOption } from "../kit/options.js";
@@ -105,10 +106,7 @@ export async function withAnswerer(
       storage,
     });
     for (const note of folder.notes) context.terminal.warn(note);
-    const hasHalf = runtime.facts.features.has("shader-f16");
-    const generator = new Generator(model, {
-      cache: (storage ?? "f32") !== "f32" && hasHalf ? "f16" : "f32",
-    });
+    const generator = new Generator(model, { cache: cacheStorage(storage, runtime.facts) });
     const endTokens = tokenizer.endTokenIds;
     const sampling = { temperature, topK, topP, maxNewTokens: maxTokens, endTokens, seed };
     try {

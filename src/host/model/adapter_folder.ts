@@ -11,6 +11,7 @@ import { replaceDirectoryAtomic, writeFileAtomic } from "../files/files.js";
 import { jsonText, readJsonFile } from "../files/json_file.js";
 import { openTensorFile, type TensorFiles } from "../files/tensor_files.js";
 import { baseFingerprint } from "./base_fingerprint.js";
+import { checkFinite } from "./finite.js";
 import type { ModelFolder } from "./model_folder.js";
 
 const CONFIG_FILE = "adapter_config.json";
@@ -73,11 +74,8 @@ export async function withAdapterFolder(
 /** A factor's values. @throws DataError when they are not finite */
 export async function readFactor({ path, tensors }: AdapterFolder, name: string): Promise<Float32Array> {
   const values = await tensors.read(name);
-  const index = values.findIndex((value) => !Number.isFinite(value));
-  if (index < 0) return values;
-  throw new DataError(
-    `[${path}] tensor ${name} holds values that are not finite: got ${values[index]} at element ${index}, expected numbers. Use another adapter.`,
-  );
+  checkFinite(values, path, name, "Use another adapter");
+  return values;
 }
 
 /**

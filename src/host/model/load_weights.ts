@@ -3,6 +3,7 @@ import type { FlatParameters } from "../../autograd/flat_parameters.js";
 import type { ParameterPart, StoredShape } from "../../autograd/parameter_slots.js";
 import { DataError } from "../../core/errors.js";
 import { elementCount, storedShapes } from "../../model/parameters.js";
+import { notFinite } from "./finite.js";
 import type { ModelFolder } from "./model_folder.js";
 
 /** Elements that are on their way at a time. */
@@ -44,14 +45,11 @@ function reader(parameters: FlatParameters, { path, tensors }: Weights, stored: 
     const values = await read(name, first * width, rows * width);
     const wrong = firstWrong(values, dtype === "f16" ? LARGEST_HALF : Number.MAX_VALUE);
     if (wrong === undefined) return values;
-    const place = `element ${first * width + wrong.index}`;
-    if (!Number.isFinite(wrong.value)) {
-      throw new DataError(
-        `[${path}] tensor ${name} holds values that are not finite: got ${wrong.value} at ${place}, expected numbers. Use another checkpoint.`,
-      );
-    }
+    const index = first * width + wrong.index;
+    if (!Number.isFinite(wrong.value))
+      throw notFinite(wrong.value, index, path, name, "Use another checkpoint");
     throw new DataError(
-      `[${path}] tensor ${name} does not fit f16: got ${wrong.value} at ${place}, expected at most ${LARGEST_HALF}. Store the model as bf16 or f32.`,
+      `[${path}] tensor ${name} does not fit f16: got ${wrong.value} at element ${index}, expected at most ${LARGEST_HALF}. Store the model as bf16 or f32.`,
     );
   };
 }

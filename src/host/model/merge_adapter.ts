@@ -1,10 +1,10 @@
 /** An adapter added to the weights of its model, on the host: one tensor at a time, without a GPU. */
-import { DataError } from "../../core/errors.js";
 import { adaptedWeights, factorName, loraScale } from "../../model/lora_config.js";
 import { parameterShapes } from "../../model/parameters.js";
 import type { FloatDtype } from "../../model/safetensors.js";
 import type { TensorSource } from "../../model/safetensors_write.js";
 import { type AdapterFolder, readFactor } from "./adapter_folder.js";
+import { checkFinite } from "./finite.js";
 import { writeModelFolder } from "./model_folder_write.js";
 import type { PolicyFiles } from "./policy_folder.js";
 
@@ -31,11 +31,8 @@ export async function writeMergedModel(
     const data = async () => {
       const weight = await folder.tensors.read(name);
       if (adapted.has(name)) await addChange(weight, name, adapter);
-      const index = weight.findIndex((value) => !Number.isFinite(value));
-      if (index < 0) return weight;
-      throw new DataError(
-        `[${folder.path}] tensor ${name} holds values that are not finite: got ${weight[index]} at element ${index}, expected numbers. Use another checkpoint.`,
-      );
+      checkFinite(weight, folder.path, name, "Use another checkpoint");
+      return weight;
     };
     return { name, shape, data };
   });

@@ -8,6 +8,7 @@ import { cut, printable } from "../../core/shown.js";
 import type { World } from "../../env/world.js";
 import { presetConfig, type Qwen2Config } from "../../model/config.js";
 import { checkRank } from "../../model/lora_config.js";
+import { CONTENT_PLACE, encodeContent } from "../../rl/play/prompt.js";
 import { beforeWork } from "../files/before_work.js";
 import { checkWritable } from "../files/writable.js";
 import { checkBaseModel, readAdapterFolder } from "../model/adapter_folder.js";
@@ -172,9 +173,6 @@ async function checkSameBase(run: string, folder: ModelFolder): Promise<void> {
   );
 }
 
-/** Stands for a message while the chat template is looked at. */
-const PLACE = "CONTENT-PLACE";
-
 /** What a model folder holds beside its weights fits the settings. */
 function checkParts(folder: ModelParts, config: TrainConfig): void {
   const tokenizer = openTokenizer(folder);
@@ -185,11 +183,8 @@ function checkParts(folder: ModelParts, config: TrainConfig): void {
     );
   }
   if (config.prompt.format !== "plain") {
-    tokenizer.encodeChat([{ role: "user", content: "-" }], { addGenerationPrompt: true });
-    const shown = tokenizer.applyChatTemplate([{ role: "user", content: PLACE }], {
-      addGenerationPrompt: true,
-    });
-    if (!shown.includes(PLACE)) {
+    const { text: shown } = encodeContent(tokenizer, config.prompt.format, CONTENT_PLACE);
+    if (!shown.includes(CONTENT_PLACE)) {
       throw new ConfigError(
         `[${folder.path}] chat template leaves out what a user says: got "${printable(cut(shown))}", expected a text that holds it. Mend chat_template.jinja or chat_template in tokenizer_config.json, or set prompt.format to plain.`,
       );

@@ -24,7 +24,12 @@ import { JUDGE_WORDS } from "../../rl/gcd/judge.js";
 import { STEP_TAGS } from "../../rl/play/action.js";
 import { readConfigText } from "../files/config_text.js";
 import { pathExists } from "../files/files.js";
-import { checkBaseModel, readAdapterFolder, withAdapterFolder } from "../model/adapter_folder.js";
+import {
+  type AdapterFolder,
+  checkBaseModel,
+  readAdapterFolder,
+  withAdapterFolder,
+} from "../model/adapter_folder.js";
 import { baseFingerprint } from "../model/base_fingerprint.js";
 import { type ModelFolder, readModelParts } from "../model/model_folder.js";
 import { loadPolicy, policyTokenizer } from "../model/policy_folder.js";
@@ -94,12 +99,21 @@ export async function loraOf({ lora }: Pick<TrainConfig, "lora">): Promise<LoraC
   return rank === null ? undefined : { rank, alpha, dropout, targets, isRankStabilised };
 }
 
-/** The adapter that a configuration asks for, on top of a frozen model; without one, the model. */
-async function adapted(model: Qwen2Model, config: TrainConfig): Promise<Qwen2Model> {
-  if (config.lora.path !== null) {
-    const adapter = await readAdapterFolder(config.lora.path);
-    return withAdapterFolder(model, adapter, { requiresGrad: true });
-  }
+/** The folder of an adapter that goes on training. */
+async function adapterOf({ lora }: TrainConfig): Promise<AdapterFolder | undefined> {
+  return lora.path === null ? undefined : readAdapterFolder(lora.path);
+}
+
+/**
+ * The adapter that a configuration asks for, on top of a frozen model; without one, the model.
+ * @param known the folder at `lora.path`
+ */
+async function adapted(
+  model: Qwen2Model,
+  config: TrainConfig,
+  known: AdapterFolder | undefined,
+): Promise<Qwen2Model> {
+  if (known) return withAdapterFolder(model, known, { requiresGrad: true });
   const lora = await loraOf(config);
   if (!lora) return model;
   checkRank(model.config, lora);
@@ -168,15 +182,12 @@ export async function openPolicy(
       requiresGrad,
     });
     const { generationConfig } = folder;
-    const { lora } = config;
+    const adapter = await adapterOf(config);
     return {
-      model: await adapted(model, config),
+      model: await adapted(model, config, adapter),
       tokenizer: policyTokenizer(folder),
       generationConfig,
-      notes: [
-        ...folder.notes,
-        ...(lora.path === null ? [] : await checkBaseModel(await readAdapterFolder(lora.path), folder)),
-      ],
+      notes: [...folder.notes, ...(adapter ? await checkBaseModel(adapter, folder) : [])],
       ...(!requiresGrad && { fingerprint: await baseFingerprint(folder) }),
     };
   }
@@ -193,7 +204,12 @@ export async function openPolicy(
   });
   const model = new Qwen2Model(launcher, modelConfig, parameters, { fused, recompute });
   model.initialise(Random.of(config.model.seed, "weights", config.seed));
-  return { model: await adapted(model, config), tokenizer, generationConfig: {}, notes: [] };
+  return {
+    model: await adapted(model, config, await adapterOf(config)),
+    tokenizer,
+    generationConfig: {},
+    notes: [],
+  };
 }
 
 /** One token a word of the world. @throws ConfigError for a world that shows no texts */

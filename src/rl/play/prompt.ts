@@ -17,7 +17,7 @@ export interface Prompt {
 
 /** Stand for texts while the chat template is looked at. */
 const ANSWER_PLACE = "ANSWER-PLACE";
-const CONTENT_PLACE = "CONTENT-PLACE";
+export const CONTENT_PLACE = "CONTENT-PLACE";
 
 /** What a policy reads: the content alone, or as the only message in the chat template. Special tokens come from the template. */
 export function encodeContent(
