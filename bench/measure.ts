@@ -28,8 +28,6 @@ export interface Effort {
 const MOST_CALLS = 200;
 const FEWEST_SAMPLES = 3;
 const GPU_SAMPLES = 15;
-/** Launches in one profile, with room below the profiler's own 2,048. */
-const PROFILED_LAUNCHES = 2000;
 
 /** Times of one call, in the order of the works. Each work runs twice before, compilation included. */
 export async function measure(works: readonly Work[], effort: Effort): Promise<Timing[]> {
@@ -104,40 +102,25 @@ export async function wallTime(run: () => Promise<void>): Promise<number> {
 
 /**
  * GPU time of each call of a work whose calls all launch the same kernels: sums over its kernels, gaps between them left
- * out. Undefined without timestamps, or when more kernels were launched than the profiler holds.
+ * out. Undefined without timestamps, or when calls differ.
  */
 export async function gpuTimes(
   runtime: Runtime,
   work: Work,
   calls: number,
 ): Promise<readonly number[] | undefined> {
-  if (!runtime.profiler.available) return undefined;
+  const { profiler } = runtime;
+  if (!profiler.available) return undefined;
   await runtime.finish();
-  const [single, each] = await profiled(runtime, work, 1);
-  if (!single || each === 0 || each > PROFILED_LAUNCHES) return undefined;
-  const batch = Math.max(FEWEST_SAMPLES, Math.min(calls, Math.floor(PROFILED_LAUNCHES / each)));
-  const samples = [];
-  while (samples.length < batch) {
-    // as many in one go as the profiler holds, so that the GPU does not fall idle between them
-    const [kernels] = await profiled(runtime, work, Math.min(batch, Math.floor(PROFILED_LAUNCHES / each)));
-    if (!kernels || kernels.length % each !== 0) return undefined;
-    for (let start = 0; start < kernels.length; start += each) {
-      samples.push(kernels.slice(start, start + each).reduce((sum, time) => sum + time / 1e6, 0));
-    }
-  }
-  return samples;
-}
-
-/** Nanoseconds of every kernel of some calls, or undefined when some were left out, and how many were launched. */
-async function profiled(
-  runtime: Runtime,
-  work: Work,
-  calls: number,
-): Promise<[readonly number[] | undefined, number]> {
-  const before = runtime.counters.dispatches;
-  runtime.profiler.start();
-  await work.run(calls);
-  const kernels = await runtime.profiler.stop();
-  const launched = runtime.counters.dispatches - before;
-  return [kernels.length === launched ? kernels.map(({ nanoseconds }) => nanoseconds) : undefined, launched];
+  const count = Math.max(FEWEST_SAMPLES, calls);
+  profiler.start();
+  await work.run(count);
+  const kernels = await profiler.stop();
+  const each = kernels.length / count;
+  if (!Number.isInteger(each) || each === 0) return undefined;
+  return Array.from({ length: count }, (_, call) =>
+    kernels
+      .slice(call * each, (call + 1) * each)
+      .reduce((sum, { nanoseconds }) => sum + nanoseconds / 1e6, 0),
+  );
 }

@@ -1,5 +1,6 @@
 /** Generation: milliseconds of one decode step of a batch, prompts left out, by the difference of two lengths. */
 import { DeviceError } from "../src/core/errors.js";
+import type { OpApplication } from "../src/gpu/profiler.js";
 import type { Runtime } from "../src/gpu/runtime.js";
 import type { Launcher } from "../src/kernels/engine/launch.js";
 import { type Generation, type GenerationRequest, Generator } from "../src/model/generate.js";
@@ -8,8 +9,9 @@ import type { BenchRow } from "../src/report/bench_rows.js";
 import { type Effort, spread, wallTime } from "./measure.js";
 import { openModel, targetLogProbs } from "./model.js";
 import { allowedLogProb, type Precision, programDtype } from "./precision.js";
+import { benchProfile } from "./profile.js";
 import { reasonOf } from "./race.js";
-import { trainingProblem, type Workload } from "./workloads.js";
+import { type TrainingProblem, trainingProblem, type Workload } from "./workloads.js";
 
 export interface RolloutBench {
   readonly launcher: Launcher;
@@ -51,7 +53,7 @@ export async function benchRollout(
   workload: Workload,
   one: RolloutCase,
 ): Promise<BenchRow> {
-  const { batch, prompt, steps } = one;
+  const { batch, steps } = one;
   const { runtime } = launcher;
   const row = {
     op: "rollout",
@@ -64,10 +66,7 @@ export async function benchRollout(
   const problem = trainingProblem(workload);
   const model = openModel(launcher, workload, problem, precision, false);
   const generator = new Generator(model);
-  const requests = Array.from({ length: batch }, (_, b) => ({
-    stream: b,
-    prompt: Array.from({ length: prompt }, (_, t) => problem.tokens[(b * 7 + t) % problem.tokens.length]),
-  }));
+  const requests = requestsOf(problem, one);
   const generate = (maxNewTokens: number) =>
     generator.generate(requests, { temperature: 1, maxNewTokens, endTokens: [], seed: 5 });
   try {
@@ -98,6 +97,49 @@ export async function benchRollout(
     model.release();
     model.parameters.release();
   }
+}
+
+/** A row of op `profile`: a decode step by its kernels. */
+export async function profileRollout(
+  { launcher, adapter, precision, quick }: RolloutBench,
+  workload: Workload,
+  one: RolloutCase,
+): Promise<BenchRow> {
+  const { prompt, steps } = one;
+  const problem = trainingProblem(workload);
+  const model = openModel(launcher, workload, problem, precision, false);
+  let begin = async () => {};
+  const generator = new Generator(model, { onPrompts: () => begin() });
+  const requests = requestsOf(problem, one);
+  const head = {
+    direction: "decode" as const,
+    shape: rolloutLabel(workload, one),
+    dtype: programDtype(launcher.facts, precision),
+    adapter,
+  };
+  const work = {
+    calls: steps,
+    // a token in the middle of the answer sees the prompt and the first half; the declared cost is of a full cache
+    attended: ({ sizes: { T } }: OpApplication) => (prompt + (steps + 1) / 2) / T,
+    run: async (start: () => Promise<void>) => {
+      begin = start;
+      await generator.generate(requests, { temperature: 1, maxNewTokens: 1 + steps, endTokens: [], seed: 5 });
+    },
+  };
+  try {
+    return await benchProfile(head, launcher.runtime, work, quick ? 3 : 5);
+  } finally {
+    generator.release();
+    model.release();
+    model.parameters.release();
+  }
+}
+
+function requestsOf({ tokens }: TrainingProblem, { batch, prompt }: RolloutCase): GenerationRequest[] {
+  return Array.from({ length: batch }, (_, b) => ({
+    stream: b,
+    prompt: Array.from({ length: prompt }, (_, t) => tokens[(b * 7 + t) % tokens.length]),
+  }));
 }
 
 /** Milliseconds of one step, round by round: what `steps` tokens take beyond the first, which prefill gives. */

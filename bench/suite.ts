@@ -13,11 +13,11 @@ import { benchOp } from "./ops.js";
 import { benchHalfPeaks, benchPeaks } from "./peaks.js";
 import type { AnyPeer } from "./peers.js";
 import { type Precision, programDtype } from "./precision.js";
-import { benchRollout, rolloutCases, rolloutLabel } from "./rollout.js";
+import { benchRollout, profileRollout, rolloutCases, rolloutLabel } from "./rollout.js";
 import { benchScalingPoint, scalingPoints } from "./scaling.js";
 import { benchMemoryPoint, memoryPoints } from "./scaling_memory.js";
-import { benchTrainingStep } from "./training_step.js";
-import { benchWorkloads, type Workload, workloadLabel } from "./workloads.js";
+import { benchTrainingStep, profileTrainingStep } from "./training_step.js";
+import { benchWorkloads, profiledWorkloads, type Workload, workloadLabel } from "./workloads.js";
 
 export interface Suite {
   readonly launcher: Launcher;
@@ -33,6 +33,8 @@ export interface Suite {
   /** Whether rows of this op, or of this shape, are wanted. */
   readonly wantsOp: (name: string) => boolean;
   readonly wantsShape: (shape: string) => boolean;
+  /** Where the time of programs goes, in place of all else. */
+  readonly profile?: boolean;
   /** Told before each measurement. */
   readonly onProgress: (what: string) => void;
   /** Given all rows so far after each measurement. */
@@ -49,6 +51,9 @@ export const PROGRAMS: readonly string[] = [
   "first_step",
   "scaling",
 ];
+
+/** What can be profiled. */
+export const PROFILED: readonly string[] = ["training_step", "rollout"];
 
 /** Everything that a filter can choose: ops by name, and the measurements of whole programs. */
 export function benchNames(): string[] {
@@ -69,6 +74,10 @@ async function* measurements(suite: Suite): AsyncGenerator<readonly BenchRow[]> 
   const { wantsOp, onProgress } = suite;
   onProgress("peaks of the adapter");
   yield await benchPeaks(suite);
+  if (suite.profile) {
+    yield* profiles(suite);
+    return;
+  }
   for (const op of allOps().filter(({ name }) => wantsOp(name))) {
     if (op.name === "matmul") yield* products(suite);
     else yield await opRows(suite, op);
@@ -108,6 +117,25 @@ async function* trainingSteps(suite: Suite): AsyncGenerator<readonly BenchRow[]>
     if (!suite.wantsShape(workloadLabel(workload))) continue;
     suite.onProgress(`training step ${workloadLabel(workload)}`);
     yield await benchTrainingStep(suite, workload);
+  }
+}
+
+async function* profiles(suite: Suite): AsyncGenerator<readonly BenchRow[]> {
+  const { wantsOp, wantsShape, onProgress, quick, launcher } = suite;
+  const { isSoftware } = launcher.facts;
+  for (const workload of wantsOp("training_step") ? profiledWorkloads(quick, isSoftware) : []) {
+    const label = workloadLabel(workload);
+    if (!wantsShape(label)) continue;
+    onProgress(`profile of a training step, ${label}`);
+    yield [await profileTrainingStep(suite, workload)];
+  }
+  for (const workload of wantsOp("rollout") ? workloads(suite) : []) {
+    for (const one of rolloutCases(quick, isSoftware)) {
+      const label = rolloutLabel(workload, one);
+      if (!wantsShape(label)) continue;
+      onProgress(`profile of a decode step, ${label}`);
+      yield [await profileRollout(suite, workload, one)];
+    }
   }
 }
 

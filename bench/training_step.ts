@@ -4,6 +4,7 @@ import type { BenchRow } from "../src/report/bench_rows.js";
 import type { Effort, Timing } from "./measure.js";
 import { type AnyPeer, peerEntries } from "./peers.js";
 import { type Precision, programDtype } from "./precision.js";
+import { benchProfile } from "./profile.js";
 import { type Contestant, race } from "./race.js";
 import { Trainer } from "./trainer.js";
 import { trainingFlops, trainingProblem, type Workload, workloadLabel } from "./workloads.js";
@@ -75,6 +76,43 @@ export async function benchTrainingStep(bench: TrainingBench, workload: Workload
   const rows = await race(head, entries, undefined, effort);
   const flops = trainingFlops(workload);
   return rows.map((row) => (row.medianMs ? { ...row, gflops: flops / row.medianMs / 1e6 } : row));
+}
+
+/** Steps of a profiled run, and runs. */
+const PROFILED = { full: { calls: 3, rounds: 5 }, quick: { calls: 1, rounds: 3 } } as const;
+
+/** A row of op `profile`: a steady step by its kernels. */
+export async function profileTrainingStep(
+  {
+    launcher,
+    adapter,
+    precision,
+    quick,
+  }: Pick<TrainingBench, "launcher" | "adapter" | "precision"> & { readonly quick: boolean },
+  workload: Workload,
+): Promise<BenchRow> {
+  const { calls, rounds } = quick ? PROFILED.quick : PROFILED.full;
+  const trainer = new Trainer(launcher, workload, trainingProblem(workload), precision);
+  const head = {
+    direction: "step" as const,
+    shape: workloadLabel(workload),
+    dtype: programDtype(launcher.facts, precision),
+    adapter,
+  };
+  const work = {
+    calls,
+    // every token sees those of its own sequence only
+    attended: () => 1 / workload.B,
+    run: async (begin: () => Promise<void>) => {
+      await begin();
+      await trainer.run(calls);
+    },
+  };
+  try {
+    return await benchProfile(head, launcher.runtime, work, rounds);
+  } finally {
+    trainer.release();
+  }
 }
 
 /** What is wrong with a peer's losses, as a sentence. */

@@ -54,22 +54,24 @@ const PUBLISHED = "qwen2.5-0.5b";
  * tokens and one layer of the published width.
  */
 export function benchWorkloads(quick: boolean, isSoftware: boolean): Workload[] {
-  if (quick) {
-    return [
-      { name: "tiny", config: presetConfig("nano", 64), B: 2, T: 16 },
-      {
-        name: `${PUBLISHED}-layer`,
-        config: presetConfig(PUBLISHED, 1024, { num_hidden_layers: 1 }),
-        B: 1,
-        T: 16,
-      },
-    ];
-  }
+  if (quick) return [{ name: "tiny", config: presetConfig("nano", 64), B: 2, T: 16 }, publishedLayer(16)];
   const own: Workload[] = [
     { name: "nano", config: presetConfig("nano", 512), B: 8, T: 128 },
     { name: "small", config: presetConfig("small", 2048), B: 4, T: 256 },
   ];
   return isSoftware ? own : [...own, { name: PUBLISHED, config: presetConfig(PUBLISHED), B: 4, T: 512 }];
+}
+
+/** One layer of the published width on a sequence, with a small vocabulary. */
+function publishedLayer(T: number): Workload {
+  const config = presetConfig(PUBLISHED, 1024, { num_hidden_layers: 1 });
+  return { name: `${PUBLISHED}-layer`, config, B: 1, T };
+}
+
+/** What is profiled: the workloads of the benchmark, and on the CPU a layer of the published width instead of the whole model. */
+export function profiledWorkloads(quick: boolean, isSoftware: boolean): Workload[] {
+  const all = benchWorkloads(quick, isSoftware);
+  return isSoftware && !quick ? [...all, publishedLayer(256)] : all;
 }
 
 /** `nano B8 T128`, as rows name it. */

@@ -2,15 +2,17 @@
 import { DeviceError } from "../core/errors.js";
 import { alignWord, type BufferRange, type GpuBuffer } from "./buffers.js";
 import type { PipelineEntry } from "./pipelines.js";
-import type { Profiler } from "./profiler.js";
+import type { LaunchedKernel, Profiler } from "./profiler.js";
 
-/** One kernel launch. */
+/** One launch, of one kernel or of several that share it. */
 export interface Dispatch {
   readonly pipeline: PipelineEntry;
   readonly bindings: readonly BufferRange[];
   /** Uniform scalars, little endian words; at most `SCALAR_BYTES`. */
   readonly scalars: Uint32Array;
   readonly workgroups: number;
+  /** What it consists of, for profiles. */
+  readonly kernels?: readonly LaunchedKernel[];
 }
 
 type Command =
@@ -158,7 +160,7 @@ export class CommandList {
     for (const command of commands) {
       if (command.kind === "dispatch") {
         const { dispatch } = command;
-        const timestampWrites = this.profiler.next(dispatch.pipeline.label);
+        const timestampWrites = this.profiler.next(() => profiled(dispatch));
         if (timestampWrites) endPass();
         pass ??= encoder.beginComputePass({ label: dispatch.pipeline.label, timestampWrites });
         this.#encode(pass, dispatch, slot++);
@@ -231,6 +233,12 @@ export class CommandList {
     return group;
   }
 }
+
+const profiled = ({ pipeline: { label }, bindings, kernels = [] }: Dispatch) => ({
+  label,
+  kernels,
+  bytes: bindings.reduce((sum, { bytes }) => sum + bytes, 0),
+});
 
 const boundBytes = ({ buffer, bytes, isWhole }: BufferRange): number =>
   isWhole ? buffer.bytes : alignWord(bytes);

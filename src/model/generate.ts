@@ -56,6 +56,8 @@ export interface GeneratorOptions {
   readonly cache?: CacheStorage;
   /** Most bytes of logits that exist at a time; those of 64 sequences always may. Default 64 MiB. */
   readonly logitBytes?: number;
+  /** Awaited in each call when the prompts are on their way to the GPU and decoding begins: a profile waits for them there. */
+  readonly onPrompts?: () => Promise<void>;
 }
 
 const LOGIT_BYTES = 64 << 20;
@@ -77,6 +79,7 @@ export class Generator {
   readonly #maxSequences: number;
   readonly #stepsPerSubmit: number | undefined;
   readonly #logitBytes: number;
+  readonly #onPrompts: (() => Promise<void>) | undefined;
   readonly #conversations = new Conversations();
 
   constructor(
@@ -88,6 +91,7 @@ export class Generator {
     this.#maxSequences = options.maxSequences ?? 256;
     this.#stepsPerSubmit = options.stepsPerSubmit;
     this.#logitBytes = options.logitBytes ?? LOGIT_BYTES;
+    this.#onPrompts = options.onPrompts;
   }
 
   /**
@@ -155,6 +159,7 @@ export class Generator {
         first += part.complete.length;
         await launcher.runtime.flush();
       }
+      await this.#onPrompts?.();
       const pace = new DecodePace(launcher.facts, this.#stepsPerSubmit);
       const { maxNewTokens, endTokens } = options;
       const step = (rows: number) => this.#decodeStep(rows, state, options);

@@ -8,8 +8,31 @@ import { z } from "zod";
 const DIRECTIONS = ["forward", "backward", "step", "decode", "gram", "directions", "separate"] as const;
 
 const number = z.number();
+
+/** A kernel in a profile, and what it took in one call of the work. */
+const profilePartSchema = z.object({
+  /** What it is there for: products, attention, optimiser ... */
+  cause: z.string(),
+  /** `op.entry`, several where they share a dispatch; empty for what lies between dispatches. */
+  kernel: z.string(),
+  sizes: z.string(),
+  launches: number,
+  ms: number,
+  /** Of the whole. */
+  share: number,
+  gflops: number.optional(),
+  gbps: number.optional(),
+  /** Shares of the run's own `peak` rows. */
+  fmaShare: number.optional(),
+  copyShare: number.optional(),
+});
+export type ProfilePart = z.infer<typeof profilePartSchema>;
+
 export const benchRowSchema = z.looseObject({
-  /** An op, `training_step`, `coupling`, `gram_curves`, `rollout`, `first_step`, `scaling`, or `peak`: what the adapter reaches at best. */
+  /**
+   * An op, `training_step`, `coupling`, `gram_curves`, `rollout`, `iteration`, `first_step`, `scaling`, `profile`, or `peak`: what the
+   * adapter reaches at best.
+   */
   op: z.string(),
   direction: z.enum(DIRECTIONS),
   shape: z.string(),
@@ -71,6 +94,11 @@ export const benchRowSchema = z.looseObject({
   phases: z.record(z.string(), number).optional(),
   /** Pipelines that were compiled. */
   pipelines: number.optional(),
+  /**
+   * Of op `profile`: where the milliseconds of `medianMs` went, which add up to it; and the same work without timestamps, in between.
+   */
+  parts: z.array(profilePartSchema).optional(),
+  unprofiledMs: number.optional(),
   /** Losses of the first training steps from the common weights, nats per token. */
   firstLosses: z.array(number).optional(),
   /** Median of the baseline's row, and this row's excess over it as a share. */
@@ -110,6 +138,8 @@ export function withShares(rows: readonly BenchRow[]): BenchRow[] {
   const peaks = peakRows(rows);
   return rows.map((row) => {
     if (row.op === "peak" || row.error !== undefined) return row;
+    if (row.parts)
+      return { ...row, parts: row.parts.map((part) => ({ ...part, ...partShares(part, peaks, row.dtype) })) };
     // peers have no GPU clock: theirs, and ours where the peak has none either, are held against wall-clock peaks
     const share = (peak: BenchRow | undefined, rate: "gflops" | "gbps") => {
       if (!peak) return undefined;
@@ -118,19 +148,33 @@ export function withShares(rows: readonly BenchRow[]): BenchRow[] {
       const most = sameClock ? kernelRates(peak)?.[rate] : peak[rate];
       return own && most ? own / most : undefined;
     };
-    const find = (name: string) =>
-      peaks
-        .filter(({ shape, dtype }) => shape.startsWith(name) && dtype === row.dtype)
-        .sort((a, b) => (b.gflops ?? 0) - (a.gflops ?? 0))[0];
     const shares = {
-      fmaShare: share(find("fma"), "gflops"),
-      copyShare: share(
-        peaks.find(({ shape }) => shape.startsWith("copy")),
-        "gbps",
-      ),
-      matrixShare: share(find("matrix"), "gflops"),
+      fmaShare: share(highest(peaks, "fma", row.dtype), "gflops"),
+      copyShare: share(copyPeak(peaks), "gbps"),
+      matrixShare: share(highest(peaks, "matrix", row.dtype), "gflops"),
     };
     return { ...row, ...withoutAbsent(shares) };
+  });
+}
+
+/** The peak of a name and type that is highest. */
+function highest(peaks: readonly BenchRow[], name: string, type: string): BenchRow | undefined {
+  return peaks
+    .filter(({ shape, dtype }) => shape.startsWith(name) && dtype === type)
+    .sort((a, b) => (b.gflops ?? 0) - (a.gflops ?? 0))[0];
+}
+
+const copyPeak = (peaks: readonly BenchRow[]) => peaks.find(({ shape }) => shape.startsWith("copy"));
+
+/** Parts are timed by the GPU's clock, and so are the peaks that they are held against. */
+function partShares({ gflops, gbps }: ProfilePart, peaks: readonly BenchRow[], dtype: string) {
+  const share = (rate: number | undefined, peak: BenchRow | undefined, of: "gflops" | "gbps") => {
+    const most = peak && kernelRates(peak)?.[of];
+    return rate && most ? rate / most : undefined;
+  };
+  return withoutAbsent({
+    fmaShare: share(gflops, highest(peaks, "fma", dtype), "gflops"),
+    copyShare: share(gbps, copyPeak(peaks), "gbps"),
   });
 }
 

@@ -1,8 +1,9 @@
 /** Tables of a benchmark for a text: one for each adapter and preset, ours with its figures and how much slower peers are. */
 import { groupBy } from "../core/group_by.js";
+import { profileKernelTable, profileTable } from "./bench_profile.js";
 import { type BenchReport, byAdapter, type Passport } from "./bench_report.js";
 import type { BenchRow } from "./bench_rows.js";
-import { FIGURE_COLUMNS, figure, markdownTable, NAME_COLUMNS } from "./bench_text.js";
+import { FIGURE_COLUMNS, figure, markdownTable, NAME_COLUMNS, type TableCells } from "./bench_text.js";
 import { MEASURES, scalingCurves, slopeText } from "./scaling.js";
 
 const OWN = "uncouple";
@@ -21,7 +22,16 @@ const opIs =
   (...names: string[]) =>
   ({ op }: BenchRow) =>
     names.includes(op);
-const WHOLE = ["training_step", "coupling", "gram_curves", "rollout", "first_step", "scaling", "peak"];
+const WHOLE = [
+  "training_step",
+  "coupling",
+  "gram_curves",
+  "rollout",
+  "first_step",
+  "scaling",
+  "profile",
+  "peak",
+];
 const KERNEL_FIGURES = ["median ms", "GPU ms", "GFLOP/s", "GB/s", "dispatches"];
 
 const SELECTIONS: Readonly<Record<string, Selection>> = {
@@ -77,6 +87,8 @@ const DRAWN: Readonly<Record<string, Drawn>> = {
   coupling: { wants: opIs("coupling"), cells: couplingTable },
   gram_curves: { wants: opIs("gram_curves"), cells: gramCurvesTable },
   slopes: { wants: opIs("scaling"), cells: slopeTable },
+  profile: { wants: opIs("profile"), cells: profileTable },
+  profile_kernels: { wants: opIs("profile"), cells: profileKernelTable },
 };
 
 /** Everything that can stand between marks, by name. */
@@ -86,14 +98,6 @@ export const TABLES: Readonly<Record<string, (report: BenchReport) => string>> =
   ),
   passports: passportTable,
 };
-
-/** A table as texts: titles, and cells of each row. */
-export interface TableCells {
-  readonly titles: readonly string[];
-  readonly body: readonly (readonly string[])[];
-  /** Columns from the left that hold words; the others hold numbers. */
-  readonly names: number;
-}
 
 /** What the tables of a page are called, in their order. */
 const PAGE_TABLES: readonly (readonly [name: string, title: string])[] = [
@@ -105,6 +109,8 @@ const PAGE_TABLES: readonly (readonly [name: string, title: string])[] = [
   ["first_step", "First step of a process"],
   ["coupling", "Gradient coupling, over a plain pass"],
   ["gram_curves", "Gram by path, over a plain pass"],
+  ["profile", "Where a step's time goes"],
+  ["profile_kernels", "Kernels that take most of it"],
   ["points", "Sizes"],
   ["slopes", "Slopes over sizes"],
 ];

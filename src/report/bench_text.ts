@@ -53,6 +53,7 @@ export const FIGURE_COLUMNS: readonly Column[] = [
   { title: "cold ms", text: ({ coldMs }) => figure(coldMs) },
   { title: "phases, ms", text: phaseTimes },
   { title: "pipelines", text: ({ pipelines }) => figure(pipelines) },
+  { title: "ms without timestamps", text: ({ unprofiledMs }) => figure(unprofiledMs) },
   { title: "% slower", text: ({ slowdown }) => percent(slowdown) },
 ];
 
@@ -78,6 +79,14 @@ function rowsTable(rows: readonly BenchRow[]): string {
   });
   const titles = columns.map(({ title }) => title);
   return markdownTable(titles, body, NAME_COLUMNS.length);
+}
+
+/** A table as texts: titles, and cells of each row. */
+export interface TableCells {
+  readonly titles: readonly string[];
+  readonly body: readonly (readonly string[])[];
+  /** Columns from the left that hold words; the others hold numbers. */
+  readonly names: number;
 }
 
 /** A GitHub table. @param names columns from the left that hold words; the others hold numbers */
@@ -120,7 +129,7 @@ export function benchCsv(rows: readonly BenchRow[]): string {
 
 function cellText(value: unknown): string {
   if (value === undefined || value === null) return "";
-  if (Array.isArray(value)) return value.join(" ");
+  if (Array.isArray(value) && value.every((one) => typeof one !== "object")) return value.join(" ");
   return typeof value === "object" ? JSON.stringify(value) : String(value);
 }
 

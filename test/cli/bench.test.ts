@@ -197,3 +197,32 @@ test("coupling is measured over the plain pass, and its paths over sizes", async
   expect(filled).toMatch(/tiny S8 T16 \| a backward pass for each sample \| uncouple \| [\d.]+ \| [\d.]+ \|/);
   expect(filled).toMatch(/width64 S4 T4 \| \S+ \| \S+ \| [\d.]+ \| [\d.]+ \| [\d.]+ \| 9 of 9/);
 });
+
+test("a profile is printed by cause and kernel, saved as one row for each work, and refused where there is none", async () => {
+  const saved = file("profile.json");
+  const options = ["--profile", "--quick", "--shape", "^tiny", "--save", saved];
+  const { code, stdout } = await bench("training_step", ...options);
+  expect(code).toBe(0);
+  for (const text of ["step tiny B2 T16", "attention backward", "matmul.tn", "gaps and host", "nearest peak"])
+    expect(stdout).toContain(text);
+  const report = parseBenchReport(JSON.parse(readFileSync(saved, "utf8")), saved);
+  const [row, ...more] = report.rows.filter(({ op }) => op !== "peak");
+  expect(more).toEqual([]);
+  expect(row).toMatchObject({ op: "profile", parts: expect.any(Array), unprofiledMs: expect.any(Number) });
+  expect(row.parts?.find(({ kernel }) => kernel === "matmul.nt")).toMatchObject({
+    gflops: expect.any(Number),
+    fmaShare: expect.any(Number),
+    copyShare: expect.any(Number),
+  });
+  expect(Object.values(report.passports)[0].command).toMatch(/bench training_step .*--profile --quick/);
+  expect(await bench("matmul", "--profile")).toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining('[bench] nothing of this name has a profile: got "matmul"'),
+  });
+  expect(await bench("training_step", "--profile", "--peers")).toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining("--profile"),
+  });
+  const drawn = await bench("--from", saved, "--markdown");
+  expect(drawn.code).toBe(0);
+});

@@ -79,3 +79,31 @@ test.each([
   expect(() => fillDocument(text, report, "a.md")).toThrow(DataError);
   expect(() => fillDocument(text, report, "a.md")).toThrow(message);
 });
+
+test("profiles are drawn as shares by cause, and as the kernels that take most", () => {
+  const part = { launches: 2, sizes: "N4" };
+  const row: BenchRow = {
+    ...head,
+    op: "profile",
+    direction: "step",
+    shape: "nano",
+    adapter: "Soft 1.0",
+    medianMs: 10,
+    unprofiledMs: 9,
+    dispatches: 4,
+    parts: [
+      { ...part, cause: "products", kernel: "matmul.nn", ms: 6, share: 0.6, gflops: 20, fmaShare: 0.5 },
+      { ...part, cause: "products", kernel: "matmul.tn", ms: 0.2, share: 0.02, gflops: 20 },
+      { ...part, cause: "gaps and host", kernel: "", sizes: "", launches: 0, ms: 3.8, share: 0.38 },
+    ],
+  };
+  const profile = runReport({ date: "2003" }, [row]);
+  expect(TABLES.profile(profile).split("\n").slice(2)).toEqual([
+    "| direction | shape | ms | ms without timestamps | dispatches | products | gaps and host |",
+    "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
+    "| step | nano | 10 | 9 | 4 | 62.0 % | 38.0 % |",
+  ]);
+  expect(TABLES.profile_kernels(profile).split("\n").slice(4)).toEqual([
+    "| step | nano | products | matmul.nn | N4 | 2 | 6 | 60.0 % | 20 |  | arithmetic 50 % |",
+  ]);
+});

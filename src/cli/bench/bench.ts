@@ -2,7 +2,7 @@
 import { Option } from "@commander-js/extra-typings";
 import type { Effort } from "../../../bench/measure.js";
 import { PEER_NAMES } from "../../../bench/peers.js";
-import { benchNames, PROGRAMS, runSuite } from "../../../bench/suite.js";
+import { benchNames, PROFILED, PROGRAMS, runSuite } from "../../../bench/suite.js";
 import { CheckError, ConfigError } from "../../core/errors.js";
 import { checkHalf } from "../../gpu/device_facts.js";
 import { selfTest } from "../../gpu/self_test.js";
@@ -53,6 +53,12 @@ export const register: Register = (program, context) => {
       "measure again which kernels suit this adapter, keep the result; without [op], stop there",
     )
     .addOption(noTuneOption())
+    .addOption(
+      new Option(
+        "--profile",
+        `where the time of ${PROFILED.join(" and ")} goes, kernel by kernel, in place of the other figures`,
+      ).conflicts(["peers", "peer"]),
+    )
     .option("--quick", "small shapes and few repeats")
     .addOption(new Option("--repeats <count>", "samples of each row").argParser(readCount))
     .option("--json", "print the rows as one JSON array")
@@ -113,7 +119,7 @@ function readPattern(text: string): RegExp {
 async function bench(options: BenchOptions, context: CliContext): Promise<void> {
   const { terminal } = context;
   // wrong names and files that cannot be read are known before minutes of measuring
-  if (options.from === undefined) nameFilter(options, benchNames());
+  if (options.from === undefined) nameFilter(options, measuredNames(options));
   if (options.tune && options.filter === undefined) return tuneOnly(options, context);
   const baseline =
     options.baseline === undefined
@@ -192,12 +198,19 @@ function rowFilter(options: BenchOptions, names: readonly string[]) {
   return (row: BenchRow) => row.op === "peak" || (wantsOp(row.op) && (!shape || shape.test(row.shape)));
 }
 
+const measuredNames = ({ profile }: BenchOptions): readonly string[] => (profile ? PROFILED : benchNames());
+
 /** @throws ConfigError when nothing has such a name */
 function nameFilter({ filter = "" }: BenchOptions, names: readonly string[]): (name: string) => boolean {
   const parts = filter.split(",").map((part) => part.trim());
   const isNamed = (name: string, part: string) =>
     part === "kernels" ? !PROGRAMS.includes(name) : name.includes(part);
   const unknown = parts.find((part) => !names.some((name) => isNamed(name, part)));
+  if (unknown !== undefined && names === PROFILED) {
+    throw new ConfigError(
+      `[bench] nothing of this name has a profile: got "${unknown}", expected a part of one of ${names.join(", ")}. Correct the filter, or leave out --profile.`,
+    );
+  }
   if (unknown !== undefined) {
     throw new ConfigError(
       `[bench] no op of this name: got "${unknown}", expected kernels (all ops) or a part of one of ${names.join(", ")}. Correct the filter.`,
@@ -215,7 +228,7 @@ async function measureAll(
   const launcher = new Launcher(session.runtime);
   if (options.tune) terminal.info(tuningTable(session.tuning.record?.results ?? []));
   terminal.info(tuningLine(session.tuning));
-  const wantsOp = nameFilter(options, benchNames());
+  const wantsOp = nameFilter(options, measuredNames(options));
   const { clock } = await selfTest(session.runtime.device);
   terminal.info(
     clock
@@ -241,6 +254,7 @@ async function measureAll(
       quick,
       precision,
       effort,
+      profile: options.profile === true,
       firstStep: {
         env: context.env,
         job: {

@@ -9,6 +9,7 @@ export interface BenchOptions extends GpuOptions, OutputOptions {
   readonly peers?: true;
   readonly peer?: readonly string[];
   readonly quick?: true;
+  readonly profile?: true;
   readonly repeats?: number;
   readonly precision?: Precision;
   readonly from?: readonly string[];

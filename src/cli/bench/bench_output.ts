@@ -7,6 +7,7 @@ import { writeFileAtomic } from "../../host/files/files.js";
 import { checkFileWritable } from "../../host/files/writable.js";
 import { checkMarks, fillDocument } from "../../report/bench_document.js";
 import { benchPageSvg } from "../../report/bench_page.js";
+import { profiledRows, wholeProfile } from "../../report/bench_profile.js";
 import { type BenchReport, byAdapter, standaloneRows } from "../../report/bench_report.js";
 import type { BenchRow } from "../../report/bench_rows.js";
 import { benchCsv, benchMarkdown, figureColumns, NAME_COLUMNS } from "../../report/bench_text.js";
@@ -38,7 +39,11 @@ export function printReport(
   if (json) terminal.printJson(standaloneRows(report));
   else if (csv) terminal.print(benchCsv(rows));
   else if (markdown) terminal.print(benchMarkdown(rows));
-  else for (const [adapter, own] of byAdapter(rows)) terminal.print(`${adapter}\n${renderRows(own)}`);
+  else {
+    for (const [adapter, own] of byAdapter(rows)) terminal.print(`${adapter}\n${renderRows(own)}`);
+    for (const row of profiledRows(rows))
+      terminal.print(`${row.direction} ${row.shape}\n${renderProfile(row)}`);
+  }
   for (const own of byAdapter(rows).values())
     for (const line of slopeLines(own)) terminal.info(`slope of ${line}`);
 }
@@ -83,6 +88,13 @@ function checkOneAdapter({ rows }: BenchReport): void {
   throw new ConfigError(
     `[bench] one picture shows one adapter: got rows of ${adapters.join(", ")}, expected those of one. Name fewer files with --from.`,
   );
+}
+
+function renderProfile(row: ReturnType<typeof profiledRows>[number]): string {
+  const { titles, body } = wholeProfile(row);
+  const table = new Table({ head: [...titles], style: { head: [], border: [], compact: true } });
+  for (const cells of body) table.push([...cells]);
+  return table.toString();
 }
 
 function renderRows(rows: readonly BenchRow[]): string {

@@ -41,12 +41,14 @@ export async function benchPassport(
 }
 
 function commandLine(options: BenchOptions): string {
-  const { filter, shape, peers, peer, quick, repeats, precision, adapter, preset, matmul, tune } = options;
+  const { filter, shape, peers, peer, quick, profile, repeats, precision, adapter, preset, matmul, tune } =
+    options;
   const words = [
     "uncouple bench",
     filter,
     shape && `--shape "${shape.source}"`,
     peer ? `--peer ${peer.join(" ")}` : peers && "--peers",
+    profile && "--profile",
     quick && "--quick",
     repeats && `--repeats ${repeats}`,
     precision && precision !== "f32" && `--precision ${precision}`,

@@ -1,6 +1,7 @@
 /** Turns kernel declarations into WGSL with generated bindings, cached pipelines and dispatches. */
 
 import type { BufferRange, GpuBuffer } from "../../gpu/buffers.js";
+import type { LaunchedKernel, OpApplication } from "../../gpu/profiler.js";
 import {
   type Access,
   type DeviceFacts,
@@ -46,6 +47,7 @@ interface Launch {
   readonly scalars: Uint32Array;
   readonly workgroups: number;
   readonly isLate: boolean;
+  readonly kernel: LaunchedKernel;
 }
 
 /** A launch that waits for a dispatch to join. */
@@ -80,7 +82,7 @@ export class Launcher {
    * @param accumulate written gradients that are added to instead of overwritten
    */
   run(unit: KernelUnit, views: OptionalViews, scalars: Scalars, accumulate = NOTHING): void {
-    this.#run(unit, views, scalars, accumulate, false);
+    this.#run(unit, views, scalars, accumulate, { isLate: false });
   }
 
   /**
@@ -88,7 +90,7 @@ export class Launcher {
    * it fits, and comes in any case before a launch that depends on it.
    */
   runLate(unit: KernelUnit, views: OptionalViews, scalars: Scalars, accumulate = NOTHING): void {
-    this.#run(unit, views, scalars, accumulate, this.#late !== undefined);
+    this.#run(unit, views, scalars, accumulate, { isLate: true });
   }
 
   #run(
@@ -96,17 +98,22 @@ export class Launcher {
     views: OptionalViews,
     scalars: Scalars,
     accumulate: ReadonlySet<string>,
-    isLate: boolean,
+    {
+      isLate: mayWait,
+      application,
+    }: { readonly isLate: boolean; readonly application?: OpApplication | undefined },
   ): void {
     const workgroups = unit.kernel.workgroups(scalars, this.facts);
     if (workgroups <= 0) return;
     const prepared = this.#kernels.get(unit, views, scalars);
+    const isLate = mayWait && this.#late !== undefined;
     const launch = {
       prepared,
       ranges: prepared.names.map((name) => wholeRange(views[name] as ArrayView, name, unit)),
       scalars: packScalars(prepared, scalars, accumulate),
       workgroups,
       isLate,
+      kernel: { op: unit.op, entry: unit.kernel.entry, sizes: scalars, application },
     };
     if (this.#held) this.#held.push(launch);
     else if (isLate) this.#postpone(launch);
@@ -215,7 +222,13 @@ export class Launcher {
         if (typeof plan === "function") plan(context);
         else this.#runKernels(op, plan, context);
       },
-      { views, scalars, accumulate, door },
+      {
+        views,
+        scalars,
+        accumulate,
+        door,
+        application: { op: op.name, direction: plan === op.forward ? "forward" : "backward", sizes: scalars },
+      },
     );
   }
 
@@ -228,8 +241,11 @@ export class Launcher {
       scalars = {},
       accumulate = NOTHING,
       door,
+      application,
     }: Partial<Pick<PlanContext, "views" | "scalars" | "accumulate">> & {
       readonly door?: GradientDoor | undefined;
+      /** What its launches are for, in profiles. */
+      readonly application?: OpApplication;
     } = {},
   ): void {
     const borrowed: GpuBuffer[] = [];
@@ -246,10 +262,10 @@ export class Launcher {
       views,
       accumulate,
       scratch,
-      run: (unit, unitViews, unitScalars, unitAccumulate) =>
-        this.run(unit, unitViews, unitScalars, unitAccumulate),
-      runLate: (unit, unitViews, unitScalars, unitAccumulate) =>
-        this.runLate(unit, unitViews, unitScalars, unitAccumulate),
+      run: (unit, unitViews, unitScalars, unitAccumulate = NOTHING) =>
+        this.#run(unit, unitViews, unitScalars, unitAccumulate, { isLate: false, application }),
+      runLate: (unit, unitViews, unitScalars, unitAccumulate = NOTHING) =>
+        this.#run(unit, unitViews, unitScalars, unitAccumulate, { isLate: true, application }),
       together: (body) => {
         this.together(body);
         // observers launch what they like, after the launches that share dispatches
@@ -295,13 +311,14 @@ export class Launcher {
     else this.#dispatchMerged(group);
   }
 
-  #dispatch({ prepared, ranges, scalars, workgroups }: Launch): void {
+  #dispatch({ prepared, ranges, scalars, workgroups, kernel }: Launch): void {
     prepared.pipeline ??= this.runtime.pipelines.get(
       prepared.text.label,
       moduleText(prepared.text),
       prepared.text.tensors.map(accessOf),
     );
-    this.runtime.dispatch({ pipeline: prepared.pipeline, bindings: ranges, scalars, workgroups });
+    const kernels = [kernel];
+    this.runtime.dispatch({ pipeline: prepared.pipeline, bindings: ranges, scalars, workgroups, kernels });
   }
 
   #dispatchMerged(group: readonly Launch[]): void {
@@ -319,7 +336,9 @@ export class Launcher {
       at += words[piece] as number;
       workgroups += launch.workgroups;
     });
-    this.runtime.dispatch({ pipeline, bindings: bindings.map(({ range }) => range), scalars, workgroups });
+    const kernels = group.map(({ kernel }) => kernel);
+    const ranges = bindings.map(({ range }) => range);
+    this.runtime.dispatch({ pipeline, bindings: ranges, scalars, workgroups, kernels });
   }
 
   #merge(
