@@ -57,6 +57,7 @@ test("the parts of a training step add up to its wall clock, which on the CPU is
     ["backward", 7],
   ] as const) {
     const own = parts.filter(({ cause }) => cause === `attention ${direction}`);
+    expect(own.filter(({ kernel }) => !kernel.startsWith(`attention.${direction}`))).toEqual([]);
     // of N by N scores a token has those of its own sequence
     expect(flops(own)).toBeCloseTo((perScore * N * N * C * L) / nano.B, -3);
   }
