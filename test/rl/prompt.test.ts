@@ -5,7 +5,7 @@ import { Tokenizer } from "../../src/model/tokenizer.js";
 import { buildWordTokenizer } from "../../src/model/word_tokenizer.js";
 import { EpisodePrompts } from "../../src/rl/play/episode_prompts.js";
 import { encodeContent, PromptBuilder } from "../../src/rl/play/prompt.js";
-import { nextBlocks } from "../../src/rl/play/prompt_blocks.js";
+import { blocksOf, nextBlocks } from "../../src/rl/play/prompt_blocks.js";
 import {
   type PromptOptions,
   type PromptState,
@@ -311,6 +311,29 @@ describe("chat prompts, word for word", () => {
       { name: "admissible", text: "Commands possible now:\nlook\ngo" },
     ]);
     expect(nextBlocks(next, { format: "plain", history: 0, admissible: false })).toHaveLength(1);
+    // a list of nothing is left out of chat prompts alone
+    const unlisted = { observation: "You see 2.", admissibleCommands: [] };
+    expect(nextBlocks(unlisted, { format: "chat", history: 0, admissible: true })).toHaveLength(1);
+    expect(nextBlocks(unlisted, { format: "message", history: 0, admissible: true })[1]).toEqual({
+      name: "admissible",
+      text: "",
+    });
+  });
+
+  test("help is listed where it is a command like others", () => {
+    const of = state([], { admissibleCommands: ["look", "help"] });
+    const listed = (wording: PromptOptions["wording"]) =>
+      chat({ admissible: true, wording }, of).get("admissible");
+    expect(listed("scienceworld")).toBe("Commands possible now:\nlook\nhelp");
+    expect(listed("household")).toBe("Commands possible now:\nlook");
+  });
+
+  test("actions alone are numbered by their steps where the first ones are left out", () => {
+    const options = { format: "chat", history: 1, past_actions: true, admissible: false } as const;
+    const shown = blocksOf(state([1, 2, 3, 4].map(turn)), options, { history: 1, answers: 0, actions: 2 });
+    expect(shown.find(({ name }) => name === "history")?.text).toBe(
+      "Step 2. You did: act 2\nStep 3. You did: act 3\nStep 4. You saw: You see 4.\nYou did: act 4",
+    );
   });
 
   test("forms of answers", () => {
@@ -388,6 +411,13 @@ describe("what is encoded", () => {
     });
     const builder = new PromptBuilder(twice, { ...options, context: "episode" });
     expect(() => builder.continuation("text", endToken)).toThrow(/Set prompt\.context to step\.$/);
+    // what comes after a message that is shown must not hold the answer again
+    const again = new Tokenizer({
+      ...files,
+      chatTemplate: "{% for m in messages %}{{ m['content'] }}{% endfor %}{{ messages[1]['content'] }}",
+    });
+    const late = new PromptBuilder(again, { ...options, context: "episode" });
+    expect(() => late.continuation("text", endToken)).toThrow(/chat template changes messages/);
   });
 });
 
@@ -418,6 +448,18 @@ describe("answers within an episode", () => {
     expect(episode.answered([tokenizer.padTokenId as number, ...tokenizer.encode(" look ")]).command).toBe(
       "look",
     );
+  });
+
+  test("without another setting the whole answer is the command; what ends answers and spaces around are no part of it", () => {
+    const [look, end] = tokenizer.encode("look a");
+    const ending = new Tokenizer(files, "words", { endTokenIds: [end] });
+    const options = { format: "message", history: 0, admissible: false, context: "episode" } as const;
+    const episode = new EpisodePrompts(new PromptBuilder(ending, options), start);
+    episode.next(opening, []);
+    expect(episode.answered([look, end]).command).toBe("look");
+    const long = "go to the first shelf, then look for mugs";
+    expect(episode.answered(tokenizer.encode(` ${long} `)).command).toBe(long);
+    expect(text(episode.next("You see 2.", []).blocks, "history")).toBe(`> ${long}`);
   });
 
   test("by steps each prompt is written anew; what was said stands between prompts of one text", () => {

@@ -87,6 +87,20 @@ test("episodes say how they ended, and rows carry the outcome of the whole episo
   }
 });
 
+test("an episode that is done at the start has no steps; one that its world stops ends there", async () => {
+  const isDone = (task: string) => task === "one";
+  const stops = (task: string, step: number) => task === "two" && step === 2;
+  const { playing } = await play({ trouble: { isDone, stops } });
+  for (const { taskId, ended, rows, ...rest } of await playing) {
+    expect(rest.failure).toBeUndefined();
+    if (taskId === "one") expect([ended, rows]).toEqual(["won", []]);
+    if (taskId !== "two") continue;
+    const whole = quick.find(({ episode }) => episode === rest.episode)?.rows ?? [];
+    expect(rows.map(({ action }) => action)).toEqual(whole.slice(0, 2).map(({ action }) => action));
+    if (whole.length > 2) expect(ended).toBe("truncated");
+  }
+});
+
 test("slow worlds, few environments and any batches give the same rows", async () => {
   let calls = 0;
   const delay = (): number => [0, 3, 30, 1][calls++ % 4];
@@ -186,7 +200,9 @@ test("a world that fails at reset, on one environment, is opened again for the n
   const fault: Trouble["fault"] = (task, step) => (task === "one" && step === 0 ? "throws" : undefined);
   const bad = await play({ trouble: { fault }, worker: { maxEnvironments: 1 } });
   const episodes = await bad.playing;
-  expect(episodes.filter(({ ended }) => ended === "failed").length).toBe(4);
+  const failed = episodes.filter(({ ended }) => ended === "failed");
+  expect(failed.length).toBe(4);
+  for (const { failure } of failed) expect(failure).toMatch(/reset: the floor gave way/);
   expect(episodes.slice(4)).toEqual(quick.slice(4));
   expect(bad.world.most).toBe(1);
   expect(bad.world.opened).toBe(5);

@@ -13,6 +13,10 @@ export interface Trouble {
   opening?(environment: number): string;
   /** What the observation after a step ends with. */
   said?(task: string, step: number): string;
+  /** The task is done before the first step. */
+  isDone?(task: string): boolean;
+  /** The world itself ends an episode there. */
+  stops?(task: string, step: number): boolean;
   /** Further admissible commands; they do nothing. */
   commands?(task: string, step: number): readonly string[];
 }
@@ -73,7 +77,7 @@ class Corridor implements Environment {
     return this.#answer(() => ({
       obs: `You are at 0${text} . task : ${this.#task}`,
       task: this.#task,
-      info: this.#info(false),
+      info: this.#info(this.world.trouble.isDone?.(this.#task) ?? false),
     }));
   }
 
@@ -87,7 +91,7 @@ class Corridor implements Environment {
         obs: `You are at ${this.#place} .${this.world.trouble.said?.(this.#task, this.#steps) ?? ""}`,
         reward: Number(won),
         terminated: won || command === "leave",
-        truncated: false,
+        truncated: this.world.trouble.stops?.(this.#task, this.#steps) ?? false,
         info: this.#info(won),
       };
     });

@@ -56,10 +56,7 @@ export class Batching {
     if (this.#isBusy || this.#waiting.length === 0) return;
     if (this.#waiting.length >= this.#players) void this.#run();
     else if (this.patience) {
-      this.#callOff ??= this.patience.timer(this.patience.milliseconds, () => {
-        this.#callOff = undefined;
-        if (!this.#isBusy && this.#waiting.length > 0) void this.#run();
-      });
+      this.#callOff ??= this.patience.timer(this.patience.milliseconds, () => void this.#run());
     }
   }
 

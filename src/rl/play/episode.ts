@@ -134,7 +134,7 @@ class PlayingEpisode {
 
   result(ended: EpisodeEnd, failure?: string): Episode {
     const rows = this.#rows.map((row) => ({ ...row, outcome: this.#outcome }));
-    return { ...this.request, ended, ...(failure !== undefined && { failure }), rows };
+    return { ...this.request, ended, failure, rows };
   }
 
   #judge({ won, score }: Info): void {

@@ -78,7 +78,6 @@ export class PromptBuilder {
     let from = 0;
     let to = fewer.length - 1;
     let prompt = this.#write(state, fewer[to]);
-    if (prompt.tokens.length > limit) return { ...prompt, isShortened: true };
     while (from < to) {
       const middle = (from + to) >> 1;
       const tried = this.#write(state, fewer[middle]);
@@ -100,9 +99,9 @@ export class PromptBuilder {
     if (this.options.format === "plain") return this.tokenizer.encodeFilled("\n", content, "");
     this.#between ??= this.#findBetween();
     const { before, after } = this.#between;
-    const isEnd = last !== undefined && this.tokenizer.endTokenIds.includes(last);
-    const end = isEnd ? this.tokenizer.token(last) : undefined;
-    const rest = end !== undefined && before.startsWith(end) ? before.slice(end.length) : before;
+    const id = this.tokenizer.endTokenIds.find((token) => token === last);
+    const end = (id !== undefined && this.tokenizer.token(id)) || "";
+    const rest = before.startsWith(end) ? before.slice(end.length) : before;
     return this.tokenizer.encodeFilled(rest, content, after);
   }
 

@@ -29,7 +29,7 @@ export interface PastShown {
 export function pastsOf({ turns }: PromptState, options: PromptOptions): PastShown[] {
   const { length } = turns;
   const history = Math.min(options.history, length);
-  const answers = options.format === "chat" ? Math.min(options.recent_answers ?? 0, length) : 0;
+  const answers = Math.min(options.recent_answers ?? 0, length);
   const actions = options.past_actions ? length : 0;
   const down = (most: number) => Array.from({ length: most }, (_, index) => most - 1 - index);
   return [
