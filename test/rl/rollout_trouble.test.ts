@@ -7,7 +7,13 @@ import type { GenerationRequest } from "../../src/model/generate.js";
 import { Tokenizer } from "../../src/model/tokenizer.js";
 import { buildWordTokenizer } from "../../src/model/word_tokenizer.js";
 import { PromptBuilder } from "../../src/rl/play/prompt.js";
-import { type RolloutOptions, RolloutWorker, type WorkerOptions } from "../../src/rl/play/rollout.js";
+import {
+  playRules,
+  type RolloutOptions,
+  RolloutWorker,
+  type WorkerOptions,
+  workerOptions,
+} from "../../src/rl/play/rollout.js";
 import { CORRIDOR_COMMANDS, CorridorWorld, type Trouble } from "../support/corridor_world.js";
 
 const tokenizer = new Tokenizer(buildWordTokenizer(new CorridorWorld().sampleTexts()));
@@ -252,6 +258,142 @@ test("episodes of a group must start alike", async () => {
   const unequal = await play({ trouble: { opening: (number) => (number === 2 ? " !" : "") } });
   await expect(unequal.playing).rejects.toThrow(/episodes of group 0 start differently/);
   await closed(unequal);
+});
+
+test("a group that mixes tasks is refused, and a world that plays another task, even where they read alike", async () => {
+  const alike = (taskOf: (task: string) => string) => {
+    const world = new CorridorWorld();
+    const create = world.create.bind(world);
+    world.create = () => {
+      const environment = create();
+      const reset = environment.reset.bind(environment);
+      environment.reset = async (options) => {
+        const first = await reset(options);
+        return { ...first, obs: "A room.", info: { ...first.info, taskId: taskOf(first.info.taskId) } };
+      };
+      return environment;
+    };
+    return world;
+  };
+  const other = await play({ world: alike(() => "four") });
+  await expect(other.playing).rejects.toThrow(
+    'episodes of group 0 start differently: got task `four` with "A room.", expected task `one` with "A room.". ' +
+      "The world must start alike",
+  );
+  const { worker, playing } = await play({ world: alike((task) => task) });
+  await playing;
+  const mixed = ["one", "two"].map((taskId, episode) => ({ taskId, taskType: "t", group: 0, episode }));
+  await expect(
+    worker.play(mixed, {
+      maxSteps: 2,
+      sampling: { temperature: 1, maxNewTokens: 4 },
+      seed: 1,
+      label: "mixed",
+    }),
+  ).rejects.toThrow(/episodes of group 0 start differently: got task `two`/);
+});
+
+test("errors of closing are told when the worker closes, after all have been closed, within the time limit", async () => {
+  for (const [closing, message] of [
+    ["throws", "close: the door is stuck"],
+    ["hangs", "close: got no answer in 20 ms"],
+  ] as const) {
+    const { world, worker, playing } = await play({ trouble: { closing }, worker: { timeLimit: 20 } });
+    await playing;
+    await expect(worker.close()).rejects.toThrow(message);
+    expect(world.closed).toBe(world.opened);
+    // closed once
+    await worker.close();
+    expect(world.closed).toBe(world.opened);
+  }
+});
+
+test("a stop does not wait for closing that hangs longer than the time limit", async () => {
+  const controller = new AbortController();
+  const stopped = await play({
+    trouble: { fault: () => "hangs", closing: "hangs" },
+    worker: { timeLimit: 300 },
+    play: { signal: controller.signal },
+  });
+  controller.abort(new Error("enough"));
+  await expect(stopped.playing).rejects.toThrow("enough");
+  expect(stopped.world.closed).toBe(stopped.world.opened);
+});
+
+test("the sampler is told the settings of the call and every token that ends an answer, once; nothing to play is nothing", async () => {
+  const told: unknown[] = [];
+  class Listening extends SeededSampler {
+    override async generate(requests: readonly GenerationRequest[], options: { readonly seed: number }) {
+      told.push(options);
+      return super.generate(requests, options);
+    }
+  }
+  const { worker, playing } = await play({ sampler: new Listening() });
+  await playing;
+  for (const options of told)
+    expect(options).toEqual({ temperature: 1, maxNewTokens: 4, seed: 5, endTokens: [endToken] });
+  const other = tokenizer.encode("leave")[0];
+  const prompts = new PromptBuilder(tokenizer, { format: "message", history: 0, admissible: false });
+  const two = new RolloutWorker(new CorridorWorld(), prompts, new SeededSampler(), other);
+  expect(two.endTokens).toEqual([other, endToken]);
+  const none = { maxSteps: 1, sampling: { temperature: 1, maxNewTokens: 4 }, seed: 1, label: "none" };
+  expect(await worker.play([], none)).toEqual([]);
+});
+
+test("a failed episode is told to the logger", async () => {
+  const warned: string[] = [];
+  const logger = { info: () => {}, warn: (text: string) => void warned.push(text) };
+  const fault: Trouble["fault"] = (task, step) => (task === "two" && step === 1 ? "throws" : undefined);
+  await (await play({ trouble: { fault }, worker: { logger } })).playing;
+  expect(warned).toEqual(Array(4).fill("[rollout] an episode of task two failed: step: the floor gave way"));
+});
+
+test.each(["episode", "step"] as const)(
+  "an episode in context %s keeps a conversation of its own, if any, to its end",
+  async (context) => {
+    const counts = { opened: 0, closed: 0 };
+    const seen = new Set<unknown>();
+    class Keeping extends SeededSampler {
+      open() {
+        counts.opened++;
+        return { close: () => void counts.closed++ } as never;
+      }
+      override async generate(requests: readonly GenerationRequest[], options: { readonly seed: number }) {
+        for (const { conversation } of requests) seen.add(conversation);
+        return super.generate(requests, options);
+      }
+    }
+    const prompts = new PromptBuilder(tokenizer, {
+      format: "message",
+      history: 0,
+      admissible: false,
+      context,
+    });
+    const worker = new RolloutWorker(new CorridorWorld(), prompts, new Keeping(), endToken);
+    await worker.play(requests, {
+      maxSteps: 3,
+      sampling: { temperature: 1, maxNewTokens: 4 },
+      seed: 5,
+      label: "test",
+    });
+    const count = context === "episode" ? requests.length : 0;
+    expect(counts).toEqual({ opened: count, closed: count });
+    expect([...seen].filter((one) => one !== undefined).length).toBe(count);
+  },
+);
+
+test("what a configuration says about playing and environments; times are seconds there", () => {
+  const world = { anchor: "none", outcome: "score", max_environments: 3, step_time_limit: 2, patience: null };
+  const config = { world, prompt: { valid_action: "well_formed" } } as never;
+  expect(playRules(config)).toEqual({ anchor: "none", valid: "well_formed", outcome: "score" });
+  expect(workerOptions(config, { timer: hostTimer })).toEqual({
+    timer: hostTimer,
+    maxEnvironments: 3,
+    timeLimit: 2000,
+    patience: null,
+  });
+  const patient = { world: { ...world, step_time_limit: null, patience: 0.5 } } as never;
+  expect(workerOptions(patient, {})).toEqual({ maxEnvironments: 3, timeLimit: null, patience: 500 });
 });
 
 test("limits that make no sense are refused", () => {

@@ -12,7 +12,7 @@ import { Batching } from "./batching.js";
 import { type Episode, type EpisodeRequest, type EpisodeRules, playEpisode } from "./episode.js";
 import type { PromptBuilder } from "./prompt.js";
 import type { ActionSampler } from "./sampler.js";
-import { type CallLimits, callWorld, Stop, WorldFailure } from "./world_calls.js";
+import { type CallLimits, callWorld, Stop, type WorldFailure } from "./world_calls.js";
 
 export interface RolloutOptions {
   readonly maxSteps: number;
@@ -81,6 +81,8 @@ function milliseconds(seconds: number | null): number | null {
 export class RolloutWorker {
   readonly #idle: Environment[] = [];
   readonly #limit: number;
+  /** Of calls of environments. */
+  readonly limits: CallLimits;
   readonly endTokens: readonly number[];
 
   /** @throws ArgumentError for a time limit or patience without a timer, or a number of environments that is not positive */
@@ -92,7 +94,8 @@ export class RolloutWorker {
     readonly endToken: number,
     readonly options: WorkerOptions = {},
   ) {
-    const { maxEnvironments, timeLimit, patience, timer } = options;
+    const { maxEnvironments, timeLimit = null, patience, timer } = options;
+    this.limits = { timeLimit, timer };
     this.endTokens = [...new Set([endToken, ...prompts.tokenizer.endTokenIds])];
     this.#limit = Math.min(maxEnvironments ?? Infinity, world.maxEnvironments ?? Infinity);
     if (!(this.#limit >= 1)) {
@@ -135,11 +138,15 @@ export class RolloutWorker {
     this.#idle.push(environment);
   }
 
+  /** Closes an environment for good. @throws WorldFailure when that fails */
+  async discard(environment: Environment): Promise<void> {
+    await callWorld("close", () => environment.close(), this.limits);
+  }
+
   /** Closes all environments. @throws the first error, after all have been closed */
   async close(): Promise<void> {
-    const limits = { timeLimit: this.options.timeLimit ?? null, timer: this.options.timer };
     const closed = await Promise.allSettled(
-      this.#idle.splice(0).map((environment) => callWorld("close", () => environment.close(), limits)),
+      this.#idle.splice(0).map((environment) => this.discard(environment)),
     );
     const failed = closed.find((result) => result.status === "rejected");
     if (failed) throw failed.reason;
@@ -162,7 +169,7 @@ class Rollout {
     readonly requests: readonly EpisodeRequest[],
     readonly options: RolloutOptions,
   ) {
-    const { timeLimit = null, patience, timer } = worker.options;
+    const { patience, timer } = worker.options;
     const { sampling, seed, signal } = options;
     this.#batching = new Batching(
       worker.sampler,
@@ -177,16 +184,14 @@ class Rollout {
       outcome: options.outcome ?? "won",
     };
     this.#stop = new Stop(signal);
-    this.#limits = { timeLimit, timer, stop: this.#stop };
+    this.#limits = { ...worker.limits, stop: this.#stop };
   }
 
   /** Plays on that many environments at a time. @throws what ended play early */
   async run(environments: number): Promise<void> {
-    const lanes = await Promise.allSettled(Array.from({ length: environments }, () => this.#lane()));
+    await Promise.allSettled(Array.from({ length: environments }, () => this.#lane()));
     this.#stop.close();
     this.#stop.check();
-    const failed = lanes.find((lane) => lane.status === "rejected");
-    if (failed) throw failed.reason;
   }
 
   /** Plays one episode after the other on one environment at a time, as long as there are some. */
@@ -209,9 +214,8 @@ class Rollout {
         this.options.onEpisode?.(episode);
       }
     } catch (error) {
-      // the others end with the same error
+      // the others end with the same error, which `run` throws
       this.#stop.now(error);
-      throw error;
     } finally {
       this.#batching.leave();
       if (environment) await this.#release(environment);
@@ -255,20 +259,16 @@ class Rollout {
   /** Closes an environment that has failed; that it cannot even be closed is told with the failure. */
   async #discard(environment: Environment, episode: Episode): Promise<Episode> {
     try {
-      await callWorld("close", () => environment.close(), { ...this.#limits, stop: undefined });
+      await this.worker.discard(environment);
       return episode;
     } catch (error) {
-      if (!(error instanceof WorldFailure)) throw error;
-      return { ...episode, failure: `${episode.failure}; then ${error.message}` };
+      return { ...episode, failure: `${episode.failure}; then ${(error as WorldFailure).message}` };
     }
   }
 
   /** After the last episode the environment is kept; when play was ended, it may be in the middle of a step and is closed. */
   async #release(environment: Environment): Promise<void> {
-    if (!this.#stop.isAsked) {
-      this.worker.give(environment);
-      return;
-    }
-    await callWorld("close", () => environment.close(), { ...this.#limits, stop: undefined });
+    if (this.#stop.isAsked) await this.worker.discard(environment);
+    else this.worker.give(environment);
   }
 }
