@@ -1,8 +1,10 @@
 /** From rollout rows to samples, and from a measured batch to its document. */
-import { expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import type { RolloutRow } from "../../src/core/run_record.js";
 import { chooseSamples, distinctSamples } from "../../src/coupling/analysis/batch.js";
 import { couplingDocument, partOf } from "../../src/coupling/analysis/document.js";
+import { cosine } from "../../src/coupling/analysis/influence.js";
+import { clusteredOrder } from "../../src/coupling/analysis/seriation.js";
 import { contentId, contentOf } from "../../src/coupling/samples.js";
 
 function row(
@@ -160,4 +162,139 @@ test("a document says what the Gram says", () => {
   expect(["model.norm.weight", "lm_head.weight", "model.layers.2.self_attn.q_proj.bias"].map(partOf)).toEqual(
     ["norm", "embedding", "attention"],
   );
+});
+
+describe("a document of six samples", () => {
+  // state, weight, advantage and gradient of each
+  const measured = [
+    ["a", 1, 1, [3, 0]],
+    ["b", 2, -0.5, [2, 1]],
+    ["a", 1, -1, [1, -2]],
+    ["b", 0.5, 2, [1, 1]],
+    ["b", 1, 0, [5, 0]],
+    ["c", 1, -1, [0, 0]],
+  ] as const;
+  const samples = measured.map(([state, weight, advantage], id) => ({
+    ...{ id: `${id}`, state, weight, advantage, stateText: `text ${state}`, action: `do ${id}` },
+    ...{ taskType: "look", rows: id + 1, tokens: [1, 2], responseStart: 1, weights: [1] },
+  }));
+  const product = ([a, b]: readonly number[], [c, d]: readonly number[]) => a * c + b * d;
+  const gram = measured.flatMap(([, , , g]) => measured.map(([, , , h]) => product(g, h)));
+  const batch = {
+    ...{ name: "six", passport: {}, samples, gram },
+    layers: { "model.layers.0.mlp.gate_proj.weight": gram.map((value) => value / 4) },
+    logProbs: [-1, -1, -2, -3, -1, -4],
+  };
+
+  test("weights, states and signs count as they should; advantages of 0 are neither", () => {
+    const { samples: described, numbers, layers, withinState, acrossStates } = couplingDocument(batch);
+    // U = (3, 0) - (2, 1) - (1, -2) + (1, 1) = (1, 2); U+ = (3, 0) + (1, 1)
+    expect(described.map(({ total }) => total)).toEqual([3, 4, -3, 3, 5, 0]);
+    expect(described.map(({ self }) => self + 0)).toEqual([9, -5, -5, 2, 0, 0]);
+    expect(described.map(({ cross }) => cross)).toEqual([-6, 9, 2, 1, 5, 0]);
+    const { id, state, stateText, action, taskType, rows, advantage, weight } = samples[1];
+    expect(described[1]).toMatchObject({
+      ...{ id, state, stateText, action, taskType, rows, advantage, weight },
+      ...{ logProb: -1, realised: null, optimiser: null },
+    });
+    expect(numbers).toMatchObject({
+      ...{ rewarded: 2, punished: 3, states: 3, inversions: 1 },
+      // sample 1 alone with 3, of its state: -5 + 1 * 3 < 0
+      ...{ "inversions by coupling": 1, "inversions by their own state": 0 },
+      "coupling/bad/from_good": (9 + 2 + 0) / 3,
+      "coupling/sample_grad_norm": expect.closeTo((3 + 2 * Math.sqrt(5) + Math.sqrt(2) + 5) / 6, 12),
+    });
+    expect(numbers).not.toHaveProperty("inversions through the optimiser");
+    // 0 and 2; 1 and 3
+    const within = [1 / Math.sqrt(5), 3 / Math.sqrt(10)];
+    expect(withinState.goodBad).toEqual({
+      pairs: 2,
+      mean: expect.closeTo((within[0] + within[1]) / 2, 12),
+    });
+    // 0 and 1; 2 and 3
+    const across = [2 / Math.sqrt(5), -1 / Math.sqrt(10)];
+    expect(acrossStates.goodBad).toEqual({
+      pairs: 2,
+      mean: expect.closeTo((across[0] + across[1]) / 2, 12),
+    });
+    // a quarter of 1 * 1 * (6 + 3) + 0.5 * 2 * (3 - 1)
+    expect(layers).toEqual([
+      { name: "model.layers.0.mlp.gate_proj.weight", part: "mlp", share: 0.25, goodToBad: 11 / 4 },
+    ]);
+  });
+
+  test("the Gram has six digits, similar samples lie together, and as many pairs are listed as asked for", () => {
+    const third = gram.map((value) => value / 3);
+    const { gram: shown, order } = couplingDocument({ ...batch, gram: third });
+    expect([shown[0], shown[1], shown[7]]).toEqual([3, 2, 1.66667]);
+    const cosines = samples.flatMap((_, i) => samples.map((_to, j) => cosine(third, 6, i, j)));
+    expect(order).toEqual(clusteredOrder(cosines, 6));
+    expect(order).not.toEqual([0, 1, 2, 3, 4, 5]);
+    const worst = couplingDocument({ ...batch, pairs: 2 }).pairs.map(({ from, to, change }) => [
+      from,
+      to,
+      change,
+    ]);
+    expect(worst).toEqual([
+      [0, 1, 6],
+      [3, 1, 3],
+    ]);
+    expect(couplingDocument(batch).pairs).toHaveLength(3);
+  });
+
+  test("what the optimiser does is counted and drawn beside the plain step", () => {
+    const optimiser = { predicted: [1, 2, -3, 4, 5, 0], realised: [-1, 0, 1, 2, -3, 6] };
+    const {
+      samples: described,
+      numbers,
+      danger,
+      dangerOptimiser,
+    } = couplingDocument({ ...batch, optimiser });
+    expect(numbers["inversions through the optimiser"]).toBe(1);
+    expect(numbers["inversions measured after its step"]).toBe(2);
+    expect(described.map((sample) => sample.optimiser?.realised)).toEqual(optimiser.realised);
+    expect(described.map((sample) => sample.optimiser?.predicted)).toEqual(optimiser.predicted);
+    expect(danger.points.map(({ drift }) => drift * -Math.expm1(-1))[0]).toBeCloseTo(4, 12);
+    expect(dangerOptimiser?.points[0].drift).toBeCloseTo(2 / (1 - Math.exp(-1)), 12);
+    // sample 5 rises most where it is likeliest: no toy with a risk fits
+    expect(dangerOptimiser?.toy).toBeNull();
+    // drift = -2 q (1 - q) + 0.1 at q of 0.5, 0.9 and 0.2
+    const flawed = { logProbs: [-1, Math.log(0.5), Math.log(0.9), -1, -1, Math.log(0.2)] };
+    const fitted = couplingDocument({
+      ...{ ...batch, ...flawed },
+      optimiser: { ...optimiser, predicted: [1, -0.2, -0.008, 4, 5, -0.176] },
+    }).dangerOptimiser;
+    expect(fitted?.toy).toEqual({
+      risk: expect.closeTo(2, 10),
+      drive: expect.closeTo(0.1, 10),
+      rest: {
+        stable: expect.closeTo((1 - Math.sqrt(0.8)) / 2, 10),
+        unstable: expect.closeTo((1 + Math.sqrt(0.8)) / 2, 10),
+      },
+    });
+  });
+
+  test("what was not measured is null or empty, what was is handed on", () => {
+    const none = {
+      ...{ actionTokens: null, goodAnswers: null, sharedTokens: null, views: [], stateAction: null },
+      ...{ agreements: [], tokenHeat: null, dangerOptimiser: null },
+    };
+    expect(couplingDocument(batch)).toMatchObject(none);
+    const { dangerOptimiser, ...all } = {
+      ...none,
+      ...{ actionTokens: { a: 1 }, goodAnswers: { b: 1 }, sharedTokens: { c: 1 }, views: [{ d: 1 }] },
+      ...{ stateAction: { e: 1 }, agreements: [{ f: 1 }], tokenHeat: { g: 1 } },
+    };
+    expect(couplingDocument({ ...batch, ...(all as object) })).toMatchObject(all);
+  });
+
+  test("gradients of 0 have no share of nothing", () => {
+    const nothing = gram.map(() => 0);
+    const [layer] = couplingDocument({
+      ...batch,
+      gram: nothing,
+      layers: { "lm_head.weight": nothing },
+    }).layers;
+    expect(layer).toEqual({ name: "lm_head.weight", part: "embedding", share: 0, goodToBad: 0 });
+  });
 });

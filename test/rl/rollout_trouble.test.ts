@@ -261,15 +261,20 @@ test("episodes of a group must start alike", async () => {
 });
 
 test("a group that mixes tasks is refused, and a world that plays another task, even where they read alike", async () => {
-  const alike = (taskOf: (task: string) => string) => {
+  const alike = (taskOf: (task: string, opened: number) => string) => {
     const world = new CorridorWorld();
     const create = world.create.bind(world);
     world.create = () => {
       const environment = create();
+      const { opened } = world;
       const reset = environment.reset.bind(environment);
       environment.reset = async (options) => {
         const first = await reset(options);
-        return { ...first, obs: "A room.", info: { ...first.info, taskId: taskOf(first.info.taskId) } };
+        return {
+          ...first,
+          obs: "A room.",
+          info: { ...first.info, taskId: taskOf(first.info.taskId, opened) },
+        };
       };
       return environment;
     };
@@ -280,6 +285,8 @@ test("a group that mixes tasks is refused, and a world that plays another task, 
     'episodes of group 0 start differently: got task `four` with "A room.", expected task `one` with "A room.". ' +
       "The world must start alike",
   );
+  const second = await play({ world: alike((task, opened) => (opened === 2 ? "four" : task)) });
+  await expect(second.playing).rejects.toThrow(/group 0 start differently: got task `four`/);
   const { worker, playing } = await play({ world: alike((task) => task) });
   await playing;
   const mixed = ["one", "two"].map((taskId, episode) => ({ taskId, taskType: "t", group: 0, episode }));
