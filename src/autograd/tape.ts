@@ -91,16 +91,6 @@ export class Tape {
     return this.own(Tensor.from(this.launcher.runtime, data, shape, { label: "input" }));
   }
 
-  /** A tensor's contents under another shape of the same size; gradients pass through. */
-  reshape(tensor: Tensor, shape: readonly number[]): Tensor {
-    if (this.record && tensor.requiresGrad) {
-      throw new ArgumentError(
-        "[tape] reshape of a tensor that needs a gradient. Declare the op on the flat axes instead.",
-      );
-    }
-    return this.own(tensor.view(shape));
-  }
-
   /**
    * Applies an op and records it when an input needs a gradient.
    * @param inputs tensors by input name; optional ones may be undefined
@@ -240,7 +230,7 @@ export class Tape {
     if (grad) {
       this.#isAgain = true;
       try {
-        body().grad = grad.view(grad.shape, 0, false);
+        body().grad = grad.view(grad.shape);
       } finally {
         this.#isAgain = false;
       }
@@ -285,8 +275,6 @@ export class Tape {
     const observer = this.#observer;
     const isHandedOn = Object.values(inputs).some(({ source }) => source);
     if (!observer?.factors && !isHandedOn) return undefined;
-    const nameOf = (input: string | undefined): string | undefined =>
-      input === undefined ? undefined : inputs[input]?.parameter;
     return (factors: WeightGradient, { target, biasTarget }, context) => {
       const source = target && inputs[factors.weight]?.source;
       if (source) {
@@ -299,8 +287,9 @@ export class Tape {
         return true;
       }
       if (!observer?.factors) return false;
-      const parameter = target && nameOf(factors.weight);
-      const bias = biasTarget && factors.kind === "product" ? nameOf(factors.bias) : undefined;
+      const parameter = target && inputs[factors.weight]?.parameter;
+      const bias =
+        biasTarget && factors.kind === "product" ? inputs[factors.bias as string]?.parameter : undefined;
       if (parameter === undefined && bias === undefined) return false;
       if ((target && parameter === undefined) || (biasTarget && bias === undefined)) {
         throw new ArgumentError(
@@ -372,7 +361,7 @@ export class Tape {
       addInto(this.launcher, tensor.grad, upstream);
       return false;
     }
-    tensor.grad = upstream.view(tensor.shape, 0, false);
+    tensor.grad = upstream.view(tensor.shape);
     return true;
   }
 

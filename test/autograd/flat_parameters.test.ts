@@ -49,12 +49,13 @@ test("values come back as loaded, and fresh parameters are zero", async () => {
     { name: "a", shape: [3, 5] },
     { name: "b", shape: [2, 2] },
   ]);
+  expect(parameters.half).toBe(false);
   expect(await parameters.read("a")).toEqual(new Float32Array(15));
   parameters.load("b", Float32Array.of(1, 2, 3, 4));
   expect(await parameters.read("b")).toEqual(Float32Array.of(1, 2, 3, 4));
   expect(await parameters.read("a")).toEqual(new Float32Array(15));
   expect(() => parameters.load("a", new Float32Array(14))).toThrow("expected 15");
-  expect(() => parameters.get("c")).toThrow('"c"');
+  expect(() => parameters.get("c")).toThrow('got "c", expected one of 2 names such as "a"');
   parameters.release();
   parameters.release();
   expect(runtime.buffers.liveBytes).toBe(live);
@@ -123,6 +124,54 @@ test("backward adds into the flat gradient until it is cleared", async () => {
   parameters.release();
 });
 
+test("rows are overwritten where they belong; what are no rows of the tensor is refused", async () => {
+  const parameters = new FlatParameters(runtime, [{ name: "a", shape: [3, 2] }]);
+  const { version } = parameters;
+  parameters.loadRows("a", 1, Float32Array.of(3, 4, 5, 6));
+  expect(await parameters.read("a")).toEqual(Float32Array.of(0, 0, 3, 4, 5, 6));
+  expect(parameters.version).toBe(version + 1);
+  for (const [first, count] of [
+    [0, 3],
+    [2, 4],
+    [-1, 2],
+    [0, 0],
+  ] as const)
+    expect(() => parameters.loadRows("a", first, new Float32Array(count))).toThrow(
+      `rows of a do not fit: got ${count} values from row ${first} on, as floats, expected rows of 2 values within shape [3,2] stored as f32`,
+    );
+  expect(() => parameters.loadRows("a", 0, new Uint16Array(2))).toThrow(/as bf16, expected rows of 2 values/);
+  parameters.release();
+});
+
+test("arrays that lie as the parameters do are read and written by the names of parameters and parts", async () => {
+  const live = runtime.buffers.liveBytes;
+  const parameters = new FlatParameters(runtime, [
+    { name: "gain", shape: [2] },
+    { name: "first", shape: [1, 2] },
+    {
+      name: "comb",
+      shape: [4, 2],
+      parts: [
+        { name: "even", shape: [2, 2], first: 0, stride: 2 },
+        { name: "odd", shape: [2, 2], first: 1, stride: 2 },
+      ],
+    },
+  ]);
+  const flat = parameters.buckets.map(({ elements }) => Tensor.zeros(runtime, [elements]));
+  parameters.loadLike(flat, "odd", Float32Array.of(3, 4, 7, 8));
+  parameters.loadLike(flat, "first", Float32Array.of(1, 2));
+  parameters.loadLike(flat, "gain", Float32Array.of(5, 6));
+  expect(await parameters.readLike(flat, "comb")).toEqual(Float32Array.of(0, 0, 3, 4, 0, 0, 7, 8));
+  expect(await parameters.readLike(flat, "odd")).toEqual(Float32Array.of(3, 4, 7, 8));
+  expect(await parameters.readLike(flat, "first")).toEqual(Float32Array.of(1, 2));
+  expect(await parameters.readLike(flat, "gain")).toEqual(Float32Array.of(5, 6));
+  expect(await parameters.read("comb")).toEqual(new Float32Array(8));
+  await expect(parameters.readLike(flat, "none")).rejects.toThrow('no parameter of this name: got "none"');
+  expect(parameters.named.map(({ name }) => name)).toEqual(["gain", "first", "even", "odd"]);
+  for (const one of [...flat, parameters]) one.release();
+  expect(runtime.buffers.liveBytes).toBe(live);
+});
+
 test("frozen parameters take no gradient memory", async () => {
   const parameters = new FlatParameters(runtime, [{ name: "a", shape: [2, 2] }], { requiresGrad: false });
   expect(parameters.get("a").requiresGrad).toBe(false);
@@ -155,6 +204,12 @@ needing(halfPrecision(runtime.facts.features)).describe("in half precision", () 
     expect(await parameters.read("b")).toEqual(values);
     expect(await parameters.readGradient("b")).toEqual(new Float32Array(4));
     expect(await parameters.read("a")).toEqual(new Float32Array(15));
+    // an odd number of halves: the last word holds one
+    const odd = Float32Array.from({ length: 15 }, (_, i) => i + 0.5);
+    parameters.load("a", odd);
+    expect(await parameters.get("a").read()).toEqual(odd);
+    expect(await parameters.get("b").read()).toEqual(values.map(f16round));
+    expect(parameters.half).toBe(true);
     parameters.release();
     expect(runtime.buffers.liveBytes).toBe(live);
   });
