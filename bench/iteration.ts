@@ -40,7 +40,7 @@ export interface IterationCase {
 /** The cases of a run. */
 export function iterationCases(quick: boolean): IterationCase[] {
   if (quick) return [{ preset: "nano", tasks: 2, generations: 4, imitation: 30 }];
-  const size = { tasks: 8, generations: 8, imitation: 100 };
+  const size = { tasks: 8, generations: 8, imitation: 40 };
   return [
     { preset: "nano", ...size },
     { preset: "micro", ...size },
