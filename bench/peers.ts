@@ -3,7 +3,6 @@ import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
-import type { IterationProblem, PeerIteration } from "./iteration_peers.js";
 import type { Work } from "./measure.js";
 import type { Precision } from "./precision.js";
 import type { Contestant, Entry } from "./race.js";
@@ -49,8 +48,6 @@ export interface Peer {
   trainingStep(problem: TrainingProblem & { readonly precision: Precision }): Promise<PeerTraining>;
   /** Of B sequences: the plain pass of all, the Gram of their gradients [B, B], or a backward pass each. */
   coupling?(problem: CouplingProblem): Promise<PeerWork>;
-  /** An iteration of RL that ours has played: generation of its answers, and the update on its rows. */
-  iteration?(problem: IterationProblem): Promise<PeerIteration>;
   close(): Promise<void>;
 }
 
@@ -80,8 +77,6 @@ export type AnyPeer = Peer | MissingPeer;
 /** What a peer's module gets. */
 interface PeerOptions {
   readonly variant: string;
-  /** Threads on the CPU; default: the library's own choice. */
-  readonly threads?: number;
   /** Driver manifest that libraries with a Vulkan loader of their own must be given to reach the same adapter. */
   readonly driver?: string;
 }
@@ -92,25 +87,15 @@ interface PeerModule {
   open(options: PeerOptions): Promise<Omit<Peer, "version"> & { readonly version?: string }>;
 }
 
-/** A library to open, and how. */
-interface PeerSpec {
-  /** In bench/peers. */
-  readonly file: string;
-  readonly variant: string;
-  readonly threads?: number;
-  /** What rows carry when it cannot be opened. */
-  readonly name: string;
-}
-
-const PEERS: readonly PeerSpec[] = [
+/** File in bench/peers, what of it to open, and the name that rows carry when it cannot be opened. */
+const PEERS = [
   { file: "tfjs.js", variant: "webgpu", name: "tfjs-webgpu" },
   { file: "jax.js", variant: "webgpu", name: "jax-js-webgpu" },
   { file: "jax.js", variant: "wasm", name: "jax-js-wasm" },
   { file: "onnx.js", variant: "webgpu", name: "onnxruntime-webgpu" },
   { file: "torch.js", variant: "eager", name: "torch-eager" },
-  { file: "torch.js", variant: "eager", threads: 2, name: "torch-eager-2-threads" },
   { file: "torch.js", variant: "compiled", name: "torch-compiled" },
-];
+] as const;
 
 /** Names of all peers, as rows carry them. */
 export const PEER_NAMES: readonly string[] = PEERS.map(({ name }) => name);
@@ -140,7 +125,7 @@ export async function openPeers(options: OpenPeersOptions): Promise<AnyPeer[]> {
 }
 
 async function openPeer(
-  { file, variant, threads, name }: PeerSpec,
+  { file, variant, name }: (typeof PEERS)[number],
   { folder, openAdapter, driver }: OpenPeersOptions,
 ): Promise<Peer> {
   // torch is no npm package
@@ -153,7 +138,7 @@ async function openPeer(
   const gpu = { requestAdapter: openAdapter, getPreferredCanvasFormat: () => "bgra8unorm" };
   Object.defineProperty(globalThis, "navigator", { value: { gpu, userAgent: "node" }, configurable: true });
   const module = (await import(pathToFileURL(join(folder, file)).href)) as PeerModule;
-  const opened = await module.open({ variant, threads, driver });
+  const opened = await module.open({ variant, driver });
   const version = opened.version ?? (await packageVersion(folder, module.packages[0]));
   return { ...opened, version };
 }

@@ -7,8 +7,6 @@ import { attentionRivals } from "./attention.js";
 import { benchCoupling, couplingLabel, couplingWorkloads } from "./coupling.js";
 import { benchCouplingCurve, curvePoints } from "./coupling_curves.js";
 import { benchFirstStep, type FirstStepBench } from "./first_step.js";
-import { iterationCases, iterationLabel } from "./iteration.js";
-import { benchIteration, profileIteration } from "./iteration_rows.js";
 import { benchProduct, productLabel, productsFor } from "./matmul.js";
 import type { Effort } from "./measure.js";
 import { benchOp } from "./ops.js";
@@ -50,13 +48,12 @@ export const PROGRAMS: readonly string[] = [
   "coupling",
   "gram_curves",
   "rollout",
-  "iteration",
   "first_step",
   "scaling",
 ];
 
 /** What can be profiled. */
-export const PROFILED: readonly string[] = ["training_step", "rollout", "iteration"];
+export const PROFILED: readonly string[] = ["training_step", "rollout"];
 
 /** Everything that a filter can choose: ops by name, and the measurements of whole programs. */
 export function benchNames(): string[] {
@@ -89,7 +86,6 @@ async function* measurements(suite: Suite): AsyncGenerator<readonly BenchRow[]> 
   if (wantsOp("coupling")) yield* couplings(suite);
   if (wantsOp("gram_curves")) yield* gramCurves(suite);
   if (wantsOp("rollout")) yield* rollouts(suite);
-  if (wantsOp("iteration")) yield* iterations(suite);
   if (wantsOp("first_step")) yield* firstSteps(suite);
   if (wantsOp("scaling")) yield* scaling(suite);
   yield await halfPeaks(suite);
@@ -141,7 +137,6 @@ async function* profiles(suite: Suite): AsyncGenerator<readonly BenchRow[]> {
       yield [await profileRollout(suite, workload, one)];
     }
   }
-  if (wantsOp("iteration")) yield* iterations(suite);
 }
 
 async function* couplings(suite: Suite): AsyncGenerator<readonly BenchRow[]> {
@@ -170,16 +165,6 @@ async function* rollouts(suite: Suite): AsyncGenerator<readonly BenchRow[]> {
       suite.onProgress(`rollout ${label}`);
       yield [await benchRollout(suite, workload, one)];
     }
-  }
-}
-
-async function* iterations(suite: Suite): AsyncGenerator<readonly BenchRow[]> {
-  const { quick, profile, wantsShape, onProgress } = suite;
-  for (const one of iterationCases(quick)) {
-    const label = iterationLabel(one);
-    if (!wantsShape(label)) continue;
-    onProgress(`${profile ? "profile of an iteration" : "iteration"} of RL, ${label}`);
-    yield await (profile ? profileIteration(suite, one, quick ? 1 : 5) : benchIteration(suite, one));
   }
 }
 

@@ -93,8 +93,8 @@ const attentionRow = (heads: number, kv_heads: number, sizes: readonly { N: numb
     dims: sizes.map(({ N, D }) => ({ N, W: (heads + 2 * kv_heads) * D, P: 13, D })),
     params: [{ heads, kv_heads }],
     constant: ["table"],
-    // unrotated heads differ in how rows are loaded only
-    without: sizes.every(({ D }) => D <= 16) ? [[], ["position", "table"]] : [[]],
+    // unrotated heads differ in how rows are loaded only: tried for narrow and for wide ones
+    without: sizes.every(({ D }) => D <= 16 || D === 64) ? [[], ["position", "table"]] : [[]],
     ownFamilyOnly: true,
     withoutSubgroups: sizes.every(({ D }) => D <= 16),
     draw: {
@@ -385,7 +385,13 @@ export const opCases: readonly OpCase[] = [
     { N: 37, D: 16 },
   ]),
   attentionRow(6, 1, [{ N: 41, D: 32 }]),
-  attentionRow(2, 2, [{ N: 33, D: 64 }]),
+  // wide heads: panels of 32 tokens on CPU adapters with subgroups of 8
+  attentionRow(2, 2, [
+    { N: 1, D: 64 },
+    { N: 33, D: 64 },
+    { N: 150, D: 64 },
+  ]),
+  attentionRow(4, 2, [{ N: 70, D: 64 }]),
   attentionRow(2, 1, [{ N: 65, D: 80 }]),
   attentionRow(1, 1, [{ N: 19, D: 128 }]),
   decodeRow(1, 1, 6, { B: 1, S: 1, T: 1 }),

@@ -11,7 +11,6 @@ import os
 import sys
 
 import torch
-from torch_loop import Iteration
 
 VARIANT = sys.argv[1]
 
@@ -315,12 +314,6 @@ class Coupling:
         return self.step()
 
 
-def iteration(request):
-    weights = {entry["name"]: read_floats(entry["path"], entry["shape"]) for entry in request["weights"]}
-    with open(request["path"]) as file:
-        return Iteration({**json.load(file), "config": request["config"]}, weights, DEVICE)
-
-
 OPEN = {}
 
 
@@ -334,13 +327,7 @@ def answer(request):
             "threads": torch.get_num_threads(),
             "fusedAttention": FUSED_ATTENTION,
         }
-    makers = {
-        "matmul": matmul,
-        "attention": attention,
-        "training_step": Training,
-        "coupling": Coupling,
-        "iteration": iteration,
-    }
+    makers = {"matmul": matmul, "attention": attention, "training_step": Training, "coupling": Coupling}
     if command in makers:
         make = makers[command]
         key = str(len(OPEN))
@@ -350,10 +337,6 @@ def answer(request):
     if command == "run":
         work.run(request["calls"])
         return {}
-    if command == "check":
-        return work.check()
-    if command == "phases":
-        return work.phases()
     if command == "losses":
         return {"losses": work.losses(request["steps"])}
     if command == "result":

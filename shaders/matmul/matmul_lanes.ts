@@ -68,7 +68,7 @@ ${rowSumStart(tile, text)}
   for (var k = k_start; k < k_end; k += 4u) {
 ${text.kScale ? `    let scale = ${text.tail ? "load_k_scale(k, k_end - k)" : "k_scale[k >> 2u]"};` : ""}
 ${loadsOfA(tile, text)}
-${loadsOfB(tile, text)}
+${loadsOfB(tile, text, text.kScale && text.rowSum !== "squares")}
 ${products(tile, text)}
   }
 ${stores(tile, text)}
@@ -76,7 +76,7 @@ ${stores(tile, text)}
 }
 
 /** vec4 from unaligned memory; elements from `count` (at least 1) on read as 0. */
-function guardedLoad(name: string): string {
+export function guardedLoad(name: string): string {
   const element = (i: number) =>
     `select(0.0, ${read(name, `offset + min(${i}u, count - 1u)`)}, count > ${i}u)`;
   return `fn load_${name}(offset: u32, count: u32) -> vec4<f32> {
@@ -145,7 +145,10 @@ function loadOfA(tile: LaneTile, text: MatmulText, i: number): string {
 }
 
 /** Plain B: one vec4 of columns for each k. Transposed B: four columns, one vec4 of k each. */
-function addressesOfB({ groups, lanes }: LaneTile, { transposeB, vectorB }: MatmulText): string {
+export function addressesOfB(
+  { groups, lanes }: Pick<LaneTile, "groups" | "lanes">,
+  { transposeB, vectorB }: MatmulText,
+): string {
   return lines(groups, (c) => {
     const first = `column + ${c * lanes * 4}u`;
     if (!transposeB) return `  let b_column${c} = b_start + min(${first}, params.N - ${vectorB ? 4 : 1}u);`;
@@ -155,9 +158,9 @@ function addressesOfB({ groups, lanes }: LaneTile, { transposeB, vectorB }: Matm
   });
 }
 
-function loadsOfB({ groups }: LaneTile, text: MatmulText): string {
+/** Declares b<group>_0 to b<group>_3: the group's columns at four k. @param scales whether the factors of k, in `scale`, are applied */
+export function loadsOfB({ groups }: Pick<LaneTile, "groups">, text: MatmulText, scales: boolean): string {
   const { transposeB, vectorB, tail } = text;
-  const scales = text.kScale && text.rowSum !== "squares";
   return lines(groups, (c) => {
     if (!transposeB) {
       return STEP.map((j) => {

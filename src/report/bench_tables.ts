@@ -27,7 +27,6 @@ const WHOLE = [
   "coupling",
   "gram_curves",
   "rollout",
-  "iteration",
   "first_step",
   "scaling",
   "profile",
@@ -58,11 +57,6 @@ const SELECTIONS: Readonly<Record<string, Selection>> = {
   generation: {
     wants: opIs("rollout"),
     figures: ["median ms", "tokens/s", "dispatches", "peak MiB"],
-    withoutOp: true,
-  },
-  iteration: {
-    wants: opIs("iteration"),
-    figures: ["median ms", "p10", "p90", "tokens/s", "phases, ms"],
     withoutOp: true,
   },
   first_step: {
@@ -112,7 +106,6 @@ const PAGE_TABLES: readonly (readonly [name: string, title: string])[] = [
   ["kernels", "Other kernels"],
   ["training", "Training steps"],
   ["generation", "Generation"],
-  ["iteration", "An iteration of RL"],
   ["first_step", "First step of a process"],
   ["coupling", "Gradient coupling, over a plain pass"],
   ["gram_curves", "Gram by path, over a plain pass"],

@@ -2,7 +2,10 @@
 import { describe, expect, test } from "vitest";
 import type { SharedTile } from "../../shaders/matmul/matmul_tiles.js";
 import { Tensor } from "../../src/autograd/tensor.js";
+import type { DeviceFacts } from "../../src/gpu/runtime.js";
 import { Launcher, matmulInto } from "../../src/kernels/index.js";
+import { planMatmul } from "../../src/kernels/matmul/matmul_plan.js";
+import { isPanelTile } from "../../src/kernels/matmul/matmul_shape.js";
 import { type FusedProduct, fusedMistake } from "../support/fused_product.js";
 import { testRuntime } from "../support/runtime.js";
 
@@ -27,6 +30,43 @@ const PRODUCTS: readonly FusedProduct[] = [
   { M: 68, N: 164, K: 132, ...nt, fused: ["norm", "gated"] },
   { M: 68, N: 164, K: 132, ...tn, fused: ["scaleB", "sumA"] },
 ];
+
+/** K may be all of a panel, end within one, and be cut into parts. */
+const PANELS: readonly FusedProduct[] = [
+  { M: 64, N: 36, K: 64, ...nt, fused: ["norm", "bias", "gated"] },
+  { M: 70, N: 33, K: 61, ...nt, accumulate: true, fused: ["norm", "residual"] },
+  { M: 70, N: 33, K: 61, ...tn, accumulate: true, fused: ["scaleB", "sumA"] },
+  { M: 5, N: 8, K: 63, fused: ["gateBackward"] },
+  { M: 65, N: 34, K: 65, ...nt, fused: ["norm", "gated"] },
+  { M: 66, N: 31, K: 66, accumulate: true, fused: ["scaleB"] },
+  { M: 130, N: 9, K: 196, ...tn, fused: ["sumAadded", "bias"] },
+  { M: 77, N: 12, K: 1030, ...tn, fused: ["scaleB", "sumA"] },
+  { M: 77, N: 12, K: 1028, ...nt, fused: ["norm", "gated", "residual"] },
+  { M: 300, N: 5, K: 9, ...tn, ...nt, fused: ["residual"] },
+];
+
+const panelsOf = (M: number, N: number, facts: Partial<DeviceFacts> = {}) => {
+  const shape = { M, N, K: 64, batch: 1, transposeA: false, transposeB: true };
+  return isPanelTile(planMatmul(shape, { ...own.runtime.facts, ...facts }, "never").tile);
+};
+
+test("CPU adapters take panels where rows pay for loading them and all cores have work", () => {
+  const cpu = { isSoftware: true, subgroupMinSize: 8, subgroupMaxSize: 8 };
+  expect(panelsOf(64, 128, cpu)).toBe(true);
+  expect(panelsOf(256, 32, cpu)).toBe(true);
+  expect(panelsOf(64, 96, cpu)).toBe(false);
+  expect(panelsOf(63, 2048, cpu)).toBe(false);
+  expect(panelsOf(256, 256, { ...cpu, subgroupMinSize: 4 })).toBe(false);
+  expect(panelsOf(256, 256, { ...cpu, isSoftware: false })).toBe(false);
+});
+
+test.runIf(panelsOf(256, 256)).each(PANELS)("in panels: %o", async (product) => {
+  // rows of one workgroup, and of several
+  for (const mostRows of [192, 24]) {
+    const tile = { lanes: own.runtime.facts.subgroupMinSize, depth: 64, isWhole: product.K <= 64, mostRows };
+    expect(await fusedMistake(own, product, tile)).toBeUndefined();
+  }
+});
 
 describe.each([
   ["the adapter's own", own],

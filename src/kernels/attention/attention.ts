@@ -1,5 +1,6 @@
 import { laneWorkgroups } from "../../../shaders/attention/attention_lane_tile.js";
 import * as lanes from "../../../shaders/attention/attention_lanes.js";
+import * as panels from "../../../shaders/attention/attention_panels.js";
 import * as shared from "../../../shaders/attention/attention_shared.js";
 import { sharedWorkgroups } from "../../../shaders/attention/attention_shared_tile.js";
 import { elementType, type HeadShape, rowElements } from "../../../shaders/attention/attention_tiles.js";
@@ -16,7 +17,7 @@ import {
   u32,
   u32Param,
 } from "../engine/op.js";
-import { type AttentionSide, laneLayout, sharedLayout } from "./attention_layout.js";
+import { type AttentionSide, laneLayout, panelLayout, sharedLayout } from "./attention_layout.js";
 
 const shapeOfHeads = ({ heads, kv_heads, D }: Scalars, rotate: boolean): HeadShape => ({
   heads: heads as number,
@@ -28,6 +29,11 @@ const shapeOfHeads = ({ heads, kv_heads, D }: Scalars, rotate: boolean): HeadSha
 /** A kernel whose text depends on the adapter's layout and the head shape. */
 function kernel(side: AttentionSide, rest: Pick<Kernel, "entry" | "reads" | "writes">): Kernel {
   const laneText = { forward: lanes.forward, query: lanes.backwardQuery, key_value: lanes.backwardKeyValue };
+  const panelText = {
+    forward: panels.forward,
+    query: panels.backwardQuery,
+    key_value: panels.backwardKeyValue,
+  };
   const sharedText = {
     forward: shared.forward,
     query: shared.backwardQuery,
@@ -38,9 +44,9 @@ function kernel(side: AttentionSide, rest: Pick<Kernel, "entry" | "reads" | "wri
     constants: ["heads", "kv_heads", "D"],
     shader: ({ constants, facts, has }: ShaderInput) => {
       const shape = shapeOfHeads(constants, has("table"));
-      return facts.isSoftware
-        ? laneText[side](laneLayout(side, shape, facts), shape)
-        : sharedText[side](sharedLayout(side, shape, facts), shape);
+      if (!facts.isSoftware) return sharedText[side](sharedLayout(side, shape, facts), shape);
+      const panel = panelLayout(side, shape, facts);
+      return panel ? panelText[side](panel, shape) : laneText[side](laneLayout(side, shape, facts), shape);
     },
     elements: ({ constants }) => {
       const type = elementType(constants.D as number);
@@ -51,6 +57,8 @@ function kernel(side: AttentionSide, rest: Pick<Kernel, "entry" | "reads" | "wri
       const N = scalars.N as number;
       const heads = side === "key_value" ? shape.kvHeads : shape.heads;
       if (!facts.isSoftware) return sharedWorkgroups(sharedLayout(side, shape, facts), N, heads);
+      const panel = panelLayout(side, shape, facts);
+      if (panel) return panels.panelTiles(panel, N, shape.kvHeads) * shape.kvHeads;
       const layout = laneLayout(side, shape, facts);
       return laneWorkgroups(layout, N, heads / layout.heads);
     },

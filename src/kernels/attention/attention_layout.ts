@@ -1,6 +1,11 @@
 /** How attention shares work between invocations: a pure function of head shape and adapter, measured choices included. */
 import type { LaneLayout } from "../../../shaders/attention/attention_lane_tile.js";
 import {
+  elementsEach,
+  type PanelLayout,
+  panelRowBytes,
+} from "../../../shaders/attention/attention_panels.js";
+import {
   type SharedLayout,
   sharedBytes,
   sharedInvocations,
@@ -63,6 +68,37 @@ export function sharedLayout(side: AttentionSide, { headDim }: HeadShape, facts:
   const chosen = choice === undefined ? undefined : facts.tuning[choice];
   if (chosen === undefined) return SHARED_LAYOUTS[0];
   return sharedLayouts(facts).find((layout) => sharedName(layout) === chosen) ?? SHARED_LAYOUTS[0];
+}
+
+/** Widest head that is scanned in panels: wider ones compile too long. */
+const WIDEST_PANEL = 64;
+/** Tokens of a workgroup below which its panels would be loaded for too few rows. */
+const LEAST_TOKENS = 16;
+/** Workgroups that keep the cores of a CPU busy. */
+const ENOUGH_WORKGROUPS = 8;
+/** What waits for a row in workgroup memory: rows of sums, and values in each lane. */
+const WAITING: Readonly<Record<AttentionSide, readonly [sums: number, values: number]>> = {
+  forward: [1, 2],
+  query: [1, 2],
+  key_value: [2, 0],
+};
+
+/**
+ * Layout of one kernel on a CPU adapter for wide heads.
+ * @returns undefined where lanes own rows, see `laneLayout`: among others on quads, whose driver takes minutes to compile panels
+ */
+export function panelLayout(
+  side: AttentionSide,
+  { heads, kvHeads, headDim }: HeadShape,
+  { subgroupMinSize: lanes, subgroupMaxSize, maxWorkgroupBytes }: DeviceFacts,
+): PanelLayout | undefined {
+  const exchanges = lanes > QUAD && lanes === subgroupMaxSize;
+  const isWide = rowElements(headDim) > UNROLLED_ELEMENTS && headDim <= WIDEST_PANEL;
+  if (!exchanges || !isWide || elementsEach(headDim, lanes) === undefined) return undefined;
+  const rows = side === "key_value" ? 1 : heads / kvHeads;
+  const mostTokens = Math.floor(maxWorkgroupBytes / (rows * panelRowBytes(lanes, headDim, ...WAITING[side])));
+  if (mostTokens < LEAST_TOKENS) return undefined;
+  return { lanes, mostTokens, leastTokens: LEAST_TOKENS, workgroups: ENOUGH_WORKGROUPS };
 }
 
 /** Layout of one kernel on a CPU adapter. */

@@ -1,6 +1,7 @@
 /** Matrix products in the plans of ops, with what is fused into them. */
 import { matmulLanes } from "../../../shaders/matmul/matmul_lanes.js";
 import { matmulMatrix, matrixInvocations } from "../../../shaders/matmul/matmul_matrix.js";
+import { matmulPanel } from "../../../shaders/matmul/matmul_panel.js";
 import { matmulSum } from "../../../shaders/matmul/matmul_sum.js";
 import type { MatmulLayout, MatmulText } from "../../../shaders/matmul/matmul_text.js";
 import { matmulTiles, sharedInvocations } from "../../../shaders/matmul/matmul_tiles.js";
@@ -9,7 +10,7 @@ import type { DeviceFacts } from "../../gpu/runtime.js";
 import type { ArrayView, Kernel, KernelUnit, OptionalViews, Scalars } from "../engine/op.js";
 import { type MatmulPlan, type PartsAdded, planMatmul } from "./matmul_plan.js";
 import { independentPieces, isInPieces, type Matmul, summandPieces } from "./matmul_product.js";
-import { isLaneTile, isMatrixTile, type MatmulTile } from "./matmul_shape.js";
+import { isLaneTile, isMatrixTile, isPanelTile, type MatmulTile } from "./matmul_shape.js";
 
 /** Anything that launches kernels: a Launcher or the context of a plan. */
 export interface KernelRunner {
@@ -260,6 +261,7 @@ function productUnit(tile: MatmulTile, text: MatmulText): KernelUnit {
   return unitOf(JSON.stringify([tile, text]), text, () => ({
     entry: `${text.transposeA ? "t" : "n"}${text.transposeB ? "t" : "n"}`,
     shader: () => {
+      if (isPanelTile(tile)) return matmulPanel(tile, text);
       if (isLaneTile(tile)) return matmulLanes(tile, text);
       return isMatrixTile(tile) ? matmulMatrix(tile, text) : matmulTiles(tile, text);
     },
@@ -272,7 +274,7 @@ function productUnit(tile: MatmulTile, text: MatmulText): KernelUnit {
 
 /** As many as the product's own on a GPU, so that the sum can share a dispatch with the next products. */
 function sumInvocations(tile: MatmulTile): number {
-  if (isLaneTile(tile)) return 64;
+  if (isLaneTile(tile) || isPanelTile(tile)) return 64;
   return isMatrixTile(tile) ? matrixInvocations(tile) : sharedInvocations(tile);
 }
 

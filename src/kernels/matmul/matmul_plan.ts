@@ -1,10 +1,11 @@
 /** Which kernel computes a matrix product: a pure function of its sizes and the adapter's facts. */
 import type { LaneTile } from "../../../shaders/matmul/matmul_lanes.js";
+import { type PanelTile, panelRowBytes } from "../../../shaders/matmul/matmul_panel.js";
 import type { MatmulLayout } from "../../../shaders/matmul/matmul_text.js";
 import type { SharedTile } from "../../../shaders/matmul/matmul_tiles.js";
 import type { DeviceFacts } from "../../gpu/runtime.js";
 import { splitFactor, tunedTile } from "../tuning/tuning.js";
-import { isLaneTile, type MatmulShape, type MatmulTile, SKINNY } from "./matmul_shape.js";
+import { isLaneTile, isPanelTile, type MatmulShape, type MatmulTile, SKINNY } from "./matmul_shape.js";
 import { chooseMatrixTile } from "./matrix_plan.js";
 
 export interface MatmulPlan {
@@ -25,7 +26,7 @@ export interface MatmulPlan {
 export type PartsAdded = "never" | "alone" | "joined";
 
 /** Workgroups that keep an adapter busy: a few for each core of a CPU, two for each multiprocessor of a large GPU. */
-const ENOUGH = { software: 8, gpu: 256 } as const;
+const ENOUGH = { software: 8, panel: 4, gpu: 256 } as const;
 /** Least k of one part, below which adding the parts costs more than it gains. */
 const LEAST_PART = {
   software: { alone: 128, joined: 128 },
@@ -42,21 +43,17 @@ export function planMatmul(
   adding: PartsAdded,
   tile: MatmulTile = chooseTile(shape, facts),
 ): MatmulPlan {
-  const { M, N, K, batch, transposeA, transposeB, pitchA = 0, pitchY = 0 } = shape;
-  const [rows, columns] = isLaneTile(tile)
-    ? [tile.rows, tile.lanes * tile.groups * 4]
-    : [tile.tileM, tile.tileN];
-  const tiles = Math.ceil(M / rows) * Math.ceil(N / columns) * batch;
-  const wanted = adding === "never" ? 1 : wantedParts(shape, tiles, adding, facts);
+  const { M, N, K, transposeA, transposeB, pitchA = 0, pitchY = 0 } = shape;
+  const tiles = tilesOf(tile, shape);
+  const enough = isPanelTile(tile) ? ENOUGH.panel : ENOUGH[facts.isSoftware ? "software" : "gpu"];
+  const wanted = adding === "never" ? 1 : wantedParts(shape, enough / tiles, adding, facts);
   const partK = 4 * Math.ceil(K / (4 * wanted));
   return {
     tile,
     layout: {
       transposeA,
       transposeB,
-      vectorA:
-        !(isLaneTile(tile) && tile.exchange === "swap" && transposeA) &&
-        ((transposeA ? M : K) | pitchA) % 4 === 0,
+      vectorA: !(transposeA && readsSingly(tile)) && ((transposeA ? M : K) | pitchA) % 4 === 0,
       vectorB: (transposeB ? K : N) % 4 === 0,
       vectorY: (N | pitchY) % 4 === 0,
       tail: K % 4 !== 0,
@@ -67,9 +64,34 @@ export function planMatmul(
   };
 }
 
+/** Whether each lane loads transposed A element by element. */
+const readsSingly = (tile: MatmulTile): boolean =>
+  isPanelTile(tile) || (isLaneTile(tile) && tile.exchange === "swap");
+
+/** Tiles of all batches. */
+function tilesOf(tile: MatmulTile, { M, N, batch }: MatmulShape): number {
+  if (isPanelTile(tile))
+    return panelRowTiles(tile, { M, N, batch }) * Math.ceil(N / (4 * tile.lanes)) * batch;
+  const [rows, columns] = isLaneTile(tile)
+    ? [tile.rows, tile.lanes * tile.groups * 4]
+    : [tile.tileM, tile.tileN];
+  return Math.ceil(M / rows) * Math.ceil(N / columns) * batch;
+}
+
+/** As few as workgroup memory allows, for a panel is loaded once for all rows; more where cores would have no work. */
+function panelRowTiles(
+  { lanes, mostRows }: PanelTile,
+  { M, N, batch }: Pick<MatmulShape, "M" | "N" | "batch">,
+): number {
+  const beside = Math.ceil(N / (4 * lanes)) * batch;
+  const wanted = Math.min(Math.ceil(ENOUGH.software / beside), Math.floor(M / PANEL.leastRows));
+  return Math.max(Math.ceil(M / mostRows), wanted);
+}
+
+/** @param missing how many times as many workgroups would keep the adapter busy */
 function wantedParts(
   shape: MatmulShape,
-  tiles: number,
+  missing: number,
   adding: Exclude<PartsAdded, "never">,
   facts: DeviceFacts,
 ): number {
@@ -77,7 +99,7 @@ function wantedParts(
   const factor = splitFactor(shape, facts);
   // decoding waits for nothing else
   const least = LEAST_PART[family][shape.M <= SKINNY ? "joined" : adding];
-  const wanted = Math.min((factor * ENOUGH[family]) / tiles, (factor * shape.K) / least, MOST_PARTS);
+  const wanted = Math.min(factor * missing, (factor * shape.K) / least, MOST_PARTS);
   return Math.max(1, Math.floor(wanted));
 }
 
@@ -94,8 +116,30 @@ export function shippedTile(shape: MatmulShape, facts: DeviceFacts): MatmulTile 
   );
 }
 
-function laneTile(shape: MatmulShape, facts: DeviceFacts): LaneTile {
+/** Panels of B, see shaders/matmul/matmul_panel.ts. */
+const PANEL = {
+  depth: 64,
+  mostRows: 256,
+  /** Rows that pay for loading a panel. */
+  leastRows: 64,
+} as const;
+
+/** @returns undefined where rows and columns are too few to be shared out in panels, or there are no broadcasts */
+function panelTile(shape: MatmulShape, facts: DeviceFacts): PanelTile | undefined {
+  const { M, K, rowSums = false, segments } = shape;
+  const { subgroupMinSize: lanes, subgroupMaxSize, maxWorkgroupBytes } = facts;
+  const exchanges = lanes === subgroupMaxSize && lanes >= 4 && PANEL.depth % (4 * lanes) === 0;
+  if (!exchanges || segments || M < PANEL.leastRows) return undefined;
+  const rows = Math.floor(maxWorkgroupBytes / panelRowBytes(lanes, rowSums) / 4) * 4;
+  const mostRows = Math.min(PANEL.mostRows, rows);
+  const tile = { lanes, depth: PANEL.depth, isWhole: K <= PANEL.depth, mostRows };
+  return tilesOf(tile, shape) < ENOUGH.panel ? undefined : tile;
+}
+
+function laneTile(shape: MatmulShape, facts: DeviceFacts): LaneTile | PanelTile {
   const { M, N, K, batch, transposeA } = shape;
+  const panel = panelTile(shape, facts);
+  if (panel) return panel;
   const lanes = facts.subgroupMinSize;
   if (lanes < 4 || lanes !== facts.subgroupMaxSize)
     return { lanes: 8, rows: M === 1 && !transposeA ? 1 : 4, groups: 2, exchange: "none" };

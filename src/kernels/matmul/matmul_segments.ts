@@ -6,7 +6,7 @@ import type { DeviceFacts } from "../../gpu/runtime.js";
 import type { ArrayView, KernelUnit, Scalars } from "../engine/op.js";
 import type { KernelRunner } from "./matmul_into.js";
 import { planMatmul, shippedTile } from "./matmul_plan.js";
-import { isLaneTile, isMatrixTile } from "./matmul_shape.js";
+import { isLaneTile, isMatrixTile, isPanelTile } from "./matmul_shape.js";
 
 /** y[p, m, n] = sum over k from offsets[p] to offsets[p + 1] of a[k, first + m] rows[k] b[k, n] columns[n]. */
 export interface SegmentProduct {
@@ -112,7 +112,15 @@ function plan(
   isAligned: boolean,
   fusion: Fusion,
 ): { readonly unit: KernelUnit; readonly tiles: number } {
-  const shape = { M, N, K: Math.max(1, Math.round(K / P)), batch: P, transposeA, transposeB: !transposeA };
+  const shape = {
+    M,
+    N,
+    K: Math.max(1, Math.round(K / P)),
+    batch: P,
+    transposeA,
+    transposeB: !transposeA,
+    segments: true,
+  };
   // matrix hardware would round the factors
   const plain = { ...facts, matmulPrecision: "f32" as const };
   const tile = shippedTile({ ...shape, rowSums: fusion.rowSum !== undefined }, plain);
@@ -148,7 +156,8 @@ function plan(
         entry: transposeA ? "tn" : "nt",
         shader: () => {
           if (isLaneTile(tile)) return matmulLanes(tile, text);
-          if (isMatrixTile(tile)) throw new TypeError("[matmul_segments] no kernel for matrix hardware.");
+          if (isMatrixTile(tile) || isPanelTile(tile))
+            throw new TypeError("[matmul_segments] no kernel for this tile.");
           return matmulTiles(tile, text);
         },
         reads: ["a", "b", "k_scale", "n_scale", "k_offset"],

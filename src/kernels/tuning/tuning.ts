@@ -10,9 +10,17 @@
  *     attention <direction> <width>   how heads up to that width are shared between invocations
  */
 import type { LaneTile } from "../../../shaders/matmul/matmul_lanes.js";
+import type { PanelTile } from "../../../shaders/matmul/matmul_panel.js";
 import type { SharedTile } from "../../../shaders/matmul/matmul_tiles.js";
 import type { DeviceFacts } from "../../gpu/runtime.js";
-import { type MatmulShape, type MatmulTile, SKINNY } from "../matmul/matmul_shape.js";
+import {
+  isLaneTile,
+  isMatrixTile,
+  isPanelTile,
+  type MatmulShape,
+  type MatmulTile,
+  SKINNY,
+} from "../matmul/matmul_shape.js";
 import { matrixTiles } from "../matmul/matrix_plan.js";
 
 /** Sides below which most tiles would be empty: the shipped rule knows better. */
@@ -62,6 +70,13 @@ const LANE_SIZES: Readonly<Record<LaneTile["exchange"], readonly (readonly [numb
     [8, 2],
   ],
 };
+
+/** Tiles by lanes that may take the place of one, or of a panel, which is for adapters that exchange by broadcasts. */
+function laneTiles(shipped: LaneTile | PanelTile): LaneTile[] {
+  const { lanes } = shipped;
+  const exchange = isPanelTile(shipped) ? "broadcast" : shipped.exchange;
+  return LANE_SIZES[exchange].map(([rows, groups]) => ({ lanes, rows, groups, exchange }));
+}
 
 type SharedSizes = Pick<SharedTile, "tileM" | "tileN" | "tileK" | "ownM" | "ownN" | "unroll">;
 
@@ -115,8 +130,9 @@ const SHARED_BY_NAME = new Map(
 
 /** Sizes of a tile as records and tables name it: rows x columns x k, then what one invocation of a GPU owns. */
 export function tileName(tile: MatmulTile): string {
-  if ("lanes" in tile) return `${tile.rows}x${tile.lanes * tile.groups * 4}`;
-  return "matrix" in tile ? `${tile.tileM}x${tile.tileN}x${tile.tileK} matrix` : sharedName(tile);
+  if (isLaneTile(tile)) return `${tile.rows}x${tile.lanes * tile.groups * 4}`;
+  if (isPanelTile(tile)) return `panel ${tile.depth}x${tile.lanes * 4}`;
+  return isMatrixTile(tile) ? `${tile.tileM}x${tile.tileN}x${tile.tileK} matrix` : sharedName(tile);
 }
 
 function sharedName({ tileM, tileN, tileK, ownM, ownN, unroll }: SharedSizes): string {
@@ -125,10 +141,9 @@ function sharedName({ tileM, tileN, tileK, ownM, ownN, unroll }: SharedSizes): s
 
 /** Tiles that may take the place of the shipped one for a class, of its own family, as far as the adapter can run them. */
 export function tileVariants(shipped: MatmulTile, className: string, facts: DeviceFacts): MatmulTile[] {
-  if ("lanes" in shipped) {
-    return LANE_SIZES[shipped.exchange].map(([rows, groups]) => ({ ...shipped, rows, groups }));
-  }
-  if ("matrix" in shipped) return matrixTiles(facts);
+  if (isPanelTile(shipped)) return [shipped, ...laneTiles(shipped)];
+  if (isLaneTile(shipped)) return laneTiles(shipped);
+  if (isMatrixTile(shipped)) return matrixTiles(facts);
   const size = className.split(" ")[1];
   return SHARED_SIZES[size]
     .filter(({ tileM, tileN, tileK, ownM, ownN }) => {
@@ -144,13 +159,9 @@ export function tileVariants(shipped: MatmulTile, className: string, facts: Devi
 export function tunedTile(shipped: MatmulTile, shape: MatmulShape, facts: DeviceFacts): MatmulTile {
   const name = choiceFor("tile", shape, facts);
   if (name === undefined) return shipped;
-  if ("lanes" in shipped) {
-    const sizes = LANE_SIZES[shipped.exchange].find(
-      ([rows, groups]) => tileName({ ...shipped, rows, groups }) === name,
-    );
-    return sizes ? { ...shipped, rows: sizes[0], groups: sizes[1] } : shipped;
-  }
-  if ("matrix" in shipped) return matrixTiles(facts).find((tile) => tileName(tile) === name) ?? shipped;
+  if (isPanelTile(shipped) || isLaneTile(shipped))
+    return laneTiles(shipped).find((tile) => tileName(tile) === name) ?? shipped;
+  if (isMatrixTile(shipped)) return matrixTiles(facts).find((tile) => tileName(tile) === name) ?? shipped;
   const sizes = SHARED_BY_NAME.get(name);
   return sizes ? { ...shipped, ...sizes } : shipped;
 }
