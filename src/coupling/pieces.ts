@@ -68,12 +68,9 @@ export function cutPieces(
     .filter((span) => span.rows > 0);
   if (rows <= mostRows) return [plainPiece(spans, C, parts)];
   const most = Math.max(1, Math.floor(mostRows / step)) * step;
-  return spans.flatMap((span) => {
-    const start = parts.find(({ name }) => name === span.name)?.first ?? 0;
-    return ranges(span.first - start, span.rows, most).map((range) =>
-      plainPiece([{ name: span.name, first: start + range.first, rows: range.rows }], C, parts),
-    );
-  });
+  return spans.flatMap(({ name, first: start, rows: count }) =>
+    ranges(start, count, most).map((range) => plainPiece([{ name, ...range }], C, parts)),
+  );
 }
 
 function clip(span: Span, first: number, rows: number): Span {
@@ -185,7 +182,7 @@ export function lookupPieces(name: string, ids: Uint32Array, C: number, mostRows
   };
   for (const one of blocks) {
     const rows = held.reduce((sum, { rows }) => sum + rows, one.rows);
-    if (held.length > 0 && rows > mostRows) close();
+    if (rows > mostRows) close();
     held.push(one);
   }
   close();

@@ -3,7 +3,13 @@ import { describe, expect, test } from "vitest";
 import { type ForecastPolicy, forecastPasses } from "../../src/coupling/forecast.js";
 import { blockTokens, pathFlops, planPaths, projectedFlops, tokenBlocks } from "../../src/coupling/paths.js";
 import { biasPiece, cutPieces, lookupPieces, vectorPiece } from "../../src/coupling/pieces.js";
-import { type CouplingSample, checkSamples, packSamples, passesOf } from "../../src/coupling/samples.js";
+import {
+  type CouplingSample,
+  checkSamples,
+  packSamples,
+  passesOf,
+  sampleOf,
+} from "../../src/coupling/samples.js";
 import { presetConfig } from "../../src/model/config.js";
 import { storedShapes } from "../../src/model/parameters.js";
 
@@ -107,6 +113,15 @@ describe("pieces of a tensor", () => {
     ]);
   });
 
+  test("parts of a sum begin at fixed rows of the parameter, wherever it lies in the stack", () => {
+    const parts = [
+      { name: "a", shape: [1, C], first: 0, stride: 1 },
+      { name: "b", shape: [3, C], first: 1, stride: 1 },
+    ];
+    const [whole] = cutPieces({ name: "ab", shape: [4, C], parts }, { first: 0, rows: 4, C }, 4);
+    expect(whole.offsets).toEqual([0, 1000, 3000, 4000]);
+  });
+
   test("parameters whose rows alternate are laid one after the other", () => {
     expect(cutPieces(pairs, { first: 0, rows: 6, C }, 100)).toEqual([
       {
@@ -160,6 +175,11 @@ describe("pieces of a tensor", () => {
     const rows = (most: number) => lookupPieces("e", ids, C, most).map((piece) => piece.rows);
     expect([rows(1), rows(2), rows(6)]).toEqual([[2, 1, 1, 2], [2, 2, 2], [6]]);
     expect(lookupPieces("e", Uint32Array.of(), C, 3)).toEqual([]);
+    expect(lookupPieces("e", Uint32Array.of(2, 3), C, 3)[0]).toMatchObject({
+      first: 0,
+      rows: 2,
+      offsets: [0, 2000],
+    });
   });
 });
 
@@ -249,6 +269,18 @@ describe("samples", () => {
     expect(check({ ...good, tokens: [0, 10] })).toThrow(
       "sample 0: token 1 is not in the vocabulary: got id 10",
     );
+    expect(() => checkSamples([], config)).toThrow("no samples: got 0, expected at least one");
+    expect(check({ ...good, tokens: [10, 0] })).toThrow(
+      "sample 0: token 0 is not in the vocabulary: got id 10",
+    );
+    expect(check({ ...good, responseStart: 0 })).toThrow("responseStart is out of range: got 0");
+    for (const [at, bad] of [Number.NaN, 1e39].entries()) {
+      const weights = [1, 1, 1, 1].map((weight, t) => (t === at ? bad : weight));
+      expect(check({ ...good, weights })).toThrow(
+        `weight ${at} is not finite: got ${bad}, expected a number`,
+      );
+    }
+    expect(sampleOf({ prompt: [1, 2], answer: [3] })).toEqual({ tokens: [1, 2, 3], responseStart: 2 });
     expect(check({ ...good, tokens: [0, -1] })).toThrow("expected an integer from 0 to 9");
     expect(check({ ...good, tokens: [0, 0.5] })).toThrow("token 1 is not in the vocabulary: got id 0.5");
     expect(check({ ...good, responseStart: 1.5 })).toThrow("responseStart is out of range: got 1.5");
@@ -319,26 +351,27 @@ describe("the forecast", () => {
   });
 
   test("a Gram by tokens or projected: memory of the widest matrix, and operations matrix by matrix", () => {
-    // one sample, N = R = 2000
-    const long = [{ tokens: Array(2001).fill(1), responseStart: 1 }];
+    // one sample, N = 2000, R = 1000
+    const long = [{ tokens: Array(2001).fill(1), responseStart: 1001 }];
     const of = (wishes: Parameters<typeof forecastPasses>[3]) =>
       forecastPasses(policy, long, { pieceBytes }, wishes);
-    const rest = 1_008_000 + 432_000 + 320 + 108 + 8136;
+    const rest = 904_000 + 432_000 + 320 + 108 + 8136;
+    expect(of({ path: "product", hasGradient: false }).bytes).toBe(1.25 * (rest + pieceBytes));
     const token = of({ path: "token", hasGradient: false });
     // gate and up: 4 columns of inputs, twice 12 of gradients; four arrays over pairs of tokens
     expect(token.bytes).toBe(1.25 * (rest + 4 * 2000 * (4 + 24) + 4 * (4 * 2000 ** 2 + 3 * 2000)));
-    const passes = 6 * (2000 * 276 + 2000 * 40) + 7 * 2 * 4 * 2000 ** 2;
-    const tokens = (O: number, I: number) => 2000 ** 2 * (O + I) - 2 * 2000 * O * I;
+    const passes = 6 * (2000 * 276 + 1000 * 40) + 7 * 2 * 4 * 2000 ** 2;
+    const tokens = (O: number, I: number, N = 2000) => N ** 2 * (O + I) - 2 * N * O * I;
     const layer = tokens(8, 4) + tokens(4, 4) + tokens(12, 4) + tokens(4, 6);
     // vectors and the embedding by the product of a gradient with itself
-    expect(token.flops).toBe(passes + 2 * layer + tokens(10, 4) + 2 * 36 + 2 * 40);
+    expect(token.flops).toBe(passes + 2 * layer + tokens(10, 4, 1000) + 2 * 36 + 2 * 40);
     const gradient = of({ path: "token", hasGradient: true }).flops - token.flops;
-    expect(gradient).toBe(2 * 2000 * (2 * (32 + 16 + 48 + 24) + 40) + 2 * 36 + 2 * 40);
+    expect(gradient).toBe(2 * 2000 * 2 * (32 + 16 + 48 + 24) + 2 * 1000 * 40 + 2 * 36 + 2 * 40);
     const projected = of({ path: "projected", hasGradient: false, rank: 2 });
     expect(projected.bytes).toBe(1.25 * (rest + 4 * ((28 + 10) * 2000 + 2 * (28 + 8) + 3 * 4)));
-    const two = (O: number, I: number) => 4000 * (2 * O + 2 * I) + 4000 * 4 + 8 - 4000 * O * I;
+    const two = (O: number, I: number, N = 2000) => 2 * N * (2 * O + 2 * I + 4 - O * I) + 8;
     expect(projected.flops).toBe(
-      passes + 2 * (two(8, 4) + two(4, 4) + two(12, 4) + two(4, 6)) + 2 * two(10, 4) + 2 * 36,
+      passes + 2 * (two(8, 4) + two(4, 4) + two(12, 4) + two(4, 6)) + 2 * two(10, 4, 1000) + 2 * 36,
     );
   });
 
