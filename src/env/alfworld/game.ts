@@ -5,7 +5,7 @@ import { type Domain, type Problem, parseProblem } from "../pddl/pddl.js";
 import type { Grammar } from "../textworld/grammar.js";
 import { Narrator } from "../textworld/narrator.js";
 import { QueryEngine } from "../textworld/query.js";
-import { readGameFile } from "./game_file.js";
+import { type GameFile, readGameFile } from "./game_file.js";
 import { type EntityNames, nameEntities } from "./naming.js";
 import { ParseCache, TASK_RULE, withTask } from "./parse_cache.js";
 import { AlfworldPlay, CommandBook } from "./play.js";
@@ -75,12 +75,6 @@ export class AlfworldGame {
   private constructor(source: string | Uint8Array, options: GameOptions) {
     const { file, cache = new ParseCache() } = options;
     const content = readGameFile(source, file);
-    const domainText = options.domain ?? content.domain;
-    if (domainText === undefined) {
-      throw new DataError(
-        `[${file}] key "pddl_domain" is missing: expected a PDDL domain. Use a game.tw-pddl file.`,
-      );
-    }
     const ownFile = `${file} grammar`;
     const ownGrammar = cache.grammar(content.grammar, ownFile);
     const sentence = ownGrammar.rules.get(TASK_RULE)?.[0]?.source;
@@ -94,9 +88,7 @@ export class AlfworldGame {
       options.grammar === undefined
         ? ownGrammar
         : withTask(cache.grammar(options.grammar, grammarFile), sentence, ownFile);
-    const domainFile =
-      options.domain === undefined ? `${file} pddl_domain` : (options.domainFile ?? "given domain");
-    this.domain = cache.domain(domainText, domainFile);
+    this.domain = domainOf(content, options, cache);
     cache.check(grammar, this.domain, grammarFile);
     this.problem = parseProblem(content.problem, this.domain, `${file} pddl_problem`);
     this.taskId = options.taskId ?? file;
@@ -106,7 +98,7 @@ export class AlfworldGame {
     this.walkthrough = content.walkthrough;
     this.names = nameEntities(this.problem);
     this.model = groundProblem(this.domain, this.problem, file);
-    this.watchers = new Watchers(this.model);
+    this.watchers = new Watchers(this.model, cache.codes.of(this.model.atoms.size));
     const queries = new QueryEngine(this.model, this.domain.predicates.keys(), this.domain.types.keys());
     this.#grammar = grammar;
     this.#narrator = new Narrator(grammar, queries, this.model.objects, this.names);
@@ -152,6 +144,31 @@ export class AlfworldGame {
     });
     return this.#narrator.command(declared, objects, new PlayState(this.watchers));
   }
+}
+
+/**
+ * Where things are at the start of a game, without the work of making it ready to be played.
+ * @param source content of a `game.tw-pddl` file
+ * @throws DataError naming the file and the place when it, or a given domain, is broken
+ */
+export function readStart(
+  source: string | Uint8Array,
+  options: GameOptions,
+): Pick<AlfworldGame, "problem" | "names"> {
+  const { file, cache = new ParseCache() } = options;
+  const content = readGameFile(source, file);
+  const problem = parseProblem(content.problem, domainOf(content, options, cache), `${file} pddl_problem`);
+  return { problem, names: nameEntities(problem) };
+}
+
+function domainOf(content: GameFile, { file, domain, domainFile }: GameOptions, cache: ParseCache): Domain {
+  const text = domain ?? content.domain;
+  if (text === undefined) {
+    throw new DataError(
+      `[${file}] key "pddl_domain" is missing: expected a PDDL domain. Use a game.tw-pddl file.`,
+    );
+  }
+  return cache.domain(text, domain === undefined ? `${file} pddl_domain` : (domainFile ?? "given domain"));
 }
 
 /** Task type in a path like `.../pick_and_place_simple-Knife-None-SideTable-3/trial_.../game.tw-pddl`; else `unknown`. */

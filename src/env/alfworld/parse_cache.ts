@@ -5,6 +5,7 @@ import type { Grammar } from "../textworld/grammar.js";
 import { parseGrammar } from "../textworld/grammar.js";
 import { checkGrammar } from "../textworld/narrator.js";
 import { parseTemplate } from "../textworld/text_template.js";
+import { AtomCodes } from "./state_key.js";
 
 /** The rule that holds the task sentence. */
 export const TASK_RULE = "task";
@@ -16,6 +17,7 @@ const MAX_ENTRIES = 16;
 
 /** Keeps a few parsed texts. Sharing one between games saves time and memory and changes nothing else. */
 export class ParseCache {
+  readonly codes = new AtomCodes();
   readonly #domains = new Map<string, Domain>();
   readonly #grammars = new Map<string, Grammar>();
   readonly #checked = new WeakMap<Domain, WeakSet<Grammar["actions"]>>();

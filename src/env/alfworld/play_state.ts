@@ -4,10 +4,10 @@
  * conditional: the view writes it down regardless.
  */
 import { holds } from "../pddl/ground_condition.js";
-import type { Alternative, GroundModel } from "../pddl/grounding.js";
+import type { GroundModel } from "../pddl/grounding.js";
 import { Lists } from "../pddl/lists.js";
 import type { Atom } from "../pddl/pddl.js";
-import { atomCodes, StateKey } from "./state_key.js";
+import { StateKey } from "./state_key.js";
 
 /** Bits of an atom's entry in the state. */
 const TRUE = 1;
@@ -18,30 +18,18 @@ const VIEW_NOT = 4;
 
 /** Who waits for an atom's truth: alternative numbers, by atom; and what states are keyed by. Shared by all states of a game. */
 export class Watchers {
-  /** The action that each alternative belongs to. */
-  readonly owner: Int32Array;
-  readonly alternatives: readonly Alternative[];
-  /** How many atoms each alternative wants true. */
-  readonly demands: Int32Array;
+  /** Alternatives that want an atom true, and that want it false. */
   readonly wantTrue: Lists;
   readonly wantFalse: Lists;
-  readonly codes: Uint32Array;
 
-  constructor(readonly model: GroundModel) {
-    this.codes = atomCodes(model.atoms.size);
-    this.alternatives = model.actions.flatMap((action) => action.alternatives);
-    this.owner = Int32Array.from(
-      model.actions.flatMap((action, number) => action.alternatives.map(() => number)),
-    );
-    this.demands = Int32Array.from(this.alternatives, ({ positive }) => positive.length);
-    this.wantTrue = new Lists(
-      model.atoms.size,
-      this.alternatives.map((alternative) => alternative.positive),
-    );
-    this.wantFalse = new Lists(
-      model.atoms.size,
-      this.alternatives.map((alternative) => alternative.negative),
-    );
+  /** @param codes what states are keyed by; see `AtomCodes` */
+  constructor(
+    readonly model: GroundModel,
+    readonly codes: Uint32Array,
+  ) {
+    const { actions, atoms } = model;
+    this.wantTrue = new Lists(atoms.size, actions.positive);
+    this.wantFalse = new Lists(atoms.size, actions.negative);
   }
 }
 
@@ -52,8 +40,10 @@ export class PlayState {
   #bits: Uint8Array;
   /** Literals of each alternative that do not hold. */
   readonly #missing: Int32Array;
-  /** Alternatives of which every literal holds. */
-  readonly #ready = new Set<number>();
+  /** Alternatives of which every literal holds, in no order: the first `#readyCount`; and the place of each of them there. */
+  readonly #ready: Int32Array;
+  readonly #placeInReady: Int32Array;
+  #readyCount = 0;
   readonly #key: StateKey;
 
   /** @param snapshot of a play of the same game; default: the problem's start */
@@ -61,16 +51,18 @@ export class PlayState {
     this.#watchers = watchers;
     this.#model = watchers.model;
     this.#bits = snapshot?.slice() ?? startOf(this.#model);
-    this.#missing = new Int32Array(watchers.alternatives.length);
+    const alternatives = watchers.model.actions.positive.count;
+    this.#missing = new Int32Array(alternatives);
+    this.#ready = new Int32Array(alternatives);
+    this.#placeInReady = new Int32Array(alternatives);
     this.#key = new StateKey(watchers.codes);
     this.#recount();
   }
 
-  /** Numbers of the actions that apply now, ascending. */
-  applicableActions(): number[] {
-    const actions = new Set<number>();
-    for (const alternative of this.#ready) actions.add(this.#watchers.owner[alternative]);
-    return [...actions].sort((a, b) => a - b);
+  /** Calls `visit` with each action that applies now, in no order; once for each of its alternatives that does. */
+  forEachApplicable(visit: (action: number) => void): void {
+    const { owner } = this.#model.actions;
+    for (let i = 0; i < this.#readyCount; i++) visit(owner[this.#ready[i]]);
   }
 
   /** Whether an atom is in the fact view, or its `not_` when `negated`. */
@@ -94,10 +86,12 @@ export class PlayState {
 
   /** Makes an applicable action happen; false, and nothing changes, when it does not apply. */
   apply(actionNumber: number): boolean {
-    const alternative = this.#model.actions[actionNumber]?.alternatives.find(
-      ({ positive, negative }) =>
-        positive.every((atom) => this.isTrue(atom)) && !negative.some((atom) => this.isTrue(atom)),
-    );
+    const alternative = this.#model.actions
+      .at(actionNumber)
+      ?.alternatives.find(
+        ({ positive, negative }) =>
+          positive.every((atom) => this.isTrue(atom)) && !negative.some((atom) => this.isTrue(atom)),
+      );
     if (alternative === undefined) return false;
     const happening = alternative.effects.filter((effect) =>
       holds(effect.condition, (atom) => this.isTrue(atom)),
@@ -142,32 +136,51 @@ export class PlayState {
     this.#bits[atom] = this.#bits[atom] ^ TRUE;
     this.#key.flip(atom);
     const { wantTrue, wantFalse } = this.#watchers;
-    for (const alternative of (value ? wantTrue : wantFalse).of(atom)) {
-      const missing = this.#missing[alternative] - 1;
-      this.#missing[alternative] = missing;
-      if (missing === 0) this.#ready.add(alternative);
+    this.#settle(value ? wantTrue : wantFalse, atom);
+    this.#unsettle(value ? wantFalse : wantTrue, atom);
+  }
+
+  /** A literal of the alternatives in an atom's list holds now. */
+  #settle({ items, starts }: Lists, atom: number): void {
+    for (let at = starts[atom]; at < starts[atom + 1]; at++) {
+      const alternative = items[at];
+      if (--this.#missing[alternative] > 0) continue;
+      this.#placeInReady[alternative] = this.#readyCount;
+      this.#ready[this.#readyCount++] = alternative;
     }
-    for (const alternative of (value ? wantFalse : wantTrue).of(atom)) {
-      const missing = this.#missing[alternative] + 1;
-      this.#missing[alternative] = missing;
-      if (missing === 1) this.#ready.delete(alternative);
+  }
+
+  /** A literal of the alternatives in an atom's list holds no longer. */
+  #unsettle({ items, starts }: Lists, atom: number): void {
+    for (let at = starts[atom]; at < starts[atom + 1]; at++) {
+      const alternative = items[at];
+      if (++this.#missing[alternative] > 1) continue;
+      const last = this.#ready[--this.#readyCount];
+      const place = this.#placeInReady[alternative];
+      this.#ready[place] = last;
+      this.#placeInReady[last] = place;
     }
   }
 
   #recount(): void {
-    const { demands, wantTrue, wantFalse } = this.#watchers;
+    const { positive } = this.#model.actions;
     const missing = this.#missing;
-    missing.set(demands);
+    this.#readyCount = 0;
     this.#key.clear();
+    for (let number = 0; number < missing.length; number++) {
+      missing[number] = positive.length(number);
+      if (missing[number] === 0) {
+        this.#placeInReady[number] = this.#readyCount;
+        this.#ready[this.#readyCount++] = number;
+      }
+    }
+    const { wantTrue, wantFalse } = this.#watchers;
     for (let atom = 0; atom < this.#bits.length; atom++) {
       if (!this.isTrue(atom)) continue;
       this.#key.flip(atom);
-      wantTrue.shift(missing, atom, -1);
-      wantFalse.shift(missing, atom, 1);
+      this.#settle(wantTrue, atom);
+      this.#unsettle(wantFalse, atom);
     }
-    this.#ready.clear();
-    for (let number = 0; number < missing.length; number++)
-      if (missing[number] === 0) this.#ready.add(number);
   }
 }
 

@@ -8,9 +8,21 @@ import { Random } from "../../core/random.js";
 const WORD = 2 ** 32;
 
 /** Two words for each atom, the same ones in every process: keys are comparable within a game and its copies. */
-export function atomCodes(atomCount: number): Uint32Array {
-  const random = Random.of(0, "state key");
-  return Uint32Array.from({ length: 2 * atomCount }, () => random.integer(WORD));
+export class AtomCodes {
+  readonly #random = Random.of(0, "state key");
+  #words = new Uint32Array(0);
+  #drawn = 0;
+
+  /** Codes of at least `atomCount` atoms; games of a set share them. */
+  of(atomCount: number): Uint32Array {
+    if (this.#words.length < 2 * atomCount) {
+      const words = new Uint32Array(4 * atomCount);
+      words.set(this.#words);
+      while (this.#drawn < words.length) words[this.#drawn++] = this.#random.integer(WORD);
+      this.#words = words;
+    }
+    return this.#words;
+  }
 }
 
 /** Key of a changing state; it starts without true atoms. */
@@ -19,7 +31,7 @@ export class StateKey {
   #high = 0;
   #low = 0;
 
-  /** @param codes of `atomCodes` */
+  /** @param codes of `AtomCodes` */
   constructor(codes: Uint32Array) {
     this.#codes = codes;
   }
@@ -42,6 +54,8 @@ export class StateKey {
   }
 }
 
+const BYTES = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"));
+
 function hexadecimal(word: number): string {
-  return (word >>> 0).toString(16).padStart(8, "0");
+  return BYTES[word >>> 24] + BYTES[(word >>> 16) & 255] + BYTES[(word >>> 8) & 255] + BYTES[word & 255];
 }

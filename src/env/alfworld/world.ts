@@ -5,7 +5,7 @@ import { planFromStart, planFromState } from "../planner/expert.js";
 import { type Affinity, affinityOf, planBySearching } from "../planner/searching.js";
 import type { Experience, Task, World } from "../world.js";
 import { AlfworldEnvironment, type GameSource, readSnapshot } from "./environment.js";
-import { AlfworldGame } from "./game.js";
+import { AlfworldGame, type GameOptions, readStart } from "./game.js";
 import { ParseCache } from "./parse_cache.js";
 
 /** A game of the set. */
@@ -109,7 +109,7 @@ export class AlfworldWorld implements World, GameSource {
       );
     }
     const known = this.#games.get(taskId);
-    const game = known ?? this.#parse(entry);
+    const game = known ?? AlfworldGame.parse(entry.load(), this.#gameOptions(entry));
     // Deleting first moves the game to the end: it is now the one used last.
     this.#games.delete(taskId);
     this.#games.set(taskId, game);
@@ -125,7 +125,7 @@ export class AlfworldWorld implements World, GameSource {
 
   /** Looks for things where they mostly are in training games. */
   searchingExpert(taskId: string, from: unknown, experience: Experience): readonly string[] | null {
-    this.#affinity ??= affinityOf(this.#spread(this.#trainingIds(), AFFINITY_GAMES));
+    this.#affinity ??= affinityOf(this.#starts(spread(this.#trainingIds(), AFFINITY_GAMES)));
     return planBySearching(this.game(taskId), readSnapshot(from).state, experience, this.#affinity);
   }
 
@@ -134,16 +134,19 @@ export class AlfworldWorld implements World, GameSource {
     return (this.#tasks.get("train") ?? this.tasks(this.splits[0])).map(({ id }) => id);
   }
 
-  /** Some games, evenly spread over tasks. */
-  *#spread(taskIds: readonly string[], most: number): Generator<AlfworldGame> {
-    const count = Math.min(most, taskIds.length);
-    for (let i = 0; i < count; i++) yield this.game(taskIds[Math.floor((i * taskIds.length) / count)]);
+  /** How things lie at first. Games that are not kept are read, not made ready to be played. */
+  *#starts(taskIds: readonly string[]): Generator<Pick<AlfworldGame, "problem" | "names">> {
+    for (const id of taskIds) {
+      const entry = this.#entries.get(id) as GameEntry;
+      yield this.#games.get(id) ?? readStart(entry.load(), this.#gameOptions(entry));
+    }
   }
 
   /** Words, first texts and short random plays of games spread evenly over all tasks; the same ones every time. */
   sampleTexts(): readonly string[] {
     const texts = new Set<string>();
-    for (const game of this.#spread([...this.#entries.keys()], SAMPLED_GAMES)) {
+    for (const id of spread([...this.#entries.keys()], SAMPLED_GAMES)) {
+      const game = this.game(id);
       const play = game.start();
       const random = Random.of(0, "sample", game.taskId);
       for (const word of game.words()) texts.add(word);
@@ -156,9 +159,9 @@ export class AlfworldWorld implements World, GameSource {
     return [...texts];
   }
 
-  #parse(entry: GameEntry): AlfworldGame {
+  #gameOptions(entry: GameEntry): GameOptions {
     const { domain, domainFile, grammar, grammarFile } = this.#options;
-    return AlfworldGame.parse(entry.load(), {
+    return {
       file: entry.file ?? entry.taskId,
       taskId: entry.taskId,
       taskType: entry.type,
@@ -167,8 +170,14 @@ export class AlfworldWorld implements World, GameSource {
       domainFile,
       grammar,
       grammarFile,
-    });
+    };
   }
+}
+
+/** At most so many of a list, evenly spread. */
+function spread<T>(items: readonly T[], most: number): T[] {
+  const count = Math.min(most, items.length);
+  return Array.from({ length: count }, (_, i) => items[Math.floor((i * items.length) / count)]);
 }
 
 function checkPositive(name: string, value: number): void {

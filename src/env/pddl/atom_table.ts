@@ -34,9 +34,10 @@ export class ObjectTable {
   ofType(type: string): ReadonlySet<number> {
     let members = this.#members.get(type);
     if (members === undefined) {
-      members = new Set(
-        this.types.flatMap((own, index) => (isSubtype(this.#domain, own, type) ? [index] : [])),
-      );
+      const fitting = new Set([...new Set(this.types)].filter((own) => isSubtype(this.#domain, own, type)));
+      const found = new Set<number>();
+      for (const [index, own] of this.types.entries()) if (fitting.has(own)) found.add(index);
+      members = found;
       this.#members.set(type, members);
     }
     return members;
@@ -45,46 +46,55 @@ export class ObjectTable {
 
 /** Atoms by number. Two equal atoms have the same number. */
 export class AtomTable {
-  readonly #numbers = new Map<string, Map<number | string, number>>();
+  /** By predicate number: numbers of its atoms by their arguments. */
+  readonly #numbers: Map<number | string, number>[];
+  readonly #predicateNumbers = new Map<string, number>();
+  readonly #predicateNames: readonly string[];
   readonly #objectCount: number;
+  /** Predicate of each atom. */
   readonly predicates: string[] = [];
   /** Object numbers of each atom's arguments. */
   readonly args: (readonly number[])[] = [];
 
-  constructor(objectCount: number) {
+  /** @param predicates names; a predicate's number is its place among them */
+  constructor(objectCount: number, predicates: readonly string[]) {
     this.#objectCount = Math.max(1, objectCount);
+    this.#predicateNames = predicates;
+    this.#numbers = predicates.map(() => new Map());
+    for (const [number, name] of predicates.entries()) this.#predicateNumbers.set(name, number);
   }
 
   get size(): number {
     return this.args.length;
   }
 
-  /** The number of an atom, given out on first sight. */
-  intern(predicate: string, args: readonly number[]): number {
-    let numbers = this.#numbers.get(predicate);
-    if (numbers === undefined) {
-      numbers = new Map();
-      this.#numbers.set(predicate, numbers);
-    }
+  predicateNumber(name: string): number | undefined {
+    return this.#predicateNumbers.get(name);
+  }
+
+  /** The number of an atom, given out on first sight. `args` is copied. */
+  intern(predicate: number, args: readonly number[]): number {
+    const numbers = this.#numbers[predicate];
     const key = this.#key(args);
     let number = numbers.get(key);
     if (number === undefined) {
       number = this.args.length;
-      this.args.push([...args]);
-      this.predicates.push(predicate);
+      this.args.push(args.slice());
+      this.predicates.push(this.#predicateNames[predicate]);
       numbers.set(key, number);
     }
     return number;
   }
 
   /** The number of an atom already seen. */
-  find(predicate: string, args: readonly number[]): number | undefined {
-    return this.#numbers.get(predicate)?.get(this.#key(args));
+  find(predicate: number, args: readonly number[]): number | undefined {
+    return this.#numbers[predicate].get(this.#key(args));
   }
 
   /** Every atom seen of a predicate, in order of first sight. */
-  ofPredicate(predicate: string): readonly number[] {
-    return [...(this.#numbers.get(predicate)?.values() ?? [])];
+  ofPredicate(name: string): readonly number[] {
+    const predicate = this.#predicateNumbers.get(name);
+    return predicate === undefined ? [] : [...this.#numbers[predicate].values()];
   }
 
   /** An atom with object ids. */

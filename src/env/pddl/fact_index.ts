@@ -3,40 +3,38 @@
 /** Object numbers of a fact's arguments. */
 export type Row = readonly number[];
 
+const NO_ROWS: readonly Row[] = [];
+
 export class FactIndex {
-  readonly #rows = new Map<string, Row[]>();
-  readonly #rowsByArgument = new Map<string, Map<number, Row[]>>();
+  readonly #objectCount: number;
+  /** By predicate number. */
+  readonly #rows: Row[][] = [];
+  /** By predicate number, then by `position * objectCount + object`. */
+  readonly #rowsByArgument: Row[][][] = [];
 
-  add(predicate: string, row: Row): void {
-    append(this.#rows, predicate, row);
+  constructor(objectCount: number) {
+    this.#objectCount = objectCount;
+  }
+
+  add(predicate: number, row: Row): void {
+    this.#rows[predicate] ??= [];
+    this.#rows[predicate].push(row);
+    this.#rowsByArgument[predicate] ??= new Array<Row[]>(row.length * this.#objectCount);
+    const byArgument = this.#rowsByArgument[predicate];
     row.forEach((object, position) => {
-      const key = `${predicate} ${position}`;
-      let byObject = this.#rowsByArgument.get(key);
-      if (byObject === undefined) {
-        byObject = new Map();
-        this.#rowsByArgument.set(key, byObject);
-      }
-      append(byObject, object, row);
+      const place = position * this.#objectCount + object;
+      byArgument[place] ??= [];
+      byArgument[place].push(row);
     });
   }
 
-  /**
-   * Facts that can match, narrowed by the known argument that leaves fewest; the others remain to be checked.
-   * @param known objects of the arguments, undefined where open
-   */
-  candidates(predicate: string, known: readonly (number | undefined)[]): readonly Row[] {
-    let rows: readonly Row[] = this.#rows.get(predicate) ?? [];
-    known.forEach((object, position) => {
-      if (object === undefined) return;
-      const narrowed = this.#rowsByArgument.get(`${predicate} ${position}`)?.get(object) ?? [];
-      if (narrowed.length < rows.length) rows = narrowed;
-    });
-    return rows;
+  /** Facts of a predicate, in order of addition. */
+  all(predicate: number): readonly Row[] {
+    return this.#rows[predicate] ?? NO_ROWS;
   }
-}
 
-function append<K, V>(map: Map<K, V[]>, key: K, value: V): void {
-  const list = map.get(key);
-  if (list === undefined) map.set(key, [value]);
-  else list.push(value);
+  /** Facts of a predicate that have an object in a place, in order of addition. */
+  having(predicate: number, position: number, object: number): readonly Row[] {
+    return this.#rowsByArgument[predicate]?.[position * this.#objectCount + object] ?? NO_ROWS;
+  }
 }

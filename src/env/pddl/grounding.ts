@@ -2,32 +2,14 @@
  * From a domain and a problem to ground actions over numbered atoms, the way planners do it: static facts are folded in,
  * actions that can never apply and effects that can never show are dropped.
  */
+import { ActionTable, type EffectRows } from "./action_table.js";
 import type { AtomTable, ObjectTable } from "./atom_table.js";
-import { alternativesOf, type Conjunction, type GroundCondition } from "./ground_condition.js";
-import { type Binding, Instantiation } from "./instantiation.js";
-import type { Action, Domain, Problem } from "./pddl.js";
-
-/** One literal effect of a ground action. */
-interface GroundEffect {
-  readonly atom: number;
-  readonly add: boolean;
-  /** `true` = unconditional. */
-  readonly condition: GroundCondition;
-}
-
-/** One way to be applicable (disjunctive preconditions give several), with what then happens. */
-export interface Alternative extends Conjunction {
-  readonly effects: readonly GroundEffect[];
-}
-
-/** An action with objects for its declared parameters. */
-interface GroundAction {
-  readonly action: Action;
-  /** Object numbers, in the order of the parameters. */
-  readonly args: readonly number[];
-  /** The first that holds is the one that happens. */
-  readonly alternatives: readonly Alternative[];
-}
+import { type ActionFormula, type EffectFormula, formulasOf } from "./formula.js";
+import { alternativesOf, type GroundCondition } from "./ground_condition.js";
+import { Instantiation } from "./instantiation.js";
+import { Lists } from "./lists.js";
+import type { Domain, Problem } from "./pddl.js";
+import { Rows } from "./rows.js";
 
 /** Everything about a game's rules that does not change while playing. */
 export interface GroundModel {
@@ -37,16 +19,20 @@ export interface GroundModel {
   readonly initial: ReadonlySet<number>;
   /** Predicates that some action can change. */
   readonly fluents: ReadonlySet<string>;
-  /** In the domain's action order. */
-  readonly actions: readonly GroundAction[];
+  readonly actions: ActionTable;
   readonly goal: GroundCondition;
 }
 
-interface Draft {
-  readonly action: Action;
-  readonly args: readonly number[];
-  readonly alternatives: readonly Conjunction[];
-  readonly effects: readonly GroundEffect[];
+/** Instances of the domain's actions, as far as unchanging facts allow them: each has its effects once for all alternatives. */
+interface Drafts {
+  /** By draft. */
+  readonly formulas: ActionFormula[];
+  readonly args: Rows;
+  readonly effects: EffectRows;
+  /** By alternative. */
+  readonly owner: number[];
+  readonly positive: Rows;
+  readonly negative: Rows;
 }
 
 /**
@@ -55,130 +41,211 @@ interface Draft {
  * @throws DataError when the problem is too large to ground
  */
 export function groundProblem(domain: Domain, problem: Problem, where: string): GroundModel {
-  const instantiation = new Instantiation(domain, problem, where);
-  const drafts = [...domain.actions.values()].flatMap((action) => instancesOf(action, instantiation, where));
+  const { numbering, actions } = formulasOf(domain);
+  const instantiation = new Instantiation(domain, problem, numbering, where);
+  const { args, positive, negative, effects, owner } = new ActionTable();
+  const drafts: Drafts = { formulas: [], args, effects, owner, positive, negative };
+  for (const formula of actions) addInstances(drafts, formula, instantiation, where);
   const reachable = reachableAtoms(drafts, instantiation);
-  const actions = drafts.flatMap(({ action, args, effects, alternatives }) => {
-    const kept = alternatives.flatMap((conjunction) => {
-      if (!conjunction.positive.every((atom) => reachable.has(atom))) return [];
-      const visible = visibleEffects(effects, conjunction, reachable);
-      return visible.length === 0 ? [] : [{ ...conjunction, effects: visible }];
-    });
-    return kept.length === 0 ? [] : [{ action, args, alternatives: kept }];
-  });
   return {
     objects: instantiation.objects,
     atoms: instantiation.atoms,
     initial: instantiation.initial,
-    fluents: instantiation.fluents,
-    actions,
-    goal: instantiation.ground(problem.goal, new Map()),
+    fluents: numbering.fluents,
+    actions: usefulActions(drafts, reachable),
+    goal: instantiation.ground(instantiation.goal),
   };
 }
 
-/** Ground actions as far as unchanging facts allow them. */
-function instancesOf(action: Action, instantiation: Instantiation, where: string): Draft[] {
-  const drafts: Draft[] = [];
-  const binding: Binding = new Map();
-  instantiation.enumerate(action.parameters, [action.precondition], binding, () => {
-    const alternatives = alternativesOf(instantiation.ground(action.precondition, binding), where);
-    if (alternatives.length === 0) return;
-    drafts.push({
-      action,
-      args: action.parameters.map(({ name }) => binding.get(name) as number),
-      alternatives,
-      effects: effectsOf(action, instantiation, binding),
-    });
+/** Adds an action's ground instances. */
+function addInstances(
+  drafts: Drafts,
+  formula: ActionFormula,
+  instantiation: Instantiation,
+  where: string,
+): void {
+  const { slots, quantifier, precondition, effects } = formula;
+  const { formulas, args, owner, positive, negative } = drafts;
+  instantiation.enumerate(quantifier, () => {
+    const plain = instantiation.writeConjunction(precondition, positive, negative);
+    if (plain !== true) {
+      positive.drop();
+      negative.drop();
+    }
+    if (plain === false) return;
+    const before = owner.length;
+    if (plain) {
+      positive.close();
+      negative.close();
+      owner.push(formulas.length);
+    } else {
+      for (const alternative of alternativesOf(instantiation.ground(precondition), where)) {
+        for (const atom of alternative.positive) positive.push(atom);
+        positive.close();
+        for (const atom of alternative.negative) negative.push(atom);
+        negative.close();
+        owner.push(formulas.length);
+      }
+    }
+    if (owner.length === before) return;
+    formulas.push(formula);
+    for (const slot of slots) args.push(instantiation.value(slot));
+    args.close();
+    for (const effect of effects) addEffect(drafts.effects, effect, instantiation);
+    drafts.effects.codes.close();
   });
-  return drafts;
 }
 
-function effectsOf(action: Action, instantiation: Instantiation, binding: Binding): GroundEffect[] {
-  const effects: GroundEffect[] = [];
-  for (const { add, atom, variables, condition } of action.effects) {
-    instantiation.enumerate(variables, condition === undefined ? [] : [condition], binding, () => {
-      const args = instantiation.argumentsOf(atom.args, binding);
-      const grounded = condition === undefined || instantiation.ground(condition, binding);
-      if (args === undefined || grounded === false) return;
-      effects.push({ atom: instantiation.atoms.intern(atom.predicate, args), add, condition: grounded });
-    });
-  }
-  return effects;
+function addEffect(effects: EffectRows, formula: EffectFormula, instantiation: Instantiation): void {
+  const { quantifier } = formula;
+  if (quantifier.variables.length === 0) addBoundEffect(effects, formula, instantiation);
+  else instantiation.enumerate(quantifier, () => addBoundEffect(effects, formula, instantiation));
 }
 
-/** Atoms that can become true when atoms, once true, are never taken away: a superset of the truly reachable ones. */
-function reachableAtoms(drafts: readonly Draft[], instantiation: Instantiation): Set<number> {
-  const reachable = new Set<number>(instantiation.initial);
-  const waiting = new Map<number, Rule[]>();
-  const queue: number[] = [...reachable];
-  const fire = (rule: Rule): void => {
-    for (const { atom, add, condition } of rule.effects) {
-      if (!add || condition !== true || reachable.has(atom)) continue;
-      reachable.add(atom);
-      queue.push(atom);
+function addBoundEffect(
+  effects: EffectRows,
+  { add, atom, condition }: EffectFormula,
+  instantiation: Instantiation,
+): void {
+  const grounded = condition === undefined || instantiation.ground(condition);
+  if (grounded === false) return;
+  const number = instantiation.atomOf(atom);
+  if (number !== undefined) effects.push(number, add, grounded);
+}
+
+/** By atom: 1 if it can become true when atoms, once true, are never taken away: a superset of the truly reachable ones. */
+function reachableAtoms(drafts: Drafts, { atoms, initial }: Instantiation): Uint8Array {
+  const { owner, effects } = drafts;
+  const { needs, adds } = rulesOf(drafts);
+  const reachable = new Uint8Array(atoms.size);
+  const queue = new Int32Array(atoms.size);
+  let waiting = 0;
+  const reach = (atom: number): void => {
+    if (reachable[atom] === 1) return;
+    reachable[atom] = 1;
+    queue[waiting++] = atom;
+  };
+  const fire = (rule: number): void => {
+    if (rule >= owner.length) {
+      reach(adds[rule - owner.length]);
+      return;
+    }
+    const { items, ends } = effects.codes;
+    for (let at = effects.codes.start(owner[rule]); at < ends[owner[rule]]; at++) {
+      if (items[at] % 2 === 1 && effects.condition(at) === true) reach(items[at] >> 1);
     }
   };
-  for (const rule of drafts.flatMap(rulesOf)) {
-    for (const atom of rule.needs) {
-      const list = waiting.get(atom);
-      if (list === undefined) waiting.set(atom, [rule]);
-      else list.push(rule);
-    }
-    if (rule.missing === 0) fire(rule);
+  for (const atom of initial) reach(atom);
+  /** How many needs of each rule are not reached yet. */
+  const missing = new Int32Array(needs.count);
+  for (let rule = 0; rule < needs.count; rule++) {
+    missing[rule] = needs.length(rule);
+    if (missing[rule] === 0) fire(rule);
   }
-  for (let atom = queue.pop(); atom !== undefined; atom = queue.pop()) {
-    for (const rule of waiting.get(atom) ?? []) if (--rule.missing === 0) fire(rule);
+  const users = new Lists(atoms.size, needs);
+  while (waiting > 0) {
+    const atom = queue[--waiting];
+    for (let at = users.starts[atom]; at < users.starts[atom + 1]; at++) {
+      const rule = users.items[at];
+      if (--missing[rule] === 0) fire(rule);
+    }
   }
   return reachable;
 }
 
-/** When all of `needs` are reached, the unconditional adds among `effects` are. */
-interface Rule {
-  readonly needs: readonly number[];
-  readonly effects: readonly GroundEffect[];
-  /** How many of `needs` are not reached yet. */
-  missing: number;
-}
-
-function rulesOf({ action, alternatives, effects }: Draft): Rule[] {
-  const rules: Rule[] = alternatives.map(({ positive }) => ({
-    needs: positive,
-    effects,
-    missing: positive.length,
-  }));
-  for (const { atom, add, condition } of effects) {
-    if (!add || condition === true) continue;
-    for (const { positive } of alternativesOf(condition, action.name)) {
-      for (const alternative of alternatives) {
-        const needs = [...new Set([...alternative.positive, ...positive])];
-        rules.push({ needs, effects: [{ atom, add, condition: true }], missing: needs.length });
+/**
+ * What atoms are reached by: when all atoms in row n of `needs` are reached, those that alternative n always adds are. Rows
+ * behind those of the alternatives are of conditional adds, one atom each, which `adds` holds.
+ */
+function rulesOf({ formulas, owner, positive, effects }: Drafts): { needs: Rows; adds: number[] } {
+  const adds: number[] = [];
+  if (!effects.hasConditions) return { needs: positive, adds };
+  const needs = new Rows();
+  for (let alternative = 0; alternative < owner.length; alternative++) needs.copy(positive, alternative);
+  const { items, ends } = effects.codes;
+  for (let alternative = 0; alternative < owner.length; alternative++) {
+    const draft = owner[alternative];
+    for (let at = effects.codes.start(draft); at < ends[draft]; at++) {
+      const condition = effects.condition(at);
+      if (items[at] % 2 === 0 || condition === true) continue;
+      for (const extra of alternativesOf(condition, formulas[draft].action.name)) {
+        for (const atom of new Set([...positive.row(alternative), ...extra.positive])) needs.push(atom);
+        needs.close();
+        adds.push(items[at] >> 1);
       }
     }
   }
-  return rules;
+  return { needs, adds };
+}
+
+/** The actions that can ever apply and then change anything. */
+function usefulActions(drafts: Drafts, reachable: Uint8Array): ActionTable {
+  const { formulas, args, owner, positive, negative } = drafts;
+  const table = new ActionTable();
+  for (let alternative = 0; alternative < owner.length; alternative++) {
+    const draft = owner[alternative];
+    if (isReachable(positive, alternative, reachable) && addVisible(table, drafts, alternative, reachable)) {
+      table.positive.copy(positive, alternative);
+      table.negative.copy(negative, alternative);
+      table.effects.codes.close();
+    }
+    if (owner[alternative + 1] === draft || table.owner.length === table.positive.count) continue;
+    table.args.copy(args, draft);
+    table.close(formulas[draft].action);
+  }
+  return table;
+}
+
+function isReachable(positive: Rows, row: number, reachable: Uint8Array): boolean {
+  const end = positive.ends[row];
+  for (let at = positive.start(row); at < end; at++) if (reachable[positive.items[at]] === 0) return false;
+  return true;
 }
 
 /**
- * Effects of one alternative that can change anything: without those that its precondition already guarantees or rules
- * out, deletes of atoms never true, and deletes of what the same action adds.
+ * Adds the effects of one alternative that can change anything: without those that its precondition already guarantees or
+ * rules out, deletes of atoms never true, and deletes of what the same action adds. False when there are none.
  */
-function visibleEffects(
-  effects: readonly GroundEffect[],
-  { positive, negative }: Conjunction,
-  reachable: ReadonlySet<number>,
-): GroundEffect[] {
-  return effects.filter(({ atom, add, condition }) => {
-    if (add && positive.includes(atom)) return false;
-    if (!add && (!reachable.has(atom) || negative.includes(atom) || addsAlways(effects, atom))) return false;
-    if (condition === true) return true;
-    return literalsOf(condition).every(
-      (literal) => !(literal.positive ? negative : positive).includes(literal.atom),
-    );
-  });
+function addVisible(
+  { effects }: ActionTable,
+  drafts: Drafts,
+  alternative: number,
+  reachable: Uint8Array,
+): boolean {
+  const { owner, positive, negative } = drafts;
+  const draft = owner[alternative];
+  const { codes } = drafts.effects;
+  let found = false;
+  for (let at = codes.start(draft); at < codes.ends[draft]; at++) {
+    const atom = codes.items[at] >> 1;
+    if (codes.items[at] % 2 === 1) {
+      if (positive.has(alternative, atom)) continue;
+    } else if (
+      reachable[atom] === 0 ||
+      negative.has(alternative, atom) ||
+      addsAlways(drafts.effects, draft, atom)
+    ) {
+      continue;
+    }
+    const condition = drafts.effects.condition(at);
+    if (condition !== true) {
+      const excluded = literalsOf(condition).some((literal) =>
+        (literal.positive ? negative : positive).has(alternative, literal.atom),
+      );
+      if (excluded) continue;
+    }
+    effects.push(atom, codes.items[at] % 2 === 1, condition);
+    found = true;
+  }
+  return found;
 }
 
-function addsAlways(effects: readonly GroundEffect[], atom: number): boolean {
-  return effects.some((effect) => effect.add && effect.atom === atom && effect.condition === true);
+function addsAlways(effects: EffectRows, draft: number, atom: number): boolean {
+  const { codes } = effects;
+  for (let at = codes.start(draft); at < codes.ends[draft]; at++) {
+    if (codes.items[at] === 2 * atom + 1 && effects.condition(at) === true) return true;
+  }
+  return false;
 }
 
 /** The literals that a condition, if it is a plain conjunction, demands. */

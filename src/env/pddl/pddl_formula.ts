@@ -59,10 +59,10 @@ export function typedListOf(source: SourceText, nodes: readonly Node[], what: st
       continue;
     }
     const type = symbolOf(source, nodes[++i], node, `a type name after \`-\``);
-    for (const entry of pending) result.push({ ...entry, type });
+    for (const entry of pending) result.push({ name: entry.name, type, at: entry.at });
     pending = [];
   }
-  for (const entry of pending) result.push({ ...entry, type: "object" });
+  for (const entry of pending) result.push({ name: entry.name, type: "object", at: entry.at });
   return result;
 }
 

@@ -23,6 +23,23 @@ const MAX_DEPTH = 200;
 /** Words and parentheses of a text; games of ALFWorld have some 6,000. */
 const MAX_WORDS = 200_000;
 
+const OPENING = "(".charCodeAt(0);
+const CLOSING = ")".charCodeAt(0);
+const SEMICOLON = ";".charCodeAt(0);
+const QUESTION_MARK = "?".charCodeAt(0);
+
+function isSpace(code: number): boolean {
+  if (code < 0x80) return code === 0x20 || (code >= 0x09 && code <= 0x0d);
+  return /\s/.test(String.fromCharCode(code));
+}
+
+/** Whether a word goes on with a character; any character that is no white space, parenthesis or comment can begin one. */
+function isInWord(code: number): boolean {
+  return (
+    code !== OPENING && code !== CLOSING && code !== SEMICOLON && code !== QUESTION_MARK && !isSpace(code)
+  );
+}
+
 /** A text with a name, for messages that point into it. */
 export class SourceText {
   /**
@@ -62,14 +79,24 @@ export function nodeName(node: Node): string {
  */
 export function readList(source: SourceText): ListNode {
   const { text } = source;
+  const lower = text.toLowerCase();
+  // A letter that gets longer in lower case would shift the places behind it.
+  const hasSamePlaces = lower.length === text.length;
   const open: { items: Node[]; at: number }[] = [];
   let root: ListNode | undefined;
   let words = 0;
-  const token = /[()]|;[^\n]*|\?[^\s();?]*|[^\s();?]+/g;
-  for (let match = token.exec(text); match !== null; match = token.exec(text)) {
-    const word = match[0];
-    const at = match.index;
-    if (word.startsWith(";")) continue;
+  for (let at = 0, end = 0; at < text.length; at = end) {
+    const code = text.charCodeAt(at);
+    end = at + 1;
+    if (isSpace(code)) continue;
+    if (code === SEMICOLON) {
+      end = text.indexOf("\n", at);
+      if (end < 0) break;
+      continue;
+    }
+    if (code !== OPENING && code !== CLOSING) {
+      while (end < text.length && isInWord(text.charCodeAt(end))) end++;
+    }
     if (++words > MAX_WORDS) {
       throw source.error(
         at,
@@ -79,15 +106,15 @@ export function readList(source: SourceText): ListNode {
     if (root !== undefined) {
       throw source.error(
         at,
-        `text after the end: got \`${word}\`, expected one balanced list. Check parentheses.`,
+        `text after the end: got \`${text.slice(at, end)}\`, expected one balanced list. Check parentheses.`,
       );
     }
-    if (word === "(") {
+    if (code === OPENING) {
       if (open.length === MAX_DEPTH) {
         throw source.error(at, `nested too deeply: expected at most ${MAX_DEPTH} levels. Use another file.`);
       }
       open.push({ items: [], at });
-    } else if (word === ")") {
+    } else if (code === CLOSING) {
       const list = open.pop();
       if (list === undefined) throw source.error(at, "unbalanced: got `)`, expected `(`. Check parentheses.");
       const node: ListNode = { kind: "list", items: list.items, at: list.at };
@@ -99,10 +126,11 @@ export function readList(source: SourceText): ListNode {
       if (parent === undefined) {
         throw source.error(
           at,
-          `not PDDL: got \`${word.slice(0, 40)}\`, expected \`(define ...\`. Use another file.`,
+          `not PDDL: got \`${text.slice(at, Math.min(end, at + 40))}\`, expected \`(define ...\`. Use another file.`,
         );
       }
-      parent.items.push({ kind: "symbol", text: word.toLowerCase(), at });
+      const word = hasSamePlaces ? lower.slice(at, end) : text.slice(at, end).toLowerCase();
+      parent.items.push({ kind: "symbol", text: word, at });
     }
   }
   const unclosed = open.at(-1);

@@ -1,15 +1,18 @@
 /** Ground actions as planning operators: what each needs and changes, and which of them change an atom. */
+import type { GroundAction } from "../pddl/action_table.js";
 import { alternativesOf, type Conjunction, type GroundCondition } from "../pddl/ground_condition.js";
 import type { GroundModel } from "../pddl/grounding.js";
 import { Lists } from "../pddl/lists.js";
+import { Rows } from "../pddl/rows.js";
 
 /** Truth of an atom by its number. */
 export type Truth = (atom: number) => boolean;
 
-/** Predicates by which household domains, ALFWorld's among them, say where the agent and the things are. */
+/** Predicates by which household domains, ALFWorld's among them, say where the agent, the things and the receptacles are. */
 export const AGENT_AT = "atlocation";
 export const HOLDS = "holds";
 export const INSIDE = "inreceptacle";
+export const RECEPTACLE_AT = "receptacleatlocation";
 
 /** One way in which one ground action happens, with one outcome of its conditional effects. */
 export interface Operator {
@@ -40,7 +43,7 @@ export class OperatorTable {
   /** @throws DataError when the goal has too many alternatives */
   constructor(model: GroundModel) {
     this.#model = model;
-    this.#ofAction = new Array<readonly Operator[] | undefined>(model.actions.length);
+    this.#ofAction = new Array<readonly Operator[] | undefined>(model.actions.count);
     this.#adding = actionsByEffect(model, true);
     this.goals = alternativesOf(model.goal, "expert").filter(({ positive }) =>
       positive.every((atom) => model.initial.has(atom) || this.achieversOf(atom).length > 0),
@@ -51,7 +54,7 @@ export class OperatorTable {
   get relevant(): readonly Operator[] {
     this.#relevant ??= relevant(
       this.#model,
-      this.#model.actions.flatMap((_, action) => this.#operatorsOf(action)),
+      Array.from({ length: this.#model.actions.count }, (_, action) => this.#operatorsOf(action)).flat(),
     );
     return this.#relevant;
   }
@@ -112,21 +115,21 @@ export function operatorsOf(model: GroundModel): OperatorTable {
 
 /** Numbers of the actions that can add an atom, or delete it, by atom. */
 function actionsByEffect({ actions, atoms }: GroundModel, add: boolean): Lists {
-  const rows = actions.map(({ alternatives }) => {
-    const changed: number[] = [];
-    for (const { effects } of alternatives) {
-      for (const effect of effects) {
-        if (effect.add === add && !changed.includes(effect.atom)) changed.push(effect.atom);
-      }
+  const rows = new Rows();
+  const { codes } = actions.effects;
+  for (let alternative = 0; alternative < codes.count; alternative++) {
+    for (let at = codes.start(alternative); at < codes.ends[alternative]; at++) {
+      const code = codes.items[at];
+      if ((code % 2 === 1) === add && !rows.isWriting(code >> 1)) rows.push(code >> 1);
     }
-    return changed;
-  });
+    if (actions.owner[alternative + 1] !== actions.owner[alternative]) rows.close();
+  }
   return new Lists(atoms.size, rows);
 }
 
 function operatorsOfAction(model: GroundModel, action: number): Operator[] {
   const operators: Operator[] = [];
-  const { args, alternatives } = model.actions[action];
+  const { args, alternatives } = model.actions.at(action) as GroundAction;
   for (const { positive, negative, effects } of alternatives) {
     const place = positive.find((atom) => model.atoms.predicates[atom] === AGENT_AT);
     const adds: number[] = [];

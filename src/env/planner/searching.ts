@@ -6,7 +6,7 @@ import type { AlfworldGame } from "../alfworld/game.js";
 import type { AlfworldPlay } from "../alfworld/play.js";
 import type { Experience } from "../world.js";
 import { planKnownErrands } from "./errands.js";
-import { INSIDE } from "./operators.js";
+import { INSIDE, RECEPTACLE_AT } from "./operators.js";
 
 /** How many things of a kind one receptacle of a kind holds on average, by the words for both. */
 export type Affinity = (thing: string, receptacle: string) => number;
@@ -41,21 +41,24 @@ export function planBySearching(
   return look === undefined ? null : [look];
 }
 
-/** Counts where things lie at the start of some games. */
-export function affinityOf(games: Iterable<AlfworldGame>): Affinity {
+/** What is known of a game without grounding it. */
+type Start = Pick<AlfworldGame, "problem" | "names">;
+
+/** Counts where things lie at the start of some games: on receptacles that stand somewhere or hold something. */
+export function affinityOf(games: Iterable<Start>): Affinity {
   const things = new Map<string, number>();
   const receptacles = new Map<string, number>();
   const count = (counts: Map<string, number>, key: string) => counts.set(key, (counts.get(key) ?? 0) + 1);
-  for (const game of games) {
-    const { args } = game.model.atoms;
-    const inside = [...game.model.atoms.ofPredicate(INSIDE)];
-    const places = new Set(inside.map((atom) => nameOf(game, args[atom][1])));
-    for (const place of places) count(receptacles, kindOf(place));
-    for (const atom of inside) {
-      if (!game.model.initial.has(atom)) continue;
-      const [thing, place] = args[atom].map((object) => kindOf(nameOf(game, object)));
-      count(things, `${thing}\n${place}`);
+  for (const { problem, names } of games) {
+    const places = new Set<string>();
+    for (const { predicate, args } of problem.init) {
+      if (predicate === RECEPTACLE_AT) places.add(names.nameOf(args[0]));
+      if (predicate !== INSIDE) continue;
+      const [thing, place] = args.map((id) => names.nameOf(id));
+      places.add(place);
+      count(things, `${kindOf(thing)}\n${kindOf(place)}`);
     }
+    for (const place of places) count(receptacles, kindOf(place));
   }
   return (thing, receptacle) =>
     (things.get(`${thing}\n${receptacle}`) ?? 0) / Math.max(1, receptacles.get(receptacle) ?? 0);

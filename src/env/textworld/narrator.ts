@@ -5,7 +5,7 @@ import type { ObjectTable } from "../pddl/atom_table.js";
 import type { Action, Domain } from "../pddl/pddl.js";
 import { checkExpansion, fullTextError, MAX_PARTS, ruleOf } from "./expansion.js";
 import type { ActionTexts, Grammar, RuleAlternative } from "./grammar.js";
-import type { Bound, FactView, Query, QueryEngine } from "./query.js";
+import type { Bound, FactView, Placeholder, Query, QueryEngine } from "./query.js";
 import type { Content, Expression, Template } from "./text_template.js";
 
 /** The rule of a game's first text. */
@@ -51,9 +51,29 @@ export class Narrator {
     return this.#write(this.#textsOf(action).feedback, view, bind(action, args));
   }
 
-  /** Whether an action's command text is the same in every state. */
-  hasFixedCommand(action: Action): boolean {
-    return !this.#mentionsFluents(this.#textsOf(action).template);
+  /**
+   * The parameters, by their place, whose objects an action's command text depends on; undefined when the text also depends
+   * on the state.
+   */
+  parametersOfCommand(action: Action): readonly number[] | undefined {
+    const { template } = this.#textsOf(action);
+    if (this.#mentionsFluents(template)) return undefined;
+    const mentioned = new Set<string>();
+    const places = action.parameters.map((_, place) => place);
+    const isOwn = ({ name, type }: Placeholder): boolean =>
+      action.parameters.some((parameter) => parameter.name === `?${name}` && parameter.type === type);
+    // What a query finds for another variable depends on all objects that are taken.
+    if (!collectMentioned(template, isOwn, this.#hasPlainLists(), mentioned)) return places;
+    return places.filter((place) => mentioned.has(action.parameters[place].name.slice(1)));
+  }
+
+  /** Whether what lists are put together with is literal text. */
+  #hasPlainLists(): boolean {
+    return [LIST_EMPTY, LIST_SEPARATOR, LIST_LAST_SEPARATOR].every((rule) =>
+      this.#alternatives(rule).every(
+        ({ condition, text }) => condition === undefined && text.every(({ kind }) => kind === "text"),
+      ),
+    );
   }
 
   #textsOf(action: Action): ActionTexts {
@@ -148,6 +168,29 @@ export class Narrator {
       }
     }
   }
+}
+
+/** Collects names of variables in a text; false when it also depends on others, through rules or queries of its own. */
+function collectMentioned(
+  template: Template,
+  isOwn: (placeholder: Placeholder) => boolean,
+  hasPlainLists: boolean,
+  names: Set<string>,
+): boolean {
+  return template.every((piece) => {
+    if (piece.kind === "text") return true;
+    if (piece.kind === "rule" || piece.content.kind === "rule") return false;
+    if (piece.kind === "list" && !hasPlainLists) return false;
+    for (const name of variablesIn(piece.content)) names.add(name);
+    const placeholders = (piece.query ?? []).flatMap(({ args }) => args);
+    for (const { name } of placeholders) names.add(name);
+    return placeholders.every(isOwn);
+  });
+}
+
+function variablesIn(expression: Expression): string[] {
+  if (expression.kind === "text") return [];
+  return expression.kind === "variable" ? [expression.name] : expression.parts.flatMap(variablesIn);
 }
 
 function bind(action: Action, args: readonly number[]): Bound[] {

@@ -3,7 +3,7 @@ import { DataError } from "../../core/errors.js";
 import type { GroundModel } from "../pddl/grounding.js";
 
 /** A variable of a query. Two with the same name but another type are different variables. */
-interface Placeholder {
+export interface Placeholder {
   readonly name: string;
   readonly type: string;
 }
@@ -54,11 +54,79 @@ function bad(where: string, part: string): DataError {
   );
 }
 
-/** Atoms of one predicate and argument types, in matching order, with an index by argument. */
-interface Candidates {
-  readonly all: readonly number[];
-  readonly byArgument: readonly ReadonlyMap<number, readonly number[]>[];
+/** Atoms in matching order; they are put in order when first looked at. */
+class Ordered {
+  readonly #atoms: number[] = [];
+  readonly #compare: (left: number, right: number) => number;
+  #isSorted = true;
+
+  constructor(compare: (left: number, right: number) => number) {
+    this.#compare = compare;
+  }
+
+  get count(): number {
+    return this.#atoms.length;
+  }
+
+  add(atom: number): void {
+    this.#atoms.push(atom);
+    this.#isSorted = false;
+  }
+
+  [Symbol.iterator](): Iterator<number> {
+    return this.#atoms.values();
+  }
+
+  sorted(): readonly number[] {
+    if (!this.#isSorted) this.#atoms.sort(this.#compare);
+    this.#isSorted = true;
+    return this.#atoms;
+  }
+}
+
+/** Atoms of one predicate and argument types. */
+class Candidates {
+  readonly all: Ordered;
   readonly negated: boolean;
+  readonly #args: readonly (readonly number[])[];
+  readonly #compare: (left: number, right: number) => number;
+  readonly #none: Ordered;
+  /** By position: atoms by the object there, found on first use. */
+  readonly #having: (Map<number, Ordered> | undefined)[] = [];
+
+  /** @param args arguments of each atom of the game */
+  constructor(
+    atoms: readonly number[],
+    args: readonly (readonly number[])[],
+    compare: (left: number, right: number) => number,
+    negated: boolean,
+  ) {
+    this.#args = args;
+    this.#compare = compare;
+    this.negated = negated;
+    this.all = new Ordered(compare);
+    this.#none = new Ordered(compare);
+    for (const atom of atoms) this.all.add(atom);
+  }
+
+  /** Those that have an object in a place. */
+  having(position: number, object: number): Ordered {
+    let index = this.#having[position];
+    if (index === undefined) {
+      index = new Map();
+      this.#having[position] = index;
+      for (const atom of this.all) {
+        const own = this.#args[atom][position];
+        let group = index.get(own);
+        if (group === undefined) {
+          group = new Ordered(this.#compare);
+          index.set(own, group);
+        }
+        group.add(atom);
+      }
+    }
+    return index.get(object) ?? this.#none;
+  }
 }
 
 /** Finds the matches of queries in states of one game. */
@@ -67,6 +135,8 @@ export class QueryEngine {
   readonly #predicates: ReadonlySet<string>;
   readonly #typeOrder: ReadonlyMap<string, number>;
   readonly #candidates = new Map<string, Candidates>();
+  /** The same by the atom that was asked for, as it stands in the grammar. */
+  readonly #candidatesOfAtom = new Map<QueryAtom, Candidates>();
 
   /**
    * @param predicates the domain's predicates
@@ -118,14 +188,14 @@ export class QueryEngine {
     const wanted = query[place];
     if (wanted === undefined) return visit(bound);
     const candidates = this.#candidatesOf(wanted);
-    const known = wanted.args.map((arg) => objectOf(bound, arg));
     let atoms = candidates.all;
-    known.forEach((object, position) => {
-      if (object === undefined) return;
-      const narrowed = candidates.byArgument[position]?.get(object) ?? [];
-      if (narrowed.length < atoms.length) atoms = narrowed;
-    });
-    for (const atom of atoms) {
+    for (let position = 0; position < wanted.args.length; position++) {
+      const object = objectOf(bound, wanted.args[position]);
+      if (object === undefined) continue;
+      const narrowed = candidates.having(position, object);
+      if (narrowed.count < atoms.count) atoms = narrowed;
+    }
+    for (const atom of atoms.sorted()) {
       if (!view.shows(atom, candidates.negated)) continue;
       const extended = extend(bound, wanted.args, this.#model.atoms.args[atom]);
       if (extended !== undefined && !this.#match(view, query, place + 1, extended, visit)) return false;
@@ -134,11 +204,12 @@ export class QueryEngine {
   }
 
   #candidatesOf(wanted: QueryAtom): Candidates {
-    const key = `${wanted.predicate} ${wanted.args.map((arg) => arg.type).join(" ")}`;
-    let candidates = this.#candidates.get(key);
+    let candidates = this.#candidatesOfAtom.get(wanted);
     if (candidates === undefined) {
-      candidates = this.#collect(wanted);
+      const key = `${wanted.predicate} ${wanted.args.map((arg) => arg.type).join(" ")}`;
+      candidates = this.#candidates.get(key) ?? this.#collect(wanted);
       this.#candidates.set(key, candidates);
+      this.#candidatesOfAtom.set(wanted, candidates);
     }
     return candidates;
   }
@@ -147,15 +218,11 @@ export class QueryEngine {
     const { atoms, objects } = this.#model;
     const { predicate, negated } = this.#split(wanted.predicate);
     const members = wanted.args.map(({ type }) => objects.ofType(type));
-    const all = atoms.ofPredicate(predicate).filter((atom) => {
-      const args = atoms.args[atom];
-      return args.length === members.length && args.every((object, i) => members[i].has(object));
-    });
     const typeRank = (object: number, wantedType: string): number => {
       const type = objects.types[object];
       return type === wantedType ? -1 : (this.#typeOrder.get(type) as number);
     };
-    all.sort((left, right) => {
+    const compare = (left: number, right: number): number => {
       const a = atoms.args[left];
       const b = atoms.args[right];
       for (let i = 0; i < a.length; i++) {
@@ -168,18 +235,12 @@ export class QueryEngine {
         if (order !== 0) return order;
       }
       return 0;
+    };
+    const fitting = atoms.ofPredicate(predicate).filter((atom) => {
+      const args = atoms.args[atom];
+      return args.length === members.length && args.every((object, i) => members[i].has(object));
     });
-    const byArgument = wanted.args.map((_, position) => {
-      const index = new Map<number, number[]>();
-      for (const atom of all) {
-        const object = atoms.args[atom][position];
-        const list = index.get(object);
-        if (list === undefined) index.set(object, [atom]);
-        else list.push(atom);
-      }
-      return index;
-    });
-    return { all, byArgument, negated };
+    return new Candidates(fitting, atoms.args, compare, negated);
   }
 
   /** `not_p` asks for the written-down negation of `p`, unless the domain has a predicate of that very name. */
