@@ -23,6 +23,7 @@ interface Options {
   readonly program?: readonly string[];
   readonly split?: string;
   readonly task?: readonly string[];
+  readonly tasks: number;
   readonly environments: readonly number[];
   readonly rounds: number;
   readonly json?: true;
@@ -36,7 +37,13 @@ export function registerWorlds(bench: CommandUnknownOpts, context: CliContext): 
     .option("--data <folder>", "folder of ALFWorld's data (default: the variable ALFWORLD_DATA)")
     .option("--program <words...>", "external: program of the world and its arguments")
     .option("--split <name>", "split whose tasks are played (default: the first one)")
-    .option("--task <ids...>", `these tasks (default: the first ${TASKS} of the split that an expert solves)`)
+    .option("--task <ids...>", "these tasks (default: the first ones of the split that an expert solves)")
+    .option(
+      "--tasks <count>",
+      "how many first ones; over 64, games of alfworld are made anew",
+      wholeNumber(1),
+      TASKS,
+    )
     .addOption(
       new Option("--environments <counts...>", "environments at a time")
         .argParser((text, before: readonly number[] | undefined) => [...(before ?? []), wholeNumber(1)(text)])
@@ -89,10 +96,13 @@ async function openAll(options: Options, env: CliContext["env"]) {
 }
 
 /** What the expert does in each task. @throws ConfigError when there is nothing to play */
-async function plansOf(world: World, { split, task }: Options): Promise<Map<string, readonly string[]>> {
+async function plansOf(
+  world: World,
+  { split, task, tasks }: Options,
+): Promise<Map<string, readonly string[]>> {
   const plans = new Map<string, readonly string[]>();
   for (const id of task ?? world.tasks(split ?? world.splits[0]).map((one) => one.id)) {
-    if (task === undefined && plans.size === TASKS) break;
+    if (task === undefined && plans.size === tasks) break;
     const commands = await world.expert?.(id);
     if (commands && commands.length > 0) plans.set(id, commands);
   }
@@ -129,7 +139,7 @@ function tableOf(rows: readonly WorldRow[]): string {
 async function passportOf(options: Options, tasks: readonly string[], env: CliContext["env"]) {
   const own = await findOwnPackage();
   const git = own && (await readGitState(own.folder, env));
-  const { world, rounds, environments } = options;
+  const { world, rounds, environments, task, tasks: count } = options;
   const words = [
     "uncouple bench worlds --world",
     world,
@@ -140,8 +150,8 @@ async function passportOf(options: Options, tasks: readonly string[], env: CliCo
   ];
   const processors = cpus();
   return {
-    command: `\`${[...words, ...(options.task ? ["--task", ...options.task] : [])].join(" ")}\``,
-    tasks: `tasks ${tasks.join(", ")}`,
+    command: `\`${[...words, ...(task ? ["--task", ...task] : ["--tasks", count])].join(" ")}\``,
+    tasks: `tasks ${tasks.length > 8 ? tasks.length : tasks.join(", ")}`,
     commit: `commit ${git?.commit.slice(0, 7) ?? "unknown"}${git?.dirty ? " with changes" : ""}`,
     node: `Node ${process.version}`,
     ...(world === "scienceworld" && { java: (await javaVersion()) ?? "no Java" }),
