@@ -1,7 +1,7 @@
 /** What a play keeps up to date step by step is what is found by looking at its state from scratch. */
 import { expect, test } from "vitest";
 import { Random } from "../../src/core/random.js";
-import { AlfworldGame } from "../../src/env/alfworld/game.js";
+import { AlfworldGame, TASK_TYPES } from "../../src/env/alfworld/game.js";
 import type { AlfworldPlay } from "../../src/env/alfworld/play.js";
 import { generateHouseholdGame } from "../../src/env/household/generate.js";
 import { difficulties } from "../../src/env/household/house.js";
@@ -9,7 +9,13 @@ import { newerRules, readArchive, withArchive } from "../support/alfworld_archiv
 import { smallGameText, smallGrammar } from "../support/alfworld_small_game.js";
 
 const household = (index: number) =>
-  generateHouseholdGame({ seed: 9, split: "train", index, difficulty: difficulties.hard }).text;
+  generateHouseholdGame({
+    seed: 9,
+    split: "train",
+    index,
+    type: TASK_TYPES[index],
+    difficulty: difficulties.hard,
+  }).text;
 
 const parsed = (text: string) => AlfworldGame.parse(text, { file: "game" });
 
