@@ -1,16 +1,27 @@
-import { defineConfig } from "vitest/config";
+import { defineConfig, type TestUserConfig } from "vitest/config";
 import LongestFirst from "./test/support/longest_first.js";
+import { plainFiles } from "./test/support/plain_files.js";
+
+/** What all configurations share. */
+export const common: TestUserConfig = {
+  pool: "forks",
+  maxWorkers: 2,
+  sequence: { sequencer: LongestFirst },
+  // a bound for what hangs: on SwiftShader, beside another worker, trainings take minutes
+  testTimeout: 300_000,
+  hookTimeout: 300_000,
+  env: { UNCOUPLE_TUNE: "0" },
+  reporters: ["default", "./test/support/not_run_reporter.ts"],
+};
+
+const plain = plainFiles();
 
 export default defineConfig({
   test: {
-    include: ["test/**/*.test.ts"],
-    pool: "forks",
-    maxWorkers: 2,
-    sequence: { sequencer: LongestFirst },
-    // a bound for what hangs: on SwiftShader, beside another worker, trainings take minutes
-    testTimeout: 300_000,
-    hookTimeout: 300_000,
-    env: { UNCOUPLE_TUNE: "0" },
-    reporters: ["default", "./test/support/not_run_reporter.ts"],
+    ...common,
+    projects: [
+      { extends: true, test: { name: "own process", include: ["test/**/*.test.ts"], exclude: plain } },
+      { extends: true, test: { name: "shared process", include: plain, isolate: false } },
+    ],
   },
 });

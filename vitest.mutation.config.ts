@@ -3,11 +3,11 @@
  * names fewer of them, by paths with commas between: a mutant then takes as long as these.
  */
 import { defineConfig } from "vitest/config";
-import tests from "./vitest.config.js";
+import { common } from "./vitest.config.js";
 
 export default defineConfig({
   test: {
-    ...tests.test,
+    ...common,
     include: process.env.MUTATION_TESTS?.split(",") ?? [
       "test/{rl,autograd,optim,coupling,model}/**/*.test.ts",
     ],

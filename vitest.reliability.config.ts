@@ -1,10 +1,10 @@
 /** What a run may be trusted with, tested at length: `npm run test:reliability`. */
 import { defineConfig } from "vitest/config";
-import tests from "./vitest.config.js";
+import { common } from "./vitest.config.js";
 
 export default defineConfig({
   test: {
-    ...tests.test,
+    ...common,
     include: ["test/reliability/*.reliability.ts"],
     maxWorkers: 1,
     execArgv: ["--expose-gc"],

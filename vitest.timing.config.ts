@@ -1,7 +1,7 @@
 /** Tests of how long things take, one file after the other: `npm run test:timing`. */
 import { defineConfig } from "vitest/config";
-import tests from "./vitest.config.js";
+import { common } from "./vitest.config.js";
 
 export default defineConfig({
-  test: { ...tests.test, include: ["test/timing/*.timing.ts"], maxWorkers: 1 },
+  test: { ...common, include: ["test/timing/*.timing.ts"], maxWorkers: 1 },
 });

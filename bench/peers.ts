@@ -3,6 +3,7 @@ import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
+import type { IterationProblem, PeerIteration } from "./iteration_peers.js";
 import type { Work } from "./measure.js";
 import type { Precision } from "./precision.js";
 import type { Contestant, Entry } from "./race.js";
@@ -48,6 +49,8 @@ export interface Peer {
   trainingStep(problem: TrainingProblem & { readonly precision: Precision }): Promise<PeerTraining>;
   /** Of B sequences: the plain pass of all, the Gram of their gradients [B, B], or a backward pass each. */
   coupling?(problem: CouplingProblem): Promise<PeerWork>;
+  /** An iteration of RL that ours has played: generation of its answers, and the update on its rows. */
+  iteration?(problem: IterationProblem): Promise<PeerIteration>;
   close(): Promise<void>;
 }
 
@@ -77,6 +80,8 @@ export type AnyPeer = Peer | MissingPeer;
 /** What a peer's module gets. */
 interface PeerOptions {
   readonly variant: string;
+  /** Threads on the CPU; default: the library's own choice. */
+  readonly threads?: number;
   /** Driver manifest that libraries with a Vulkan loader of their own must be given to reach the same adapter. */
   readonly driver?: string;
 }
@@ -87,15 +92,25 @@ interface PeerModule {
   open(options: PeerOptions): Promise<Omit<Peer, "version"> & { readonly version?: string }>;
 }
 
-/** File in bench/peers, what of it to open, and the name that rows carry when it cannot be opened. */
-const PEERS = [
+/** A library to open, and how. */
+interface PeerSpec {
+  /** In bench/peers. */
+  readonly file: string;
+  readonly variant: string;
+  readonly threads?: number;
+  /** What rows carry when it cannot be opened. */
+  readonly name: string;
+}
+
+const PEERS: readonly PeerSpec[] = [
   { file: "tfjs.js", variant: "webgpu", name: "tfjs-webgpu" },
   { file: "jax.js", variant: "webgpu", name: "jax-js-webgpu" },
   { file: "jax.js", variant: "wasm", name: "jax-js-wasm" },
   { file: "onnx.js", variant: "webgpu", name: "onnxruntime-webgpu" },
   { file: "torch.js", variant: "eager", name: "torch-eager" },
+  { file: "torch.js", variant: "eager", threads: 2, name: "torch-eager-2-threads" },
   { file: "torch.js", variant: "compiled", name: "torch-compiled" },
-] as const;
+];
 
 /** Names of all peers, as rows carry them. */
 export const PEER_NAMES: readonly string[] = PEERS.map(({ name }) => name);
@@ -125,7 +140,7 @@ export async function openPeers(options: OpenPeersOptions): Promise<AnyPeer[]> {
 }
 
 async function openPeer(
-  { file, variant, name }: (typeof PEERS)[number],
+  { file, variant, threads, name }: PeerSpec,
   { folder, openAdapter, driver }: OpenPeersOptions,
 ): Promise<Peer> {
   // torch is no npm package
@@ -138,7 +153,7 @@ async function openPeer(
   const gpu = { requestAdapter: openAdapter, getPreferredCanvasFormat: () => "bgra8unorm" };
   Object.defineProperty(globalThis, "navigator", { value: { gpu, userAgent: "node" }, configurable: true });
   const module = (await import(pathToFileURL(join(folder, file)).href)) as PeerModule;
-  const opened = await module.open({ variant, driver });
+  const opened = await module.open({ variant, threads, driver });
   const version = opened.version ?? (await packageVersion(folder, module.packages[0]));
   return { ...opened, version };
 }

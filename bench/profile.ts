@@ -35,9 +35,9 @@ export async function benchProfile(
   work: ProfiledWork,
   rounds: number,
 ): Promise<BenchRow> {
+  const missing = withoutTimestamps(head, runtime);
+  if (missing) return missing;
   const row = { ...head, op: "profile", implementation: "uncouple" };
-  if (!runtime.profiler.available)
-    return { ...row, error: "no timestamps: the adapter has no timestamp-query" };
   await runOnce(runtime, work, false);
   const runs: ProfiledRun[] = [];
   const alone: number[] = [];
@@ -58,6 +58,13 @@ export async function benchProfile(
     calls,
     parts,
   };
+}
+
+/** The row of an adapter that has no timestamps; undefined where it has. */
+export function withoutTimestamps(head: Omit<RowHead, "op">, runtime: Runtime): BenchRow | undefined {
+  if (runtime.profiler.available) return undefined;
+  const error = "no timestamps: the adapter has no timestamp-query";
+  return { ...head, op: "profile", implementation: "uncouple", error };
 }
 
 async function runOnce(runtime: Runtime, work: ProfiledWork, isTimed: boolean): Promise<ProfiledRun> {
@@ -120,7 +127,8 @@ const productFlops = ({ sizes: { B, M, N, K } }: LaunchedKernel): number => 2 * 
 const LOSSES: readonly string[] = ["linear_log_prob", "token_log_prob", "cross_entropy", "policy_loss"];
 const SAMPLING: readonly string[] = ["sample", "advance"];
 
-function causeOf(kernels: readonly LaunchedKernel[]): string {
+/** What a dispatch is there for. */
+export function causeOf(kernels: readonly LaunchedKernel[]): string {
   const isOf = (names: readonly string[]) =>
     kernels.some(({ op, application }) => names.includes(op) || names.includes(application?.op ?? ""));
   if (isOf(LOSSES)) return "head and loss";

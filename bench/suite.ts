@@ -7,6 +7,8 @@ import { attentionRivals } from "./attention.js";
 import { benchCoupling, couplingLabel, couplingWorkloads } from "./coupling.js";
 import { benchCouplingCurve, curvePoints } from "./coupling_curves.js";
 import { benchFirstStep, type FirstStepBench } from "./first_step.js";
+import { iterationCases, iterationLabel } from "./iteration.js";
+import { benchIteration, profileIteration } from "./iteration_rows.js";
 import { benchProduct, productLabel, productsFor } from "./matmul.js";
 import type { Effort } from "./measure.js";
 import { benchOp } from "./ops.js";
@@ -48,12 +50,13 @@ export const PROGRAMS: readonly string[] = [
   "coupling",
   "gram_curves",
   "rollout",
+  "iteration",
   "first_step",
   "scaling",
 ];
 
 /** What can be profiled. */
-export const PROFILED: readonly string[] = ["training_step", "rollout"];
+export const PROFILED: readonly string[] = ["training_step", "rollout", "iteration"];
 
 /** Everything that a filter can choose: ops by name, and the measurements of whole programs. */
 export function benchNames(): string[] {
@@ -86,6 +89,7 @@ async function* measurements(suite: Suite): AsyncGenerator<readonly BenchRow[]> 
   if (wantsOp("coupling")) yield* couplings(suite);
   if (wantsOp("gram_curves")) yield* gramCurves(suite);
   if (wantsOp("rollout")) yield* rollouts(suite);
+  if (wantsOp("iteration")) yield* iterations(suite);
   if (wantsOp("first_step")) yield* firstSteps(suite);
   if (wantsOp("scaling")) yield* scaling(suite);
   yield await halfPeaks(suite);
@@ -137,6 +141,7 @@ async function* profiles(suite: Suite): AsyncGenerator<readonly BenchRow[]> {
       yield [await profileRollout(suite, workload, one)];
     }
   }
+  if (wantsOp("iteration")) yield* iterations(suite);
 }
 
 async function* couplings(suite: Suite): AsyncGenerator<readonly BenchRow[]> {
@@ -165,6 +170,16 @@ async function* rollouts(suite: Suite): AsyncGenerator<readonly BenchRow[]> {
       suite.onProgress(`rollout ${label}`);
       yield [await benchRollout(suite, workload, one)];
     }
+  }
+}
+
+async function* iterations(suite: Suite): AsyncGenerator<readonly BenchRow[]> {
+  const { quick, profile, wantsShape, onProgress } = suite;
+  for (const one of iterationCases(quick)) {
+    const label = iterationLabel(one);
+    if (!wantsShape(label)) continue;
+    onProgress(`${profile ? "profile of an iteration" : "iteration"} of RL, ${label}`);
+    yield await (profile ? profileIteration(suite, one, quick ? 1 : 5) : benchIteration(suite, one));
   }
 }
 

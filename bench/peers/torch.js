@@ -11,9 +11,9 @@ export const packages = [];
 const SCRIPT = fileURLToPath(new URL("torch_peer.py", import.meta.url));
 
 /** Starts the child. @throws Error when Python or torch is missing */
-export async function open({ variant }) {
+export async function open({ variant, threads }) {
   const folder = await mkdtemp(join(tmpdir(), "uncouple-torch-"));
-  const child = new Child(variant);
+  const child = new Child(variant, threads);
   let hello;
   try {
     hello = await child.ask({ command: "hello" });
@@ -40,16 +40,19 @@ export async function open({ variant }) {
     losses: async (steps) => (await child.ask({ command: "losses", id, steps })).losses,
     release: async () => void (await child.ask({ command: "release", id })),
   });
+  const uploadWeights = async (weights) => {
+    const uploaded = [];
+    for (const { name, shape, data } of weights) uploaded.push({ name, shape, path: await upload(data) });
+    return uploaded;
+  };
   const openModel = async (command, { weights, tokens, targets, ...problem }) => {
-    const files = [];
-    for (const { name, shape, data } of weights) files.push({ name, shape, path: await upload(data) });
-    const request = { command, ...problem, weights: files };
+    const request = { command, ...problem, weights: await uploadWeights(weights) };
     request.tokens = await upload(tokens);
     request.targets = await upload(targets);
     return work((await child.ask(request)).id);
   };
   return {
-    name: `torch-${variant}-${hello.device}`,
+    name: `torch-${variant}-${hello.device}${threads ? `-${threads}-threads` : ""}`,
     half: true,
     version: versionOf(hello),
     async matmul({ a, b, ...sizes }) {
@@ -62,7 +65,24 @@ export async function open({ variant }) {
     },
     trainingStep: (problem) => openModel("training_step", problem),
     // torch.compile does not go through functorch's transforms
-    ...(variant === "eager" && { coupling: (problem) => openModel("coupling", problem) }),
+    ...(variant === "eager" && {
+      coupling: (problem) => openModel("coupling", problem),
+      async iteration({ weights, config, logProbs: _, ...problem }) {
+        const path = join(folder, `${files++}.json`);
+        await writeFile(path, JSON.stringify(problem));
+        const { id } = await child.ask({
+          command: "iteration",
+          config,
+          path,
+          weights: await uploadWeights(weights),
+        });
+        return {
+          ...work(id),
+          check: () => child.ask({ command: "check", id }),
+          phases: () => child.ask({ command: "phases", id }),
+        };
+      },
+    }),
     async close() {
       child.end();
       await rm(folder, { recursive: true, force: true });
@@ -91,8 +111,9 @@ class Child {
   #errors = "";
   #failure;
 
-  constructor(variant) {
-    this.#process = spawn("python3", [SCRIPT, variant], { stdio: ["pipe", "pipe", "pipe"] });
+  constructor(variant, threads) {
+    const env = threads ? { ...process.env, OMP_NUM_THREADS: `${threads}` } : process.env;
+    this.#process = spawn("python3", [SCRIPT, variant], { stdio: ["pipe", "pipe", "pipe"], env });
     this.#process.on("error", (error) => this.#fail(new Error(`python3 does not start: ${error.message}`)));
     this.#process.stdin.on("error", (error) => this.#fail(error));
     this.#process.stderr.on("data", (chunk) => {

@@ -11,6 +11,7 @@ import os
 import sys
 
 import torch
+from torch_loop import Iteration
 
 VARIANT = sys.argv[1]
 
@@ -314,6 +315,12 @@ class Coupling:
         return self.step()
 
 
+def iteration(request):
+    weights = {entry["name"]: read_floats(entry["path"], entry["shape"]) for entry in request["weights"]}
+    with open(request["path"]) as file:
+        return Iteration({**json.load(file), "config": request["config"]}, weights, DEVICE)
+
+
 OPEN = {}
 
 
@@ -327,7 +334,13 @@ def answer(request):
             "threads": torch.get_num_threads(),
             "fusedAttention": FUSED_ATTENTION,
         }
-    makers = {"matmul": matmul, "attention": attention, "training_step": Training, "coupling": Coupling}
+    makers = {
+        "matmul": matmul,
+        "attention": attention,
+        "training_step": Training,
+        "coupling": Coupling,
+        "iteration": iteration,
+    }
     if command in makers:
         make = makers[command]
         key = str(len(OPEN))
@@ -337,6 +350,10 @@ def answer(request):
     if command == "run":
         work.run(request["calls"])
         return {}
+    if command == "check":
+        return work.check()
+    if command == "phases":
+        return work.phases()
     if command == "losses":
         return {"losses": work.losses(request["steps"])}
     if command == "result":

@@ -225,10 +225,11 @@ export class Generator {
     const tape = this.#tape();
     const packed = packSequences(shared.map(([{ prompt }]) => prompt));
     const batch = this.model.batch(tape, packed);
-    const hidden = this.model.hiddenBy(tape, batch, this.#fillingAttention(tape, batch, packed, shared));
-    const promptOf = shared.flatMap((same, index) => same.map(() => index));
-    const lastRows = Uint32Array.from(promptOf, (index) => packed.offsets[index + 1] - 1);
-    const last = tape.apply(gatherRows, { x: hidden, index: tape.input(lastRows) }).y;
+    const rows = tape.input(packed.offsets.slice(1).map((end) => end - 1));
+    const attend = this.#fillingAttention(tape, batch, packed, shared);
+    const hidden = this.model.hiddenBy(tape, batch, attend, { rows });
+    const promptOf = Uint32Array.from(shared.flatMap((same, index) => same.map(() => index)));
+    const last = tape.apply(gatherRows, { x: hidden, index: tape.input(promptOf) }).y;
     const stream = tape.input(Uint32Array.from(shared.flat(), ({ stream }) => stream));
     const counter = tape.input(new Uint32Array(promptOf.length));
     this.#sample(last, { stream, counter }, state, first, options);

@@ -48,12 +48,22 @@ export interface DeviceBatch extends DeviceTokens {
  */
 export type Attend = (layer: number, qkv: Tensor) => Tensor;
 
+/** What a pass over layers may be told. */
+export interface PassOptions {
+  /** Of the masks of an adapter with dropout; without it nothing is left out. */
+  readonly dropoutSeed?: number | undefined;
+  /** u32 [R], distinct places of tokens: the last layer computes no others after its attention, and the result is [R, C]. */
+  readonly rows?: Tensor | undefined;
+}
+
 /** What a layer is computed with beside its input. */
-interface LayerCall {
+interface LayerCall extends PassOptions {
   readonly layer: number;
   readonly attend: Attend;
-  readonly dropoutSeed: number | undefined;
 }
+
+/** Share of a batch's tokens up to which it pays to pick them before the last layer ends: picking moves two rows for each. */
+const ROWS_WORTH = 0.75;
 
 /** Names of rows for observers of a tape: packed tokens, and those of them whose next token is scored. */
 export const TOKEN_ROWS = "tokens";
@@ -187,25 +197,42 @@ export class Qwen2Model {
     };
   }
 
-  /**
-   * Final normalised hidden states [N, C] of whole sequences.
-   * @param dropoutSeed of the masks of an adapter with dropout; without it nothing is left out
-   */
-  hidden(tape: Tape, batch: DeviceBatch, dropoutSeed?: number): Tensor {
-    return this.hiddenBy(tape, batch, this.packedAttention(tape, batch), dropoutSeed);
+  /** Final normalised hidden states of whole sequences, [N, C], or of those of their tokens that are asked for. */
+  hidden(tape: Tape, batch: DeviceBatch, options?: PassOptions): Tensor {
+    return this.hiddenBy(tape, batch, this.packedAttention(tape, batch), options);
   }
 
   /** The same with attention of the caller's. */
-  hiddenBy(tape: Tape, batch: DeviceTokens, attend: Attend, dropoutSeed?: number): Tensor {
+  hiddenBy(tape: Tape, batch: DeviceTokens, attend: Attend, { dropoutSeed, rows }: PassOptions = {}): Tensor {
     this.adapter?.refresh();
     const weight = this.parameters.get("model.embed_tokens.weight");
     let x = tape.apply(embedding, { token: batch.token, weight, ...batch.segments }).y;
-    for (let layer = 0; layer < this.config.num_hidden_layers; layer++) {
+    const layers = this.config.num_hidden_layers;
+    for (let layer = 0; layer < layers; layer++) {
       const before = x;
-      x = tape.scope(() => this.#layer(tape, before, { layer, attend, dropoutSeed }));
+      const call = { layer, attend, dropoutSeed, rows: layer === layers - 1 ? rows : undefined };
+      x = tape.scope(() => this.#layer(tape, before, call));
     }
     const gain = this.parameters.get("model.norm.weight");
     return tape.apply(rmsNorm, { x, gain }, { eps: this.config.rms_norm_eps }).y;
+  }
+
+  /**
+   * Hidden states from which answers are predicted, where the other tokens of a batch are many without computing all of theirs.
+   * @param index R distinct token places
+   * @returns the states and the places in them
+   */
+  predicting(
+    tape: Tape,
+    packed: PackedTokens,
+    index: Uint32Array,
+    dropoutSeed?: number,
+  ): { readonly hidden: Tensor; readonly index: Uint32Array } {
+    const batch = this.batch(tape, packed);
+    if (index.length > ROWS_WORTH * packed.tokens.length)
+      return { hidden: this.hidden(tape, batch, { dropoutSeed }), index };
+    const hidden = this.hidden(tape, batch, { dropoutSeed, rows: tape.input(index) });
+    return { hidden, index: index.map((_, row) => row) };
   }
 
   /**
@@ -269,12 +296,13 @@ export class Qwen2Model {
     this.#tableRows = 0;
   }
 
-  #layer(tape: Tape, x: Tensor, { layer, attend, dropoutSeed: seed }: LayerCall): Tensor {
+  #layer(tape: Tape, x: Tensor, { layer, attend, dropoutSeed: seed, rows }: LayerCall): Tensor {
+    const picked = (all: Tensor) => (rows ? tape.apply(gatherRows, { x: all, index: rows }).y : all);
     const { adapter } = this;
     if (adapter && (!adapter.isMerged || (adapter.lora.dropout > 0 && seed !== undefined))) {
       const { parameters, config } = this;
       const call = { layer, attend: (qkv: Tensor) => attend(layer, qkv), seed };
-      return layerBeside(tape, { parameters, config, adapter }, x, call);
+      return picked(layerBeside(tape, { parameters, config, adapter }, x, call));
     }
     const prefix = layerPrefix(layer);
     const parameter = (name: string) =>
@@ -287,7 +315,8 @@ export class Qwen2Model {
     };
     const qkv = this.#apply(tape, normLinear, { x, ...projection }, { eps }).y;
     const weight = parameter("self_attn.o_proj.weight");
-    const middle = this.#apply(tape, linear, { x: attend(layer, qkv), weight, residual: x }).y;
+    const mixed = picked(attend(layer, qkv));
+    const middle = this.#apply(tape, linear, { x: mixed, weight, residual: picked(x) }).y;
     const mlp = {
       gain: parameter("post_attention_layernorm.weight"),
       gate_up: parameter("mlp.gate_up_proj.weight"),

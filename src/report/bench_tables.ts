@@ -27,6 +27,7 @@ const WHOLE = [
   "coupling",
   "gram_curves",
   "rollout",
+  "iteration",
   "first_step",
   "scaling",
   "profile",
@@ -57,6 +58,11 @@ const SELECTIONS: Readonly<Record<string, Selection>> = {
   generation: {
     wants: opIs("rollout"),
     figures: ["median ms", "tokens/s", "dispatches", "peak MiB"],
+    withoutOp: true,
+  },
+  iteration: {
+    wants: opIs("iteration"),
+    figures: ["median ms", "p10", "p90", "tokens/s", "phases, ms"],
     withoutOp: true,
   },
   first_step: {
@@ -106,6 +112,7 @@ const PAGE_TABLES: readonly (readonly [name: string, title: string])[] = [
   ["kernels", "Other kernels"],
   ["training", "Training steps"],
   ["generation", "Generation"],
+  ["iteration", "An iteration of RL"],
   ["first_step", "First step of a process"],
   ["coupling", "Gradient coupling, over a plain pass"],
   ["gram_curves", "Gram by path, over a plain pass"],

@@ -226,3 +226,26 @@ test("a profile is printed by cause and kernel, saved as one row for each work, 
   const drawn = await bench("--from", saved, "--markdown");
   expect(drawn.code).toBe(0);
 });
+
+test("an iteration of RL is measured beside a loop in torch, where there is one", async () => {
+  const { code, stdout } = await bench(
+    "iteration",
+    "--quick",
+    "--repeats",
+    "2",
+    "--json",
+    "--peer",
+    "torch-eager",
+  );
+  expect(code).toBe(0);
+  const rows: BenchRow[] = JSON.parse(stdout).filter(({ op }: BenchRow) => op === "iteration");
+  const [own, torch] = rows;
+  expect(own).toMatchObject({ shape: "nano household 2x4", implementation: "uncouple", direction: "step" });
+  expect(own.error).toBeUndefined();
+  expect(own.phases).toEqual({ play: expect.any(Number), update: expect.any(Number) });
+  expect(own.tokensPerSecond).toBeGreaterThan(0);
+  expect(torch.implementation).toMatch(/^torch-eager/);
+  // torch may be missing, but where it is there it computes the same
+  expect(torch.error ?? "").not.toMatch(/another|wrong/);
+  if (torch.error === undefined) expect(torch.phases).toMatchObject({ play: expect.any(Number) });
+});

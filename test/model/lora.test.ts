@@ -41,7 +41,7 @@ async function gradientsOf(
   const { trained } = model;
   trained.clearGradients();
   const tape = new Tape(model.launcher, { activations: model.activations, recompute });
-  const hidden = model.hidden(tape, model.batch(tape, packed), dropoutSeed);
+  const hidden = model.hidden(tape, model.batch(tape, packed), { dropoutSeed });
   const { log_prob } = model.score(tape, hidden, places, targets);
   tape.backward([[log_prob, tape.input(Float32Array.from(targets, (_, t) => t + 1))]]);
   tape.release();

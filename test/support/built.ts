@@ -2,7 +2,7 @@
 import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import ts from "typescript";
+import { transformSync } from "rolldown/utils";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 
@@ -25,17 +25,17 @@ export function buildForTest(
       const target = join(folder, source.slice(root.length));
       mkdirSync(dirname(target), { recursive: true });
       if (!source.endsWith(".ts")) cpSync(source, target);
-      else writeFileSync(target.replace(/ts$/, "js"), stripTypes(readFileSync(source, "utf8")));
+      else writeFileSync(target.replace(/ts$/, "js"), stripTypes(source, readFileSync(source, "utf8")));
     }
   }
   return { folder, remove: () => rmSync(folder, { recursive: true, force: true }) };
 }
 
-function stripTypes(source: string): string {
-  const compilerOptions: ts.CompilerOptions = {
-    target: ts.ScriptTarget.ES2022,
-    module: ts.ModuleKind.ESNext,
-    verbatimModuleSyntax: true,
-  };
-  return ts.transpileModule(source, { compilerOptions }).outputText;
+function stripTypes(path: string, source: string): string {
+  const { code, errors } = transformSync(path, source, {
+    target: "es2022",
+    typescript: { onlyRemoveTypeImports: true },
+  });
+  if (errors.length > 0) throw new Error(`${path} is no TypeScript: ${errors[0].message}`);
+  return code;
 }

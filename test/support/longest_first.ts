@@ -29,12 +29,13 @@ const LONGEST = [
   "rl/slow_worlds",
 ];
 
-/** The order of the listed files, then that of vitest. */
+/** Files with a process of their own, then those that share one; of both the listed ones first, then the order of vitest. */
 export default class LongestFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
-    const rank = ({ moduleId }: TestSpecification): number => {
+    const rank = ({ moduleId, project }: TestSpecification): number => {
       const at = LONGEST.findIndex((name) => moduleId.endsWith(`/test/${name}.test.ts`));
-      return at < 0 ? LONGEST.length : at;
+      // a process is shared by files that follow each other
+      return (project.config.isolate ? 0 : LONGEST.length + 1) + (at < 0 ? LONGEST.length : at);
     };
     return (await super.sort(files)).sort((a, b) => rank(a) - rank(b));
   }

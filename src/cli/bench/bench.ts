@@ -35,7 +35,7 @@ export const register: Register = (program, context) => {
   const command = gpuCommand(program, "bench", "Check every kernel against its reference and measure it.")
     .argument(
       "[op]",
-      "only ops whose name contains this, or one of several: matmul,attention; also kernels (all ops), training_step, coupling, gram_curves, rollout, first_step, scaling",
+      "only ops whose name contains this, or one of several: matmul,attention; also kernels (all ops), training_step, coupling, gram_curves, rollout, iteration, first_step, scaling",
     )
     .option("--filter <text>", "the same as [op]")
     .addOption(
@@ -56,7 +56,7 @@ export const register: Register = (program, context) => {
     .addOption(
       new Option(
         "--profile",
-        `where the time of ${PROFILED.join(" and ")} goes, kernel by kernel, in place of the other figures`,
+        `where the time of ${PROFILED.join(", ")} goes, kernel by kernel, in place of the other figures`,
       ).conflicts(["peers", "peer"]),
     )
     .option("--quick", "small shapes and few repeats")

@@ -6,7 +6,7 @@ import type { Row } from "../rows.js";
 
 /** What a loss is made of: the answer tokens of some rows, row after row. */
 export interface ForwardPass extends ScoredTokens {
-  /** Final hidden states of the packed tokens, [N, C]. */
+  /** Final hidden states of the packed tokens, or of those that predict answer tokens alone. */
   readonly hidden: Tensor;
   /** Row of `hidden` that predicts each answer token. */
   readonly index: Uint32Array;

@@ -104,8 +104,8 @@ export class Learner {
     const values: Float32Array[] = [];
     for (const batch of microBatches(rows, this.tokensPerMicroBatch)) {
       const tape = new Tape(model.launcher, { record: false, activations: model.activations });
-      const hidden = model.hidden(tape, model.batch(tape, batch.packed));
-      const { log_prob } = model.score(tape, hidden, batch.index, batch.target, temperature);
+      const { hidden, index } = model.predicting(tape, batch.packed, batch.index);
+      const { log_prob } = model.score(tape, hidden, index, batch.target, temperature);
       values.push((await log_prob.read()) as Float32Array);
       tape.release();
     }
@@ -114,9 +114,9 @@ export class Learner {
 
   #forward(tape: Tape, batch: MicroBatch, temperature: number): ForwardPass {
     const place = ["dropout", this.#dropoutSeed, this.#step, this.#updates, batch.first];
-    const hidden = this.model.hidden(tape, this.model.batch(tape, batch.packed), hashText(place.join(" ")));
-    const scored = this.model.score(tape, hidden, batch.index, batch.target, temperature);
-    return { ...scored, hidden, index: batch.index };
+    const { model } = this;
+    const states = model.predicting(tape, batch.packed, batch.index, hashText(place.join(" ")));
+    return { ...model.score(tape, states.hidden, states.index, batch.target, temperature), ...states };
   }
 
   async #stepStatistics(): Promise<StepStatistics> {
