@@ -145,6 +145,37 @@ test("a matrix with two seeds; killed in the middle and resumed it gives the sam
   const again = await run(never, "-c", file, "--out", broken);
   expect(again).toMatchObject({ code: 0, err: expect.not.stringContaining("adapter:") });
   expect(readFileSync(join(whole, "report.md"), "utf8")).toMatch(/8 of 8 runs are done\n/);
+
+  // results from elsewhere: their cells are not made again, the start is
+  const elsewhere = join(root, "elsewhere");
+  const known = join(whole, "results.jsonl");
+  const looked = await run(never, "-c", file, "--out", elsewhere, "--results", known, "--dry-run");
+  expect(looked.err).toContain(`results: 8 runs are done in ${known}`);
+  expect(existsSync(elsewhere)).toBe(false);
+  expect(await run(trainLoop, "-c", file, "--out", elsewhere, "--results", known)).toMatchObject({ code: 0 });
+  expect(readdirSync(join(elsewhere, "runs"))).toEqual(["start"]);
+  expect(await resultsIn(elsewhere)).toEqual(results);
+
+  // but not of other settings, cells, starts, nor what is no result
+  const rows = readFileSync(known, "utf8").trimEnd().split("\n");
+  const refusedWith = async (text: string, ...more: string[]) => {
+    const given = join(root, "given.jsonl");
+    writeFileSync(given, text);
+    const refused = await run(never, "-c", file, "--out", join(root, "none"), "--results", given, ...more);
+    expect(refused.code).not.toBe(0);
+    return refused.err;
+  };
+  expect(await refusedWith(`${rows[1]}\n`, "grpo.max_steps=3")).toMatch(
+    /line 1\] result of other settings: got \w{12} for grpo\+plain__s0, expected \w{12}/,
+  );
+  expect(await refusedWith(`${rows[1].replace('"grpo+plain"', '"grpo+other"')}\n`)).toContain(
+    "got cell grpo+other with seed 0, expected one that",
+  );
+  const otherStart = rows[2].replace(results[0].start_sha256, "0".repeat(64));
+  expect(await refusedWith(`${rows[1]}\n${otherStart}\n`)).toMatch(
+    /line 2\] results from different starts: got weights 000000000000 there and \w{12} in .*line 1/,
+  );
+  expect(await refusedWith('{"cell":"grpo+plain"}\n')).toContain("line 1 is no result of an experiment");
 });
 
 test("a cell of another start is refused, the others run; changed settings are refused", {

@@ -4,6 +4,7 @@ import { Option } from "@commander-js/extra-typings";
 import { EXIT, UncoupleError } from "../../core/errors.js";
 import type { Logger } from "../../core/logger.js";
 import { allMeasured, measureCells } from "../../host/experiment/coupling.js";
+import { keepKnownResults, readKnownResults } from "../../host/experiment/known_results.js";
 import {
   EXPERIMENT_FILES,
   type ExperimentPlan,
@@ -44,6 +45,8 @@ export interface ExperimentOptions {
   /** Started by another process of this command. */
   readonly child?: true;
   readonly out?: string;
+  /** Files of results that were made elsewhere. */
+  readonly results?: string[];
   readonly adapter?: string;
   readonly tune?: boolean;
   readonly cacheDir?: string;
@@ -62,6 +65,11 @@ export function experimentWith(loop: TrainLoop): Register {
       )
       .option("--jobs <number>", "processes that run cells at the same time", wholeNumber(1), 1)
       .option("--out <folder>", "folder of the experiment (default: <folder of run folders>/<name>)")
+      .option(
+        "--results <file>",
+        "results.jsonl of runs that were made elsewhere: they are not made again; may be given again",
+        collect,
+      )
       .addOption(new Option("--child").hideHelp())
       .option("--dry-run", "print one line for each run, and start nothing")
       .option("--adapter <name>", "auto, gpu, lavapipe, swiftshader or a part of an adapter's name")
@@ -80,6 +88,11 @@ async function experiment(options: ExperimentOptions, context: CliContext, loop:
   const plan = await planExperiment({ file, out, overrides, env, flags });
   const cells = cellsNamed(plan.cells, options.only);
   if (!options.child) await checkWorlds([plan.start, ...cells].map(({ config }) => config));
+  for (const results of options.results ?? []) {
+    const known = await readKnownResults(plan, results);
+    if (!options.dryRun) await keepKnownResults(plan, known);
+    terminal.info(`results: ${known.length} runs are done in ${results}`);
+  }
   if (options.dryRun) {
     for (const line of stateLines(await statesOf(plan, cells))) terminal.print(line);
     return;

@@ -9,7 +9,7 @@ import { ConfigError, DataError } from "../../core/errors.js";
 import { perSampleGram } from "../../coupling/gram.js";
 import { Launcher } from "../../kernels/index.js";
 import { couplingNumbers } from "../../report/coupling_summary.js";
-import { writeFileAtomic } from "../files/files.js";
+import { pathExists, writeFileAtomic } from "../files/files.js";
 import { jsonText, readOptionalJsonFile } from "../files/json_file.js";
 import { stepName } from "../run/checkpoints.js";
 import { type CouplingBatch, couplingBatch } from "../run/coupling_batch.js";
@@ -122,6 +122,8 @@ async function measurable(plan: ExperimentPlan, cells: readonly PlannedRun[]) {
   for (const run of [plan.start, ...cells]) {
     const record = await readRecord(plan.out, run);
     if (record?.state !== "done" || record.start_sha256 === null) continue;
+    // made elsewhere, where it was measured or not: its policy is not here
+    if (run !== plan.start && !(await pathExists(runFolder(run)))) continue;
     const { start_sha256 } = record;
     found.push({ run, start_sha256, measured: await readCouplingRecord(plan, run, start_sha256) });
   }
