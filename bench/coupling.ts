@@ -5,23 +5,14 @@ import type { GramPath } from "../src/coupling/paths.js";
 import type { CouplingSample } from "../src/coupling/samples.js";
 import { addBatchGradient } from "../src/coupling/separate.js";
 import { relativeError, verifyGram } from "../src/coupling/verify.js";
-import type { Launcher } from "../src/kernels/engine/launch.js";
 import { presetConfig } from "../src/model/config.js";
 import type { Qwen2Model } from "../src/model/qwen2.js";
 import type { BenchRow } from "../src/report/bench_rows.js";
-import { type Effort, measureRounds, type Rounds, ratioOf, type Timing, type Work } from "./measure.js";
+import { measureRounds, type Rounds, ratioOf, type Timing, type Work } from "./measure.js";
 import { openModel } from "./model.js";
-import type { AnyPeer, CouplingProblem, Peer, PeerWork } from "./peers.js";
-import { type Precision, programDtype } from "./precision.js";
+import type { AnyPeer, CouplingProblem, Peer, PeerBench, PeerWork } from "./peers.js";
+import { programDtype } from "./precision.js";
 import { trainingProblem, type Workload } from "./workloads.js";
-
-export interface CouplingBench {
-  readonly launcher: Launcher;
-  readonly adapter: string;
-  readonly peers: readonly AnyPeer[];
-  readonly precision: Precision;
-  readonly effort: Effort;
-}
 
 /** Something that is held against the plain pass, and the fields of its row. */
 interface CouplingWork {
@@ -109,7 +100,7 @@ async function peakOf(model: Qwen2Model, run: () => Promise<void>): Promise<numb
  * Rows of one workload: `ratio` and `peakRatio` are time and memory over those of the plain pass, interleaved with it. Peers'
  * ratios are over their own plain pass, in the same rounds; their memory is not known.
  */
-export async function benchCoupling(bench: CouplingBench, workload: Workload): Promise<BenchRow[]> {
+export async function benchCoupling(bench: PeerBench, workload: Workload): Promise<BenchRow[]> {
   const { launcher, adapter, precision, effort } = bench;
   const problem = trainingProblem(workload);
   const model = openModel(launcher, workload, problem, precision, true);

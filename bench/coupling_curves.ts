@@ -8,7 +8,6 @@ import type { Qwen2Model } from "../src/model/qwen2.js";
 import type { BenchRow } from "../src/report/bench_rows.js";
 import {
   ALLOWED,
-  type CouplingBench,
   checkedGram,
   couplingLabel,
   openRivals,
@@ -21,6 +20,7 @@ import {
 } from "./coupling.js";
 import { measureRounds, wallTime } from "./measure.js";
 import { openModel } from "./model.js";
+import type { PeerBench } from "./peers.js";
 import { programDtype } from "./precision.js";
 import { trainingProblem, type Workload } from "./workloads.js";
 
@@ -59,7 +59,7 @@ const PATHS = ["product", "token", "auto"] as const;
  * Rows of one point, over the plain pass and interleaved with it: the Gram with the gradient of the batch by each path, and a
  * backward pass for each sample; peers' over their own plain pass. A row's shape ends with what it is: `width64 S32 T16 token`.
  */
-export async function benchCouplingCurve(bench: CouplingBench, workload: Workload): Promise<BenchRow[]> {
+export async function benchCouplingCurve(bench: PeerBench, workload: Workload): Promise<BenchRow[]> {
   const { launcher, adapter, precision, effort } = bench;
   const problem = trainingProblem(workload);
   const model = openModel(launcher, workload, problem, precision, true);

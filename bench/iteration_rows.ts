@@ -1,30 +1,21 @@
 /** Rows of a whole iteration of RL: its time beside that of peers, or where its time goes. */
 import type { KernelTime } from "../src/gpu/profiler.js";
-import type { Launcher } from "../src/kernels/engine/launch.js";
 import type { BenchRow, ProfilePart } from "../src/report/bench_rows.js";
 import { microBatches } from "../src/rl/update/micro_batches.js";
 import { type IterationCase, IterationWork, iterationLabel } from "./iteration.js";
 import { type IterationPart, PLAY_PARTS, UPDATE_PARTS } from "./iteration_clock.js";
 import { iterationMismatch, iterationProblem } from "./iteration_peers.js";
-import type { Effort, Timing } from "./measure.js";
-import { type AnyPeer, peerEntries } from "./peers.js";
-import { allowedLogProb, type Precision, programDtype } from "./precision.js";
+import type { Timing } from "./measure.js";
+import { type PeerBench, peerEntries } from "./peers.js";
+import { allowedLogProb, programDtype } from "./precision.js";
 import { BETWEEN, causeOf, profileParts, withoutTimestamps } from "./profile.js";
 import { type Contestant, type Entry, race } from "./race.js";
-
-export interface IterationBench {
-  readonly launcher: Launcher;
-  readonly adapter: string;
-  readonly peers: readonly AnyPeer[];
-  readonly effort: Effort;
-  readonly precision: Precision;
-}
 
 /** An iteration takes seconds, and its time varies with the load as any other: it has more time for its rounds. */
 const BUDGET = 5;
 
 /** Rows of one case: ours and every peer's, which computes what ours has played. */
-export async function benchIteration(bench: IterationBench, one: IterationCase): Promise<BenchRow[]> {
+export async function benchIteration(bench: PeerBench, one: IterationCase): Promise<BenchRow[]> {
   const { launcher, adapter, peers, effort, precision } = bench;
   const head = {
     op: "iteration",
@@ -79,7 +70,7 @@ function sampledMismatch(metrics: Readonly<Record<string, number>>, allowed: num
  * @param rounds iterations with timestamps; the one of median length is shown
  */
 export async function profileIteration(
-  { launcher, adapter, precision }: Pick<IterationBench, "launcher" | "adapter" | "precision">,
+  { launcher, adapter, precision }: Pick<PeerBench, "launcher" | "adapter" | "precision">,
   one: IterationCase,
   rounds: number,
 ): Promise<BenchRow[]> {

@@ -3,8 +3,9 @@ import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
+import type { Launcher } from "../src/kernels/engine/launch.js";
 import type { IterationProblem, PeerIteration } from "./iteration_peers.js";
-import type { Work } from "./measure.js";
+import type { Effort, Work } from "./measure.js";
 import type { Precision } from "./precision.js";
 import type { Contestant, Entry } from "./race.js";
 import type { TrainingProblem } from "./workloads.js";
@@ -76,6 +77,16 @@ export interface MissingPeer {
 }
 
 export type AnyPeer = Peer | MissingPeer;
+
+/** What a program that peers run too is measured with. */
+export interface PeerBench {
+  readonly launcher: Launcher;
+  /** Name of the adapter in rows. */
+  readonly adapter: string;
+  readonly peers: readonly AnyPeer[];
+  readonly precision: Precision;
+  readonly effort: Effort;
+}
 
 /** What a peer's module gets. */
 interface PeerOptions {

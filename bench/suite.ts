@@ -2,7 +2,7 @@
 import { DeviceError } from "../src/core/errors.js";
 import type { Launcher } from "../src/kernels/index.js";
 import { allOps, type OpDefinition } from "../src/kernels/index.js";
-import { type BenchRow, withShares } from "../src/report/bench_rows.js";
+import { type BenchRow, PROGRAMS, withShares } from "../src/report/bench_rows.js";
 import { attentionRivals } from "./attention.js";
 import { benchCoupling, couplingLabel, couplingWorkloads } from "./coupling.js";
 import { benchCouplingCurve, curvePoints } from "./coupling_curves.js";
@@ -42,18 +42,6 @@ export interface Suite {
   /** Given all rows so far after each measurement. */
   readonly onRows?: (rows: readonly BenchRow[]) => Promise<void>;
 }
-
-/** What is measured beside ops. */
-export const PROGRAMS: readonly string[] = [
-  "peak",
-  "training_step",
-  "coupling",
-  "gram_curves",
-  "rollout",
-  "iteration",
-  "first_step",
-  "scaling",
-];
 
 /** What can be profiled. */
 export const PROFILED: readonly string[] = ["training_step", "rollout", "iteration"];

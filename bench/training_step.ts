@@ -1,21 +1,12 @@
 /** A whole training step, forward, backward and AdamW, of ours and of every peer from the same weights and tokens. */
-import type { Launcher } from "../src/kernels/engine/launch.js";
 import type { BenchRow } from "../src/report/bench_rows.js";
-import type { Effort, Timing } from "./measure.js";
-import { type AnyPeer, peerEntries } from "./peers.js";
+import type { Timing } from "./measure.js";
+import { type PeerBench, peerEntries } from "./peers.js";
 import { type Precision, programDtype } from "./precision.js";
 import { benchProfile } from "./profile.js";
 import { type Contestant, race } from "./race.js";
 import { Trainer } from "./trainer.js";
 import { trainingFlops, trainingProblem, type Workload, workloadLabel } from "./workloads.js";
-
-export interface TrainingBench {
-  readonly launcher: Launcher;
-  readonly adapter: string;
-  readonly peers: readonly AnyPeer[];
-  readonly precision: Precision;
-  readonly effort: Effort;
-}
 
 /** Steps whose losses every implementation must agree on: the first tests forward, the others backward and AdamW. */
 const COMPARED_STEPS = 3;
@@ -24,7 +15,7 @@ const HOST_MS = 2000;
 /** Nats per token by which first losses, and later ones, may differ between implementations. */
 const ALLOWED = { f32: { first: 1e-3, later: 1e-2 }, mixed: { first: 1e-2, later: 5e-2 } } as const;
 /** Rows of one workload: ours and every peer's. */
-export async function benchTrainingStep(bench: TrainingBench, workload: Workload): Promise<BenchRow[]> {
+export async function benchTrainingStep(bench: PeerBench, workload: Workload): Promise<BenchRow[]> {
   const { launcher, adapter, precision, effort } = bench;
   const problem = trainingProblem(workload);
   const tokens = problem.B * problem.T;
@@ -88,7 +79,7 @@ export async function profileTrainingStep(
     adapter,
     precision,
     quick,
-  }: Pick<TrainingBench, "launcher" | "adapter" | "precision"> & { readonly quick: boolean },
+  }: Pick<PeerBench, "launcher" | "adapter" | "precision"> & { readonly quick: boolean },
   workload: Workload,
 ): Promise<BenchRow> {
   const { calls, rounds } = quick ? PROFILED.quick : PROFILED.full;

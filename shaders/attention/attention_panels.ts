@@ -57,6 +57,9 @@ export function elementsEach(headDim: number, lanes: number): number | undefined
 const PARTS = ["x", "y", "z", "w"] as const;
 const STEP = [0, 1, 2, 3] as const;
 
+/** The lane's four tokens of a panel. */
+const SCANNED = "(vec4<u32>(own) + vec4<u32>(0u, 1u, 2u, 3u))";
+
 /** Declares `name` for all lanes: `value` of all lanes joined. By exchanges of pairs, which drivers compile to single instructions. */
 function joined(name: string, value: string, lanes: number, join: (a: string, b: string) => string): string {
   const steps = [];
@@ -167,9 +170,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   }
 
   /**
-   * Fills private arrays across tokens, in loops over the lane's four tokens and their elements, which Mesa must not unroll: loads are
-   * long to compile. `start` and
-   * `end` are said for each `token`, number `j` of the lane; `element` for each element e of it.
+   * Fills private arrays across tokens, in loops over the lane's four tokens, from `own` on, and their elements, which Mesa must not
+   * unroll: loads are long to compile. `start` and `end` are said for each `token`, number `j` of the lane; `element` for each
+   * element e of it.
    */
   acrossTokens(start: string, element: string, { end = "", count = "params.E" } = {}): string {
     return `    for (var next = own; next < own + 4u; next++) {
@@ -213,7 +216,7 @@ ${this.storeAcross(name, `(e + ${half})`, "second_value")}`,
     );
   }
 
-  /** Fills private arrays across columns: `load` declares `<name>_g` for `token`. */
+  /** Fills private arrays across columns: `load` declares `<name>_own_g` for `token`. */
   acrossColumns(names: readonly string[], load: string): string {
     const store = names.map((name) =>
       this.eachOwn((g) => `      ${name}[(next - base) * ${this.each}u + ${g}u] = ${name}_own_${g};`),
@@ -277,7 +280,7 @@ const queryRow = ({ heads, shape }: Panels): string => `      let token = first 
 
 /** Whether the lane's four keys are visible to the query `token`. */
 const visible = (): string => `      let start = sequence_start[token];
-      let keys = vec4<u32>(base + lane * 4u) + vec4<u32>(0u, 1u, 2u, 3u) - start;
+      let keys = ${SCANNED} - start;
       let inside = keys <= vec4<u32>(token - start);`;
 
 /** Scans keys from the start of the first query's sequence, and in each panel the queries that may see one of its keys. */
@@ -407,7 +410,7 @@ ${panels.loadRow("k", "k", "token", "part", scoreScale(headDim))}
 ${panels.dots("dots", "k", "queries_of")}
 ${panels.loadRow("v", "v", "token", "part")}
 ${panels.dots("slopes", "v", "slopes_of")}
-      let queries = vec4<u32>(base + lane * 4u) + vec4<u32>(0u, 1u, 2u, 3u) - token;
+      let queries = ${SCANNED} - token;
       let inside = queries < vec4<u32>(sequence_end[token] - token);
       let p = exp2(select(vec4<f32>(${MASKED}), dots - log_sums, inside));
       let d_s = p * (slopes - row_dots);

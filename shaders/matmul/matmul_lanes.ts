@@ -12,11 +12,14 @@ import {
   belowDiagonal,
   finish,
   finishRow,
+  lines,
   type MatmulText,
+  PART,
   partStart,
   pitchOfA,
   read,
   rowValue,
+  STEP,
   scaled,
 } from "./matmul_text.js";
 
@@ -33,9 +36,6 @@ export interface LaneTile {
    */
   readonly exchange: "broadcast" | "swap" | "none";
 }
-
-const STEP = [0, 1, 2, 3] as const;
-const PART = ["x", "y", "z", "w"] as const;
 
 export function matmulLanes(tile: LaneTile, text: MatmulText): string {
   const { lanes, rows, groups, exchange } = tile;
@@ -83,9 +83,6 @@ export function guardedLoad(name: string): string {
   return vec4<f32>(${read(name, "offset")}, ${element(1)}, ${element(2)}, ${element(3)});
 }`;
 }
-
-const lines = (count: number, line: (index: number) => string): string =>
-  Array.from({ length: count }, (_, index) => line(index)).join("\n");
 
 /** vec4 loads of A in a step of four k. */
 const loadCount = ({ exchange, rows, lanes }: LaneTile): number =>

@@ -12,14 +12,16 @@
 import { wgsl } from "wgsl-preprocessor/wgsl-preprocessor.js";
 import { addressesOfB, guardedLoad, loadsOfB } from "./matmul_lanes.js";
 import {
-  belowDiagonal,
   finish,
   finishRow,
+  lines,
   type MatmulText,
+  PART,
   partStart,
   pitchOfA,
   read,
   rowValue,
+  STEP,
   scaled,
 } from "./matmul_text.js";
 
@@ -34,14 +36,8 @@ export interface PanelTile {
   readonly mostRows: number;
 }
 
-const STEP = [0, 1, 2, 3] as const;
-const PART = ["x", "y", "z", "w"] as const;
-
 /** Bytes of workgroup memory that a row takes: its sums, and what each lane has added of its elements of A. */
 export const panelRowBytes = (lanes: number, rowSums: boolean): number => lanes * (rowSums ? 20 : 16);
-
-const lines = (count: number, line: (index: number) => string): string =>
-  Array.from({ length: count }, (_, index) => line(index)).join("\n");
 
 export function matmulPanel(tile: PanelTile, text: MatmulText): string {
   const { lanes, isWhole, mostRows } = tile;
@@ -68,7 +64,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 ${partStart(text, "part")}
   // the rows evenly, in fours
   let rows = (params.M + row_tiles * 4u - 1u) / (row_tiles * 4u) * 4u;
-  let row = (tile % row_tiles) * rows;${belowDiagonal(text, `(tile / row_tiles + 1u) * ${width}u`)}
+  let row = (tile % row_tiles) * rows;
   let row_end = min(row + rows, params.M);
   let column = (tile / row_tiles) * ${width}u + lane * 4u;
 ${addressesOfB({ groups: 1, lanes }, text)}
@@ -77,9 +73,12 @@ ${isWhole ? panelOf(tile, text, "k_start") : panels(tile, text)}
 }`;
 }
 
+/** Where what a lane has added up of row `r` waits. */
+const slotOf = ({ lanes }: PanelTile): string => `(r - row) * ${lanes}u + lane`;
+
 /** All panels of K, sums waiting in workgroup memory from one to the next, then what is fused behind the product. */
 function panels(tile: PanelTile, text: MatmulText): string {
-  const slot = `(r - row) * ${tile.lanes}u + lane`;
+  const slot = slotOf(tile);
   const { rowSum } = text;
   return `  for (var r = row; r < row_end; r++) {
     waiting[${slot}] = vec4<f32>();
@@ -97,9 +96,9 @@ ${finished(text)}
 
 /** Loads the panel that begins at k `start`, and adds its products to each row. */
 function panelOf(tile: PanelTile, text: MatmulText, start: string): string {
-  const { lanes, depth, isWhole } = tile;
+  const { depth, isWhole } = tile;
   const { rowSum, kScale, tail } = text;
-  const slot = `(r - row) * ${lanes}u + lane`;
+  const slot = slotOf(tile);
   const scale = `      let scale = ${tail ? "load_k_scale(k, k_end - k)" : "k_scale[k >> 2u]"};`;
   const row = `
       var sum = ${isWhole ? "vec4<f32>()" : `waiting[${slot}]`};
@@ -159,13 +158,10 @@ function elementOfA({ lanes }: PanelTile, { transposeA }: MatmulText, k: number)
   return `subgroupBroadcast(a${Math.floor(vector / lanes)}.${PART[k % 4]}, ${vector % lanes}u)`;
 }
 
-/** What a lane adds to the sum of its elements of row r, or of their squares. */
+/** What a lane adds to row r's sum: of transposed A its elements, of plain A their squares. Nothing asks for the other two. */
 function rowSumOf(tile: PanelTile, text: MatmulText): string {
-  const { rowSum, transposeA } = text;
-  return Array.from({ length: loadCount(tile, text) }, (_, i) => {
-    if (transposeA) return `a${i}`;
-    return rowSum === "squares" ? `dot(a${i}, a${i})` : `dot(a${i}, vec4<f32>(1.0))`;
-  }).join(" + ");
+  const ofLoad = (i: number) => (text.transposeA ? `a${i}` : `dot(a${i}, a${i})`);
+  return Array.from({ length: loadCount(tile, text) }, (_, i) => ofLoad(i)).join(" + ");
 }
 
 /** Stores row r: `sum`, and of the lanes' `row_sum` what their total is for. */

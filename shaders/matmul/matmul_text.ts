@@ -53,6 +53,14 @@ export interface MatmulText extends MatmulLayout, MatmulFusion {
   readonly isUpper?: boolean | undefined;
 }
 
+/** The k of a step, and the parts of a vec4 that hold them. */
+export const STEP = [0, 1, 2, 3] as const;
+export const PART = ["x", "y", "z", "w"] as const;
+
+/** Lines of text for 0 .. count - 1. */
+export const lines = (count: number, line: (index: number) => string): string =>
+  Array.from({ length: count }, (_, index) => line(index)).join("\n");
+
 /** k of the parts of a product and where A begins; `index` is the part's number among those of all batches. */
 export function partStart({ output, transposeA }: MatmulText, index: string): string {
   if (output === "segments")

@@ -9,6 +9,18 @@ const DIRECTIONS = ["forward", "backward", "step", "decode", "gram", "directions
 
 const number = z.number();
 
+/** What `op` says of rows that are of no op: measurements of whole programs, in the order in which they are made. */
+export const PROGRAMS: readonly string[] = [
+  "peak",
+  "training_step",
+  "coupling",
+  "gram_curves",
+  "rollout",
+  "iteration",
+  "first_step",
+  "scaling",
+];
+
 /** A kernel in a profile, and what it took in one call of the work. */
 const profilePartSchema = z.object({
   /** What it is there for: products, attention, optimiser ... */

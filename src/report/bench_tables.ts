@@ -2,7 +2,7 @@
 import { groupBy } from "../core/group_by.js";
 import { profileKernelTable, profileTable } from "./bench_profile.js";
 import { type BenchReport, byAdapter, type Passport } from "./bench_report.js";
-import type { BenchRow } from "./bench_rows.js";
+import { type BenchRow, PROGRAMS } from "./bench_rows.js";
 import { FIGURE_COLUMNS, figure, markdownTable, NAME_COLUMNS, type TableCells } from "./bench_text.js";
 import { MEASURES, scalingCurves, slopeText } from "./scaling.js";
 
@@ -22,17 +22,7 @@ const opIs =
   (...names: string[]) =>
   ({ op }: BenchRow) =>
     names.includes(op);
-const WHOLE = [
-  "training_step",
-  "coupling",
-  "gram_curves",
-  "rollout",
-  "iteration",
-  "first_step",
-  "scaling",
-  "profile",
-  "peak",
-];
+const WHOLE = [...PROGRAMS, "profile"];
 const KERNEL_FIGURES = ["median ms", "GPU ms", "GFLOP/s", "GB/s", "dispatches"];
 
 const SELECTIONS: Readonly<Record<string, Selection>> = {

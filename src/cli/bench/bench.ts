@@ -2,7 +2,7 @@
 import { Option } from "@commander-js/extra-typings";
 import type { Effort } from "../../../bench/measure.js";
 import { PEER_NAMES } from "../../../bench/peers.js";
-import { benchNames, PROFILED, PROGRAMS, runSuite } from "../../../bench/suite.js";
+import { benchNames, PROFILED, runSuite } from "../../../bench/suite.js";
 import { CheckError, ConfigError } from "../../core/errors.js";
 import { checkHalf } from "../../gpu/device_facts.js";
 import { selfTest } from "../../gpu/self_test.js";
@@ -17,7 +17,7 @@ import {
   runReport,
   withRows,
 } from "../../report/bench_report.js";
-import type { BenchRow } from "../../report/bench_rows.js";
+import { type BenchRow, PROGRAMS } from "../../report/bench_rows.js";
 import { type CliContext, collect, gpuCommand, type Register } from "../kit/options.js";
 import { type GpuSession, withGpu } from "../kit/session.js";
 import { noTuneOption, tuningLine, tuningTable } from "../kit/tuning.js";

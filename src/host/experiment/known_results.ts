@@ -4,7 +4,7 @@ import { ConfigError, DataError } from "../../core/errors.js";
 import type { ExperimentResult } from "../../report/experiment_rows.js";
 import { readJsonLines } from "../files/json_lines.js";
 import type { ExperimentPlan, PlannedRun } from "./plan.js";
-import { readRecord, writeRecord } from "./records.js";
+import { readRecord, short, writeRecord } from "./records.js";
 
 const count = z.int().min(0);
 const counted = z.looseObject({ episodes: count, wins: count });
@@ -104,5 +104,3 @@ function runOf({ start, cells }: ExperimentPlan, { kind, cell, seed }: z.output<
   if (kind === "start") return start.seed === seed ? start : undefined;
   return cells.find((planned) => planned.id === `${cell}__s${seed}`);
 }
-
-const short = (sha256: string): string => sha256.slice(0, 12);

@@ -78,6 +78,6 @@ export function checkSame(
   );
 }
 
-function short(sha256: string): string {
+export function short(sha256: string): string {
   return sha256.slice(0, 12);
 }

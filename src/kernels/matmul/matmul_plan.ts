@@ -110,10 +110,10 @@ function chooseTile(shape: MatmulShape, facts: DeviceFacts): MatmulTile {
 /** The tile that sizes and adapter are known to like, before anything was measured on the adapter itself. */
 export function shippedTile(shape: MatmulShape, facts: DeviceFacts): MatmulTile {
   const oddRowSums = shape.rowSums === true && (shape.transposeA ? shape.M : shape.K) % 4 !== 0;
-  return (
-    chooseMatrixTile({ ...shape, oddRowSums }, facts) ??
-    (facts.isSoftware ? laneTile(shape, facts) : sharedTile(shape, facts))
-  );
+  const matrix = chooseMatrixTile({ ...shape, oddRowSums }, facts);
+  if (matrix) return matrix;
+  if (!facts.isSoftware) return sharedTile(shape, facts);
+  return panelTile(shape, facts) ?? laneTile(shape, facts);
 }
 
 /** Panels of B, see shaders/matmul/matmul_panel.ts. */
@@ -136,10 +136,8 @@ function panelTile(shape: MatmulShape, facts: DeviceFacts): PanelTile | undefine
   return tilesOf(tile, shape) < ENOUGH.panel ? undefined : tile;
 }
 
-function laneTile(shape: MatmulShape, facts: DeviceFacts): LaneTile | PanelTile {
+function laneTile(shape: MatmulShape, facts: DeviceFacts): LaneTile {
   const { M, N, K, batch, transposeA } = shape;
-  const panel = panelTile(shape, facts);
-  if (panel) return panel;
   const lanes = facts.subgroupMinSize;
   if (lanes < 4 || lanes !== facts.subgroupMaxSize)
     return { lanes: 8, rows: M === 1 && !transposeA ? 1 : 4, groups: 2, exchange: "none" };
