@@ -10,6 +10,7 @@
  * to panel waits in workgroup memory, where until the end a lane reads only what it wrote itself.
  */
 import { wgsl } from "wgsl-preprocessor/wgsl-preprocessor.js";
+import { added, joined, larger } from "../joined.js";
 import {
   angleRow,
   type HeadShape,
@@ -59,17 +60,6 @@ const STEP = [0, 1, 2, 3] as const;
 
 /** The lane's four tokens of a panel. */
 const SCANNED = "(vec4<u32>(own) + vec4<u32>(0u, 1u, 2u, 3u))";
-
-/** Declares `name` for all lanes: `value` of all lanes joined. By exchanges of pairs, which drivers compile to single instructions. */
-function joined(name: string, value: string, lanes: number, join: (a: string, b: string) => string): string {
-  const steps = [];
-  for (let distance = 1; distance < lanes; distance *= 2)
-    steps.push(`      ${name} = ${join(name, `subgroupShuffleXor(${name}, ${distance}u)`)};`);
-  return `      var ${name} = ${value};\n${steps.join("\n")}`;
-}
-
-const added = (a: string, b: string): string => `${a} + ${b}`;
-const larger = (a: string, b: string): string => `max(${a}, ${b})`;
 
 /** Text about rows and panels. */
 class Panels {

@@ -10,6 +10,7 @@
  * barrier. Each element of y adds its products in ascending k.
  */
 import { wgsl } from "wgsl-preprocessor/wgsl-preprocessor.js";
+import { added, joined } from "../joined.js";
 import { addressesOfB, guardedLoad, loadsOfB } from "./matmul_lanes.js";
 import {
   finish,
@@ -90,7 +91,7 @@ ${panelOf(tile, text, "start")}
   for (var r = row; r < row_end; r++) {
     let sum = waiting[${slot}];
     ${rowSum ? `let row_sum = waiting_row[${slot}];` : ""}
-${finished(text)}
+${finished(tile, text)}
   }`;
 }
 
@@ -99,23 +100,38 @@ function panelOf(tile: PanelTile, text: MatmulText, start: string): string {
   const { depth, isWhole } = tile;
   const { rowSum, kScale, tail } = text;
   const slot = slotOf(tile);
+  const inFours = loadsFours(text);
   const scale = `      let scale = ${tail ? "load_k_scale(k, k_end - k)" : "k_scale[k >> 2u]"};`;
   const row = `
       var sum = ${isWhole ? "vec4<f32>()" : `waiting[${slot}]`};
       ${rowSum ? `let row_sum = ${isWhole ? "" : `waiting_row[${slot}] + `}${rowSumOf(tile, text)};` : ""}
 ${lines(depth, (k) => `      sum += ${elementOfA(tile, text, k)} * panel[${k}];`)}
-${isWhole ? finished(text) : `      waiting[${slot}] = sum;${rowSum ? ` waiting_row[${slot}] = row_sum;` : ""}`}`;
+${isWhole ? finished(tile, text) : `      waiting[${slot}] = sum;${rowSum ? ` waiting_row[${slot}] = row_sum;` : ""}`}`;
   return `    for (var k = ${start}; k < min(${start} + ${depth}u, k_end); k += 4u) {
 ${kScale ? scale : ""}
 ${loadsOfB({ groups: 1 }, text, kScale)}
       ${STEP.map((j) => `panel[k - ${start}${j ? ` + ${j}u` : ""}] = b0_${j};`).join(" ")}
     }
 ${placesOfA(tile, text, start)}
-    for (var r = row; r < row_end; r++) {
+    for (var ${inFours ? "first" : "r"} = row; ${inFours ? "first" : "r"} < row_end; ${inFours ? "first += 4u" : "r++"}) {
 ${loadsOfA(tile, text)}
-${row}
+${inFours ? eachOfFour(tile, text, row) : row}
     }`;
 }
+
+/** Whether four rows of transposed A are loaded at once. */
+const loadsFours = ({ transposeA, vectorA }: MatmulText): boolean => transposeA && vectorA;
+
+/** A loop over the rows of four, with the part of each load that is of row `r`. Its bounds are not constant, so it is not unrolled. */
+const eachOfFour = (
+  tile: PanelTile,
+  text: MatmulText,
+  body: string,
+): string => `      for (var r = first; r < min(first + 4u, row_end); r++) {
+        let which = r - first;
+${lines(loadCount(tile, text), (i) => `        let a${i} = fours${i}[which];`)}
+${body}
+      }`;
 
 /** k that a load of A brings: four of plain A, one of transposed A. */
 const loadedAtOnce = ({ transposeA }: MatmulText): number => (transposeA ? 1 : 4);
@@ -131,7 +147,7 @@ function placesOfA(tile: PanelTile, text: MatmulText, start: string): string {
   const { transposeA, vectorA } = text;
   const each = loadedAtOnce(text);
   return lines(loadCount(tile, text), (i) => {
-    const inside = `min(k${i}, k_end - ${vectorA ? 4 : 1}u)`;
+    const inside = `min(k${i}, k_end - ${vectorA && !transposeA ? 4 : 1}u)`;
     return `    let k${i} = ${start} + lane * ${each}u + ${i * each * tile.lanes}u;
     let at${i} = a_start + ${inside}${transposeA ? ` * ${pitchOfA(text)}` : ""};`;
   });
@@ -142,6 +158,8 @@ function loadsOfA(tile: PanelTile, text: MatmulText): string {
   const { transposeA, vectorA } = text;
   const first = transposeA ? "" : `      let a_row = r * ${pitchOfA(text)};\n`;
   const loads = lines(loadCount(tile, text), (i) => {
+    if (loadsFours(text))
+      return `      let fours${i} = select(vec4<f32>(), ${read("a", `(at${i} + first) >> 2u`)}, k${i} < k_end);`;
     if (transposeA) return `      let a${i} = select(0.0, ${read("a", `at${i} + r`)}, k${i} < k_end);`;
     const load = vectorA
       ? read("a", `(at${i} + a_row) >> 2u`)
@@ -165,9 +183,10 @@ function rowSumOf(tile: PanelTile, text: MatmulText): string {
 }
 
 /** Stores row r: `sum`, and of the lanes' `row_sum` what their total is for. */
-function finished(text: MatmulText): string {
+function finished({ lanes }: PanelTile, text: MatmulText): string {
   const row = text.rowSum
-    ? `      let row_value = ${rowValue(text, "subgroupAdd(row_sum)")};
+    ? `${joined("row_total", "row_sum", lanes, added)}
+      let row_value = ${rowValue(text, "row_total")};
       if (column == 0u) { ${finishRow(text, "r", "row_value")} }`
     : "";
   return `${row}

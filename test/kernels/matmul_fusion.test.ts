@@ -43,6 +43,8 @@ const PANELS: readonly FusedProduct[] = [
   { M: 77, N: 12, K: 1030, ...tn, fused: ["scaleB", "sumA"] },
   { M: 77, N: 12, K: 1028, ...nt, fused: ["norm", "gated", "residual"] },
   { M: 300, N: 5, K: 9, ...tn, ...nt, fused: ["residual"] },
+  // rows of A whose distance in memory lets four of them be loaded at once
+  { M: 512, N: 9, K: 71, ...tn, accumulate: true, fused: ["scaleB", "sumA"] },
 ];
 
 const panelsOf = (M: number, N: number, facts: Partial<DeviceFacts> = {}) => {

@@ -53,7 +53,7 @@ export function planMatmul(
     layout: {
       transposeA,
       transposeB,
-      vectorA: !(transposeA && readsSingly(tile)) && ((transposeA ? M : K) | pitchA) % 4 === 0,
+      vectorA: !(transposeA && readsSingly(tile, pitchA || M)) && ((transposeA ? M : K) | pitchA) % 4 === 0,
       vectorB: (transposeB ? K : N) % 4 === 0,
       vectorY: (N | pitchY) % 4 === 0,
       tail: K % 4 !== 0,
@@ -64,9 +64,13 @@ export function planMatmul(
   };
 }
 
-/** Whether each lane loads transposed A element by element. */
-const readsSingly = (tile: MatmulTile): boolean =>
-  isPanelTile(tile) || (isLaneTile(tile) && tile.exchange === "swap");
+/**
+ * Whether each lane loads transposed A, whose rows lie `pitch` elements apart, one element at a time. A panel does where a cache
+ * holds the rows that it walks: those a multiple of 2 KiB apart share few of its sets, so each row is loaded anew, and a load had
+ * better bring four elements.
+ */
+const readsSingly = (tile: MatmulTile, pitch: number): boolean =>
+  isPanelTile(tile) ? pitch % 512 !== 0 : isLaneTile(tile) && tile.exchange === "swap";
 
 /** Tiles of all batches. */
 function tilesOf(tile: MatmulTile, { M, N, batch }: MatmulShape): number {
