@@ -249,7 +249,7 @@ export class Tape {
     }
     const accumulate = new Set<string>();
     for (const [name, tensor] of Object.entries(inputs)) {
-      if (!tensor.requiresGrad || tensor.dtype === "u32" || op.passes?.[name]) continue;
+      if (!tensor.requiresGrad || op.passes?.[name]) continue;
       if (tensor.source) {
         // a sign that the gradient is wanted: the door hands it on, and nobody writes here
         views[`d_${name}`] = tensor;

@@ -4,7 +4,7 @@ import { FlatParameters } from "../../src/autograd/flat_parameters.js";
 import { Tape } from "../../src/autograd/tape.js";
 import { Tensor } from "../../src/autograd/tensor.js";
 import type { ObservedGradient } from "../../src/kernels/engine/weight_gradient.js";
-import { add, Launcher, linear } from "../../src/kernels/index.js";
+import { add, Launcher, linear, matmul } from "../../src/kernels/index.js";
 import { testRuntime } from "../support/runtime.js";
 
 const runtime = await testRuntime();
@@ -43,6 +43,25 @@ test("a leaf that is used twice has the sum of both gradients, and others only t
   expect(await gradientOf(q)).toEqual(all(10));
   expect([...(await seed.read())]).toEqual(all(10));
   tape.release();
+});
+
+test("one tensor for two inputs: of a sum it has both gradients, elsewhere it is refused", async () => {
+  const p = filled(1);
+  const seed = filled(10, false);
+  const tape = new Tape(launcher);
+  tape.backward([[tape.apply(add, { a: p, b: p }).y, seed]]);
+  expect(await gradientOf(p)).toEqual(all(20));
+  const stack = p.view([1, 2, 3]);
+  expect(() => tape.apply(matmul, { a: stack, b: stack }, { transpose_b: 1 })).toThrow(
+    "[matmul] one tensor was passed for two inputs",
+  );
+  tape.release();
+});
+
+test("data that does not fill its shape is refused", () => {
+  expect(() => Tensor.from(runtime, new Float32Array(5), SHAPE)).toThrow(
+    "[tensor] data does not fit: got 5 values, expected 6 for shape [2,3].",
+  );
 });
 
 test("a view lies within its tensor", async () => {
