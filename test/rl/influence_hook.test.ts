@@ -133,16 +133,20 @@ describe("hooks", () => {
     // sample 0 lifts by 0.35, sample 2 by 0.3; sample 1 is punished itself
     expect(dropHarmful(1)(report)).toEqual([0, 1, 1, 0]);
     expect(dropHarmful(2)(report)).toEqual([0, 1, 0, 0]);
+    const rising = { step: 1, rows: [0.1, 0.3, 0.2].map((lift, n) => influenced(first, n, lift)) };
+    expect(dropHarmful(1)(rising)).toEqual([1, 0, 1]);
+    expect(dropHarmful(2)(rising)).toEqual([1, 0, 0]);
     const harmless = { step: 1, rows: [influenced(first, 0, -0.1), influenced(third, 1, 0)] };
     expect(dropHarmful(5)(harmless)).toEqual([1, 1]);
   });
 
   test("factors multiply, with each other and with weights that rows had", async () => {
     const weighed = { ...second, weight: second.answer.map(() => 0.5) };
-    const rows = [first, weighed, third, fourth];
-    const shown = { step: 1, rows: [first, weighed, third].map((row, n) => influenced(row, n, 0)) };
+    const doubled = { ...first, episode: 1 };
+    const rows = [first, weighed, third, fourth, doubled];
+    const shown = { step: 1, rows: [first, weighed, third, doubled].map((row, n) => influenced(row, n, 0)) };
     const result = await applyHooks(
-      [() => [1, 0.5, 0], async () => undefined, () => [1, 0.5, 1]],
+      [() => [1, 0.5, 0, 2], async () => undefined, () => [1, 0.5, 1, 1]],
       shown,
       rows,
     );
@@ -150,15 +154,17 @@ describe("hooks", () => {
     expect(result.rows[1].weight).toEqual(second.answer.map(() => 0.125));
     expect(result.rows[2].weight).toEqual(third.answer.map(() => 0));
     expect(result.rows[3]).toBe(fourth);
+    expect(result.rows[4].weight).toEqual(first.answer.map(() => 2));
     expect(result.metrics).toEqual({
-      "coupling/hook/rows": 3,
+      "coupling/hook/rows": 4,
       "coupling/hook/dropped": 1,
-      "coupling/hook/reweighted": 1,
+      "coupling/hook/reweighted": 2,
     });
   });
 
   test.each([
     [[1, 1], /got 2 of them, expected 4 numbers/],
+    [[-2, 1, 1, 1], /got -2 for row 0/],
     [[1, -1, 1, 1], /got -1 for row 1/],
     [[1, 1, Number.NaN, 1], /got NaN for row 2/],
   ])("wrong factors are refused, case %#", async (factors, message) => {

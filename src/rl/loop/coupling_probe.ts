@@ -25,9 +25,9 @@ export interface WatchedRows {
   readonly metrics: Readonly<Record<string, number | null>>;
 }
 
-/** Whether an update is measured. @param index 0-based number of the update within its stage */
+/** Whether an update is measured; none is with `coupling.every` 0. @param index 0-based number of the update within its stage */
 export function isMeasured({ coupling }: TrainConfig, index: number): boolean {
-  return coupling.every > 0 && (index + 1) % coupling.every === 0;
+  return (index + 1) % coupling.every === 0;
 }
 
 /**
