@@ -42,6 +42,10 @@ test.each([
   ["a key cache", "other"],
   ["scaled factors of", "weights"],
   ["more scaled factors", "other"],
+  ["scaled factorship", "other"],
+  ["linear_log_prob.logits_sum", "activations"],
+  ["my_linear_log_prob.logits", "activations"],
+  ["my_token_log_prob.log_prob", "activations"],
   ["rms_norm", "other"],
   ["rms_norm.Y", "other"],
   ["rms_norm.y.z", "other"],
@@ -54,6 +58,7 @@ test.each([
 test("kinds at the peak are those of the moment when most was held", async () => {
   const { ledger, take, give } = openLedger();
   expect(ledger.peak).toEqual({ bytes: 0, kinds: new Map() });
+  expect(ledger.largest).toEqual({ label: "", bytes: 0 });
   take("parameters 0", 100);
   const first = take("rms_norm.y", 30);
   take("input", 5);

@@ -128,6 +128,7 @@ test("metrics of four steps in three episodes and of two updates", () => {
     "perf/step_ms/update": 250,
     "perf/trained_tokens_per_s": 200,
   });
+  expect(metricsOf(rows, [first])).toMatchObject({ skipped_updates: 3, loss_scale: 8, "updates/empty": 0 });
   expect(metricsOf(rows, [])).toMatchObject({
     ...{ loss: 0, "ratio/max": 0, "sampling/logp_diff_mean": 0, "sampling/logp_diff_max": 0 },
     ...{ skipped_updates: 0, loss_scale: 1, "perf/trained_tokens_per_s": 0 },
