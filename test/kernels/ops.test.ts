@@ -1,14 +1,13 @@
-import { describe, expect, test } from "vitest";
-import type { OpDefinition } from "../../src/kernels/engine/op.js";
-import { allOps, isDifferentiable, Launcher } from "../../src/kernels/index.js";
-import { type OpCase, opCases } from "../op_cases.js";
+/** Every op with the kernels that the adapter's users get; those of GPUs are tried in ops_gpu.test.ts. */
+import { expect, test } from "vitest";
+import { allOps, Launcher } from "../../src/kernels/index.js";
+import { opCases } from "../op_cases.js";
 import { halfPrecision, needing } from "../support/needs.js";
-import { forwardMismatch, gradientMismatch, runOp, type Variation, variations } from "../support/op_check.js";
+import { type OpFamily, testRows } from "../support/op_rows.js";
 import { testRuntime } from "../support/runtime.js";
 
-const adapterFamily = new Launcher(await testRuntime());
-const gpuFamily = new Launcher(await testRuntime({ isSoftware: false }));
-const isLavapipe = adapterFamily.facts.description.includes("llvmpipe");
+const own = new Launcher(await testRuntime());
+const isLavapipe = own.facts.description.includes("llvmpipe");
 // SwiftShader compiles these in a fifth of lavapipe's time
 const withoutSubgroups = new Launcher(
   await testRuntime(
@@ -16,17 +15,9 @@ const withoutSubgroups = new Launcher(
     isLavapipe ? "swiftshader" : undefined,
   ),
 );
-const half = halfPrecision(adapterFamily.facts.features);
+const half = halfPrecision(own.facts.features);
 
 if (!half.isThere) needing(half).describe("half storage", () => {});
-
-/** Half storage is tried with the last sizes of a row. */
-const isLast = (row: OpCase, { dims }: Variation): boolean => dims === row.dims.at(-1);
-const takesHalf = ({ inputs }: OpDefinition): boolean =>
-  Object.values(inputs).some(({ mayBeHalf }) => mayBeHalf);
-
-// UNCOUPLE_OPS=name,name limits a run to some ops while working on them
-const only = process.env.UNCOUPLE_OPS?.split(",");
 
 test("every op has a row and every row an op", () => {
   expect([...new Set(opCases.map((row) => row.op.name))].sort()).toEqual(
@@ -43,34 +34,14 @@ test("an op without gradient says why", () => {
   }
 });
 
-for (const row of opCases.filter(({ op }) => !only || only.includes(op.name))) {
-  describe(row.op.name, () => {
-    for (const variation of variations(row)) {
-      const label = JSON.stringify({
-        ...variation.dims,
-        ...variation.params,
-        ...(variation.without.length ? { without: variation.without } : {}),
-      });
-      for (const [family, launcher, storage] of [
-        ["adapter's own", adapterFamily, "f32"],
-        ["adapter's own", adapterFamily, "f16"],
-        ["GPU", gpuFamily, "f32"],
-        ["subgroupless", withoutSubgroups, "f32"],
-      ] as const) {
-        if (row.ownFamilyOnly && launcher === gpuFamily && isLavapipe) continue;
-        if (!row.withoutSubgroups && launcher === withoutSubgroups) continue;
-        if (storage === "f16" && !(half.isThere && isLast(row, variation) && takesHalf(row.op))) continue;
-        test(`${label}, ${family} family, ${storage}`, async () => {
-          const live = launcher.runtime.buffers.liveBytes;
-          const first = await runOp(launcher, row, variation, storage);
-          expect(forwardMismatch(row, first, storage)).toBeUndefined();
-          if (isDifferentiable(row.op)) expect(gradientMismatch(row, first, storage)).toBeUndefined();
-          const second = await runOp(launcher, row, variation, storage);
-          expect(second.outputs).toEqual(first.outputs);
-          expect(second.gradients).toEqual(first.gradients);
-          expect(launcher.runtime.buffers.liveBytes).toBe(live);
-        });
-      }
-    }
-  });
-}
+const inHalf: OpFamily = { name: "adapter's own", launcher: own, storage: "f16" };
+testRows([
+  { name: "adapter's own", launcher: own, storage: "f32" },
+  ...(half.isThere ? [inHalf] : []),
+  {
+    name: "subgroupless",
+    launcher: withoutSubgroups,
+    storage: "f32",
+    leavesOut: (row) => !row.withoutSubgroups,
+  },
+]);

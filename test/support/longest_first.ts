@@ -4,6 +4,7 @@ import { BaseSequencer, type TestSpecification } from "vitest/node";
 /** Above a quarter of a minute with cold caches on two cores; the longest first. */
 const LONGEST = [
   "kernels/ops",
+  "kernels/ops_gpu",
   "coupling/token_path",
   "rl/learning",
   "coupling/gram",
