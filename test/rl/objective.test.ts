@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 import type { Tape } from "../../src/autograd/tape.js";
 import type { Tensor } from "../../src/autograd/tensor.js";
-import { imitationObjective } from "../../src/rl/objective/imitation.js";
+import { answerTokens, imitationLoss, imitationObjective } from "../../src/rl/objective/imitation.js";
 import type { ForwardPass, Objective } from "../../src/rl/objective/objective.js";
 import {
   type FixedLogProbs,
@@ -184,6 +184,9 @@ test("rows of a stream without a loss are left out; masks and weights of tokens 
   expect(counted(lossOptions({}), false)).toEqual([0, 1]);
   expect(counted(lossOptions({ beta: 0.1 }), true)).toEqual([0, 2]);
   expect(counted(lossOptions({ entropyCoef: -0.1 }), true)).toEqual([0, 2]);
+  const old = opposite.map(() => log(-1));
+  expect(objectiveOf(lossOptions({}), {}, opposite).rows).toEqual([]);
+  expect(objectiveOf(lossOptions({}), { old }, opposite).rows).toEqual(opposite.slice(0, 2));
   expect(counted(lossOptions({ skipBelow: 0.9 }), false)).toEqual([]);
 });
 
@@ -208,6 +211,13 @@ test("imitation: weights of answers' tokens divided by their sum, prompts by the
     seeds: [["log_prob", "d_log_prob"]],
     stats: "stats",
   });
+  expect([
+    answerTokens(shown),
+    imitationLoss([
+      [9, 1],
+      [9, 2],
+    ]),
+  ]).toEqual([4, 3]);
   const whole = imitationObjective(shown, 0.5);
   expect(whole.rows).toEqual([
     { prompt: [1], answer: [2, 3, 4, 5] },

@@ -20,7 +20,8 @@ const rowsOf = (count: number, kind: Row["kind"] = "policy"): Row[] =>
     prompt: [kind === "policy" ? at : 100 + at],
     answer: [1],
     advantage: 1,
-    logProbs: [-1],
+    // what a judge was sure of is nobody's business here
+    logProbs: [kind === "policy" ? -1 : -5],
   }));
 
 async function update(
@@ -143,6 +144,11 @@ describe("several updates", () => {
     for (const one of order)
       expect([...one].sort((a, b) => a - b)).toEqual([0, 1, 2, 3, 4, 100, 101, 102, 103]);
     expect(order[0]).not.toEqual(order[1]);
+    // one pass of parts moves the policy, too
+    const once = await update({ grpo: { mini_batch_size: 3 } }, rowsOf(5));
+    expect(once.scored.map(({ by, rows }) => [by, firsts(rows)])).toEqual(
+      once.updated.map((rows) => [model, firsts(rows)]),
+    );
     // each part by the policy and by the reference
     expect(scored.map(({ by }) => by)).toEqual(Array(6).fill([model, reference]).flat());
     expect(scored.filter(({ by }) => by === model).map(({ rows }) => firsts(rows))).toEqual(
@@ -164,6 +170,13 @@ describe("several updates", () => {
     expect(await runs("step")).not.toEqual([1, 1, 1, 1]);
     const { updated } = await update({ prompt: { context: "episode" }, grpo }, rowsOf(12));
     for (const rows of updated) expect(rows.map(({ step }) => step)).toEqual([0, 1, 2]);
+    const order = updated.map(([{ episode }]) => episode);
+    expect([...order].sort()).toEqual([0, 1, 2, 3]);
+    expect(order).not.toEqual([0, 1, 2, 3]);
+    // equal numbers of episodes in two groups are two episodes
+    const groups = rowsOf(6).map((row) => ({ ...row, group: row.episode, episode: 0 }));
+    const mixed = await update({ prompt: { context: "episode" }, grpo }, groups);
+    for (const rows of mixed.updated) expect(new Set(rows.map(({ group }) => group)).size).toBe(1);
   });
 });
 

@@ -109,7 +109,7 @@ function miniBatches(
     itemsOfStep(config.seed, `${label} ${index}`, units, units.length, pass).flat();
   const order = shuffled("rows", unitsOf(config, rows));
   const single = Array.from({ length: judged }, (_, row) => [played + row]);
-  const beside = judged > 0 ? shuffled("judged rows", single) : [];
+  const beside = shuffled("judged rows", single);
   const count = Math.ceil(played / size);
   return Array.from({ length: count }, (_, batch) => [
     ...order.slice(batch * size, (batch + 1) * size),
