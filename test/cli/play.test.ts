@@ -1,6 +1,6 @@
 /** `uncouple play` as a user calls it, against recordings of the real engine where they are at hand. */
 import { execFile } from "node:child_process";
-import { existsSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import { promisify } from "node:util";
@@ -36,11 +36,11 @@ function file(content: string | Uint8Array): string {
   return path;
 }
 
-async function play(args: readonly string[], input?: string) {
+async function play(args: readonly string[], input?: string, env: NodeJS.ProcessEnv = {}) {
   const stdout = new TextStream();
   const stderr = new TextStream();
   const stdin = input === undefined ? undefined : Readable.from([Buffer.from(input)]);
-  const code = await runCli(["play", ...args], { stdin, stdout, stderr, env: {} });
+  const code = await runCli(["play", ...args], { stdin, stdout, stderr, env });
   return { code, stdout: stdout.text, stderr: stderr.text };
 }
 
@@ -309,6 +309,36 @@ test("--model plays the policy as in the run that exported it", async () => {
   expect(first).toEqual((await steps(["--seed", "5", "--expert"]))[0]);
   expect(rest).toHaveLength(2);
   for (const { command } of rest) expect(command).not.toContain(" ");
+});
+
+test("a policy of ALFWorld finds its games where they lie here", async () => {
+  const model = join(scratch, "far", "export");
+  await writeTinyPolicy(model);
+  const data = join(scratch, "games");
+  const game = join(data, "json_2.1.1", "train", "pick_two_obj_and_place-Cup-None-Box-1", "trial_1");
+  mkdirSync(game, { recursive: true });
+  writeFileSync(join(game, "game.tw-pddl"), smallGameText());
+  const run = (path: string | null) =>
+    writeFileSync(
+      join(scratch, "far", "config.yaml"),
+      JSON.stringify({ world: { id: "alfworld", path, max_steps: 1 }, grpo: { max_completion_length: 2 } }),
+    );
+  writeFileSync(join(scratch, "far", "run.json"), "{}");
+  // where the run's own data are is stronger than the variable, and weaker than the option
+  for (const { path, args, env } of [
+    { path: null, args: [], env: { ALFWORLD_DATA: data } },
+    { path: data, args: [], env: { ALFWORLD_DATA: join(scratch, "none") } },
+    { path: join(scratch, "none"), args: ["--data", data], env: {} },
+  ]) {
+    run(path);
+    const { code, stdout, stderr } = await play(["--model", model, ...args], undefined, env);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: expect.stringContaining("pick_two_obj_and_place") });
+    expect(stdout).toContain("Your task is to");
+  }
+  run(join(scratch, "none"));
+  const lost = await play(["--model", model], undefined, { ALFWORLD_DATA: data });
+  expect(lost.code).not.toBe(0);
+  expect(lost.stderr).toContain(join(scratch, "none"));
 });
 
 test("a policy's world shows every step, and who stops watching stops the play", async () => {

@@ -50,7 +50,7 @@ export const register: Register = (program, context) => {
     .addOption(
       new Option("--env <name>", "world to play (default: household, policies as trained)").choices(WORLDS),
     )
-    .option("--data <folder>", "folder of ALFWorld's data (default: the variable ALFWORLD_DATA)")
+    .option("--data <folder>", "folder of ALFWorld's data (default: the run's, else ALFWORLD_DATA)")
     .option("--program <words...>", "external: program of the world and its arguments")
     .option("--jar <file>", "ScienceWorld's jar (default: SCIENCEWORLD_JAR, else the Python package's)")
     .option("--split <name>", "split of the world (default: train)")
@@ -109,7 +109,10 @@ async function play(
   const script = options.commands === undefined ? undefined : await readCommands(options.commands);
   const run = options.model === undefined ? undefined : await runConfig(options.model);
   const policy = options.model === undefined ? undefined : await openPolicy(options.model);
-  const folders = { data: options.data ?? env.ALFWORLD_DATA, jar: options.jar ?? env.SCIENCEWORLD_JAR };
+  const folders = {
+    data: options.data ?? run?.world.path ?? env.ALFWORLD_DATA,
+    jar: options.jar ?? run?.world.jar ?? env.SCIENCEWORLD_JAR,
+  };
   const world = await openWorld({ ...options, ...folders }, run, terminal);
   try {
     await playWorld(world, options, terminal, policy, script, run);

@@ -139,6 +139,7 @@ async function openRunWorld(
       ...rest,
       world: {
         ...world,
+        path: choice.data ?? world.path,
         domain: choice.domain ?? world.domain,
         grammar: choice.grammar ?? world.grammar,
         household: { ...world.household, seed: choice.seed ?? world.household.seed },
