@@ -9,6 +9,7 @@ import type { GramOptions } from "./gram.js";
 import { requireTrainable, samplePass, trainableNames } from "./pass.js";
 import { type CouplingSample, checkSamples } from "./samples.js";
 import { BatchGradientSink, DotsSink } from "./sinks.js";
+import type { PieceSink } from "./taken.js";
 import { Workspace } from "./workspace.js";
 
 /**
@@ -38,9 +39,8 @@ export interface SampleDirections {
  * @param samples S of them
  * @param vectors at most four. With `options.coefficients` the pass adds sum of c_j g_j to the parameters' gradients before it
  * reads them: with gradients that were cleared before, the direction `(name) => policy.trained.get(name).grad` is that of the
- * batch itself
- * @throws ArgumentError as `perSampleGram`; for more than four vectors, or arrays of other shapes; for coefficients with a
- * budget in which not all samples fit
+ * batch itself. Where not all samples fit in one pass, their gradient takes passes of its own before
+ * @throws ArgumentError as `perSampleGram`; for more than four vectors, or arrays of other shapes
  * @source Bu et al. 2022 (2205.10683) for norms; <g_i, V> from the products in memory: ours
  */
 export async function directions(
@@ -53,7 +53,7 @@ export async function directions(
   checkSamples(samples, policy.config);
   const { coefficients } = options;
   const forecast = forecastPasses(policy, samples, options);
-  check(samples.length, vectors.length, forecast, coefficients);
+  check(samples.length, vectors.length, coefficients);
   options.onForecast?.(forecast);
   const S = samples.length;
   const D = vectors.length;
@@ -64,16 +64,28 @@ export async function directions(
   const logProbs = new Float64Array(S);
   const workspace = new Workspace(policy.launcher);
   const resolved = vectors.map((vector) => (name: string) => arrayOf(policy, vector, name));
+  const { passes, pieceBytes } = forecast;
+  const run = async (numbers: readonly number[], sinks: readonly PieceSink[]) => {
+    const part = numbers.map((s) => samples[s] as CouplingSample);
+    return samplePass(policy, part, { workspace, sinks, pieceBytes }, numbers);
+  };
+  const gradientOf = (numbers: readonly number[], of: readonly number[]) =>
+    new BatchGradientSink(
+      workspace,
+      numbers.map((s) => of[s] as number),
+    );
+  // in one pass each piece of the gradient is there before it is read as a direction
+  const isOnePass = passes.length === 1;
   try {
-    for (const numbers of forecast.passes) {
-      const part = numbers.map((s) => samples[s] as CouplingSample);
-      const gradient = coefficients && new BatchGradientSink(workspace, coefficients);
-      const dots = new DotsSink(workspace, names, part.length, resolved);
-      const sinks = gradient ? [gradient, dots] : [dots];
+    for (const numbers of coefficients && !isOnePass ? passes : []) {
+      const gradient = gradientOf(numbers, coefficients as readonly number[]);
+      await run(numbers, [gradient]).finally(() => gradient.release());
+    }
+    for (const numbers of passes) {
+      const gradient = coefficients && isOnePass ? gradientOf(numbers, coefficients) : undefined;
+      const dots = new DotsSink(workspace, names, numbers.length, resolved);
       try {
-        const { pieceBytes } = forecast;
-        const sums = await samplePass(policy, part, { workspace, sinks, pieceBytes }, numbers);
-        logProbs.set(sums, numbers[0]);
+        logProbs.set(await run(numbers, gradient ? [gradient, dots] : [dots]), numbers[0]);
         for (const [name, values] of await dots.read()) spread(values, numbers, layers.get(name));
       } finally {
         gradient?.release();
@@ -96,12 +108,7 @@ export async function directions(
   return { ...total, layers, logProbs, forecast };
 }
 
-function check(
-  S: number,
-  D: number,
-  { passes }: CouplingForecast,
-  coefficients: readonly number[] | undefined,
-): void {
+function check(S: number, D: number, coefficients: readonly number[] | undefined): void {
   if (D > MOST_DIRECTIONS) {
     throw new ArgumentError(
       `[coupling] too many directions: got ${D}, expected at most ${MOST_DIRECTIONS}. Ask for them in several passes.`,
@@ -110,11 +117,6 @@ function check(
   if (coefficients && coefficients.length !== S) {
     throw new ArgumentError(
       `[coupling] coefficients of wrong length: got ${coefficients.length}, expected ${S}, one a sample. Correct them.`,
-    );
-  }
-  if (coefficients && passes.length > 1) {
-    throw new ArgumentError(
-      `[coupling] the batch's own gradient needs all samples in one pass: got a budget for ${passes.length} passes. Raise the budget, or compute the gradient first and ask for its direction without coefficients.`,
     );
   }
 }

@@ -59,8 +59,8 @@ const POOL = 1.25;
 const LEAST_PIECE = 2 ** 16;
 
 /**
- * Plans the passes within a budget: all samples at once, or the fewest equal blocks of them. For a Gram each pair of blocks
- * is a pass of its own.
+ * Plans the passes within a budget and what the adapter binds at once: all samples, or the fewest equal blocks of them. For a Gram
+ * each pair of blocks is a pass of its own.
  * @param gram undefined: dot products with directions
  * @throws ArgumentError for a budget in which not even two samples (without a Gram: one) fit
  */
@@ -76,6 +76,8 @@ export function forecastPasses(
   let least = Number.POSITIVE_INFINITY;
   for (let blocks = 1; blocks <= S; blocks++) {
     const passes = passesOf(S, blocks, inPairs);
+    // a single sample, or pair, that does not fit is told by whoever allocates its arrays
+    if (blocks < S && !passes.every((numbers) => fitsBindings(policy, chosen(numbers)))) continue;
     for (let piece = pieceBytes; ; piece = Math.max(LEAST_PIECE, piece / 4)) {
       const paths = pathsOf(policy, chosen(passes[0] as number[]), gram);
       const bytes = Math.max(
@@ -97,6 +99,12 @@ export function forecastPasses(
   throw new ArgumentError(
     `[coupling] budget too small: got ${budgetBytes} bytes, expected at least ${Math.ceil(least)} for ${inPairs ? "two samples" : "one sample"} at a time, of which sample ${lengths.indexOf(most)} is the longest (${most} tokens). Raise the budget, or leave out or shorten that sample.`,
   );
+}
+
+/** Whether the widest arrays of a pass can be bound whole: products of the gate's matrices, or queries, keys and values, of all tokens. */
+function fitsBindings({ config, launcher }: ForecastPolicy, samples: readonly CouplingSample[]): boolean {
+  const width = Math.max(2 * config.intermediate_size, projectionWidth(config));
+  return 4 * sizesOf(samples).N * width <= launcher.facts.maxBindingBytes;
 }
 
 /** Numbers 0 .. S - 1 in equal blocks, or all pairs of these; one block alone. */

@@ -300,7 +300,7 @@ describe("the forecast", () => {
     ...{ hidden_size: 4, intermediate_size: 6, num_attention_heads: 2, num_key_value_heads: 1 },
     ...{ num_hidden_layers: 2, tie_word_embeddings: false },
   };
-  const launcher = { facts: { isSoftware: true } as ForecastPolicy["launcher"]["facts"] };
+  const launcher = { facts: { isSoftware: true, maxBindingBytes: 2 ** 27 } as ForecastPolicy["launcher"]["facts"] };
   const policy = { config, activations: "f32", launcher } as const;
   const tied = { ...policy, config: { ...config, tie_word_embeddings: true } };
   // N of 4 + 2 tokens that are read, R of 3 + 2 that are scored
@@ -408,6 +408,27 @@ describe("the forecast", () => {
       4 * 2 ** 20,
       32 * 2 ** 20,
     ]);
+  });
+
+  test("passes whose widest array the adapter can bind", () => {
+    const five = Array.from({ length: 5 }, () => samples[0]);
+    const plan = (maxBindingBytes: number, gram?: Parameters<typeof forecastPasses>[3]) => {
+      const facts = { ...launcher.facts, maxBindingBytes };
+      return forecastPasses({ ...policy, launcher: { facts } }, five, { pieceBytes }, gram).passes;
+    };
+    // 20 tokens with 12 products of gate and up, then 12
+    expect(plan(4 * 20 * 12)).toEqual([[0, 1, 2, 3, 4]]);
+    expect(plan(4 * 20 * 12 - 1)).toEqual([
+      [0, 1],
+      [2, 3, 4],
+    ]);
+    expect(plan(4 * 20 * 12 - 1, { path: "product", hasGradient: false })).toEqual([
+      [0, 1, 2],
+      [0, 3, 4],
+      [1, 2, 3, 4],
+    ]);
+    // a sample too long for any pass is left to the arrays themselves
+    expect(plan(1)).toEqual([[0], [1], [2], [3], [4]]);
   });
 
   test("a budget for nothing tells the least, and the longest sample", () => {
