@@ -154,8 +154,15 @@ function epilogue({ nScale, bias, residual, output, gate, vectorY }: MatmulText)
     ].join(" ");
   const plain = columns(vectorY, stored);
   if (gate === "forward") {
-    return `${plain}
-${eachColumn(2, write("h", "(start + i) / 2u", "value[i] * sigmoid(value[i]) * value[i + 1u]"))}`;
+    const pairs = `  let gates = value.xz;
+  let gated = gates / (1.0 + exp(min(-gates, vec2<f32>(80.0)))) * value.yw;
+  ${write("h", "start / 2u", "gated.x")}
+  ${write("h", "start / 2u + 1u", "gated.y")}`;
+    const single = eachColumn(
+      2,
+      write("h", "(start + i) / 2u", "value[i] * sigmoid(value[i]) * value[i + 1u]"),
+    );
+    return `${plain}\n${vectorY ? pairs : single}`;
   }
   if (gate !== "backward") return plain;
   // gates lie as the columns of y, two to a column of the product
