@@ -300,7 +300,9 @@ describe("the forecast", () => {
     ...{ hidden_size: 4, intermediate_size: 6, num_attention_heads: 2, num_key_value_heads: 1 },
     ...{ num_hidden_layers: 2, tie_word_embeddings: false },
   };
-  const launcher = { facts: { isSoftware: true, maxBindingBytes: 2 ** 27 } as ForecastPolicy["launcher"]["facts"] };
+  const launcher = {
+    facts: { isSoftware: true, maxBindingBytes: 2 ** 27 } as ForecastPolicy["launcher"]["facts"],
+  };
   const policy = { config, activations: "f32", launcher } as const;
   const tied = { ...policy, config: { ...config, tie_word_embeddings: true } };
   // N of 4 + 2 tokens that are read, R of 3 + 2 that are scored
