@@ -149,7 +149,7 @@ test.each([
     "console.log(JSON.stringify({ id, result: normal.step(params) })); return normal.step(params);",
   ],
 ])("%s in mid-step: the episode goes on in another process", async (_, change) => {
-  const world = await open(once("step", change), 2);
+  const world = await open(once("step", change), 5);
   const environment = world.create();
   await environment.reset();
   expect((await environment.step("one")).obs).toBe("went one");
