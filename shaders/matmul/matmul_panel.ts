@@ -100,7 +100,6 @@ function panelOf(tile: PanelTile, text: MatmulText, start: string): string {
   const { depth, isWhole } = tile;
   const { rowSum, kScale, tail } = text;
   const slot = slotOf(tile);
-  const inFours = loadsFours(text);
   const scale = `      let scale = ${tail ? "load_k_scale(k, k_end - k)" : "k_scale[k >> 2u]"};`;
   const row = `
       var sum = ${isWhole ? "vec4<f32>()" : `waiting[${slot}]`};
@@ -113,25 +112,32 @@ ${loadsOfB({ groups: 1 }, text, kScale)}
       ${STEP.map((j) => `panel[k - ${start}${j ? ` + ${j}u` : ""}] = b0_${j};`).join(" ")}
     }
 ${placesOfA(tile, text, start)}
-    for (var ${inFours ? "first" : "r"} = row; ${inFours ? "first" : "r"} < row_end; ${inFours ? "first += 4u" : "r++"}) {
-${loadsOfA(tile, text)}
-${inFours ? eachOfFour(tile, text, row) : row}
-    }`;
+${eachRow(tile, text, row)}`;
 }
 
 /** Whether four rows of transposed A are loaded at once. */
 const loadsFours = ({ transposeA, vectorA }: MatmulText): boolean => transposeA && vectorA;
 
-/** A loop over the rows of four, with the part of each load that is of row `r`. Its bounds are not constant, so it is not unrolled. */
-const eachOfFour = (
-  tile: PanelTile,
-  text: MatmulText,
-  body: string,
-): string => `      for (var r = first; r < min(first + 4u, row_end); r++) {
+/**
+ * A loop over the workgroup's rows with what each loads of A. Four that are loaded together are walked in an inner loop, whose bounds
+ * are not constant, so that it is not unrolled.
+ */
+function eachRow(tile: PanelTile, text: MatmulText, body: string): string {
+  const loads = loadsOfA(tile, text);
+  if (!loadsFours(text))
+    return `    for (var r = row; r < row_end; r++) {
+${loads}
+${body}
+    }`;
+  return `    for (var first = row; first < row_end; first += 4u) {
+${loads}
+      for (var r = first; r < min(first + 4u, row_end); r++) {
         let which = r - first;
 ${lines(loadCount(tile, text), (i) => `        let a${i} = fours${i}[which];`)}
 ${body}
-      }`;
+      }
+    }`;
+}
 
 /** k that a load of A brings: four of plain A, one of transposed A. */
 const loadedAtOnce = ({ transposeA }: MatmulText): number => (transposeA ? 1 : 4);

@@ -154,15 +154,11 @@ function epilogue({ nScale, bias, residual, output, gate, vectorY }: MatmulText)
     ].join(" ");
   const plain = columns(vectorY, stored);
   if (gate === "forward") {
-    const pairs = `  let gates = value.xz;
-  let gated = gates / (1.0 + exp(min(-gates, vec2<f32>(80.0)))) * value.yw;
-  ${write("h", "start / 2u", "gated.x")}
-  ${write("h", "start / 2u + 1u", "gated.y")}`;
-    const single = eachColumn(
-      2,
-      write("h", "(start + i) / 2u", "value[i] * sigmoid(value[i]) * value[i + 1u]"),
-    );
-    return `${plain}\n${vectorY ? pairs : single}`;
+    const gated = (gate: string, up: string) => `${gate} * sigmoid(${gate}) * ${up}`;
+    const aligned = `  ${write("h", "start / 2u", gated("value.x", "value.y"))}
+  ${write("h", "start / 2u + 1u", gated("value.z", "value.w"))}`;
+    const single = eachColumn(2, write("h", "(start + i) / 2u", gated("value[i]", "value[i + 1u]")));
+    return `${plain}\n${vectorY ? aligned : single}`;
   }
   if (gate !== "backward") return plain;
   // gates lie as the columns of y, two to a column of the product

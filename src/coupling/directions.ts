@@ -69,20 +69,21 @@ export async function directions(
     const part = numbers.map((s) => samples[s] as CouplingSample);
     return samplePass(policy, part, { workspace, sinks, pieceBytes }, numbers);
   };
-  const gradientOf = (numbers: readonly number[], of: readonly number[]) =>
+  const gradientOf = (numbers: readonly number[]) =>
+    coefficients &&
     new BatchGradientSink(
       workspace,
-      numbers.map((s) => of[s] as number),
+      numbers.map((s) => coefficients[s] as number),
     );
   // in one pass each piece of the gradient is there before it is read as a direction
   const isOnePass = passes.length === 1;
   try {
-    for (const numbers of coefficients && !isOnePass ? passes : []) {
-      const gradient = gradientOf(numbers, coefficients as readonly number[]);
-      await run(numbers, [gradient]).finally(() => gradient.release());
+    for (const numbers of isOnePass ? [] : passes) {
+      const gradient = gradientOf(numbers);
+      if (gradient) await run(numbers, [gradient]).finally(() => gradient.release());
     }
     for (const numbers of passes) {
-      const gradient = coefficients && isOnePass ? gradientOf(numbers, coefficients) : undefined;
+      const gradient = isOnePass ? gradientOf(numbers) : undefined;
       const dots = new DotsSink(workspace, names, numbers.length, resolved);
       try {
         logProbs.set(await run(numbers, gradient ? [gradient, dots] : [dots]), numbers[0]);

@@ -5,20 +5,13 @@ import type { PolicyUpdate } from "../../src/rl/loop/policy_update.js";
 import { rolloutRow } from "../../src/rl/loop/records.js";
 import type { Episode } from "../../src/rl/play/episode.js";
 import type { PlayedRow, Row } from "../../src/rl/rows.js";
-import { unplaced } from "../support/rows.js";
+import { played, unplaced } from "../support/rows.js";
 
 const row = (changes: Partial<PlayedRow>): PlayedRow => ({
-  ...unplaced,
+  ...played,
   prompt: [1],
   answer: [2],
   logProbs: [-1],
-  text: { blocks: [], text: "", hash: "" },
-  observation: "here",
-  action: "go",
-  valid: true,
-  truncated: false,
-  stepReward: 0,
-  outcome: 0,
   ...changes,
 });
 

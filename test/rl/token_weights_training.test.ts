@@ -8,7 +8,7 @@ import { nthrTokenWeights } from "../../src/rl/advantages/token_weights.js";
 import type { PlayedRow } from "../../src/rl/rows.js";
 import { withTokenWeights } from "../../src/rl/update/token_weights.js";
 import { triesWorld } from "../support/colour_world.js";
-import { unplaced } from "../support/rows.js";
+import { played } from "../support/rows.js";
 import { testRuntime } from "../support/runtime.js";
 import { tinyModel } from "../support/tiny_model.js";
 import { recordTraining } from "../support/training.js";
@@ -17,16 +17,9 @@ const launcher = new Launcher(await testRuntime());
 const grpo = (changes: object) => trainConfigSchema.parse({ grpo: changes }).grpo;
 
 const row = (advantage: number, answer: number[], changes: Partial<PlayedRow> = {}): PlayedRow => ({
-  ...unplaced,
-  kind: "policy",
+  ...played,
   prompt: [3, 1, 4],
   text: { blocks: [], text: "", hash: "prompt" },
-  observation: "here",
-  action: "go",
-  valid: true,
-  truncated: false,
-  stepReward: 0,
-  outcome: 0,
   anchorKey: "here",
   answer,
   logProbs: answer.map(() => -1),

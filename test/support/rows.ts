@@ -1,6 +1,6 @@
 /** Rows and loss settings for tests of updates. */
 import type { PolicyLossOptions, StreamLoss } from "../../src/rl/objective/policy.js";
-import type { Row } from "../../src/rl/rows.js";
+import type { PlayedRow, Row } from "../../src/rl/rows.js";
 
 /** The columns that a loss does not look at. */
 export const unplaced: Omit<Row, "prompt" | "answer"> = {
@@ -10,6 +10,18 @@ export const unplaced: Omit<Row, "prompt" | "answer"> = {
   step: 0,
   taskId: "task",
   taskType: "type",
+};
+
+/** What a played row has beside, of a valid step that nothing was won or paid with. */
+export const played: Omit<PlayedRow, "prompt" | "answer" | "logProbs"> = {
+  ...unplaced,
+  text: { blocks: [], text: "", hash: "" },
+  observation: "here",
+  action: "go",
+  valid: true,
+  truncated: false,
+  stepReward: 0,
+  outcome: 0,
 };
 
 const plain: StreamLoss = {

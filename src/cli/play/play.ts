@@ -52,7 +52,10 @@ export const register: Register = (program, context) => {
     )
     .option("--data <folder>", "folder of ALFWorld's data (default: the run's, else ALFWORLD_DATA)")
     .option("--program <words...>", "external: program of the world and its arguments")
-    .option("--jar <file>", "ScienceWorld's jar (default: SCIENCEWORLD_JAR, else the Python package's)")
+    .option(
+      "--jar <file>",
+      "ScienceWorld's jar (default: the run's, else SCIENCEWORLD_JAR, else the Python package's)",
+    )
     .option("--split <name>", "split of the world (default: train)")
     .option(
       "--task <id>",

@@ -31,9 +31,9 @@ export interface WorldChoice {
   /** A `game.tw-pddl` file. */
   readonly game?: string;
   readonly env?: (typeof WORLDS)[number];
-  /** Folder of ALFWorld's data. */
+  /** Folder of ALFWorld's data, also of a run's policy. */
   readonly data?: string;
-  /** ScienceWorld's jar. */
+  /** ScienceWorld's jar, also of a run's policy. */
   readonly jar?: string;
   readonly variation?: number;
   readonly simplifications?: string;
@@ -139,11 +139,11 @@ async function openRunWorld(
       ...rest,
       world: {
         ...world,
-        path: choice.data ?? world.path,
+        path: choice.data ?? null,
         domain: choice.domain ?? world.domain,
         grammar: choice.grammar ?? world.grammar,
         household: { ...world.household, seed: choice.seed ?? world.household.seed },
-        jar: choice.jar ?? world.jar,
+        jar: choice.jar ?? null,
         scienceworld: {
           ...world.scienceworld,
           simplifications: choice.simplifications ?? world.scienceworld.simplifications,
