@@ -1,9 +1,9 @@
 // Puts the pages of the site together in pages/: the documents, the files that they link to, and the API from docstrings.
-import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { basename, dirname, extname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { writeApi } from "./api.js";
-import { documents, isRelative, pageOf, pages, root, targetOf } from "./sources.js";
+import { documents, filesIn, pageOf, pages, root, targetsOf } from "./sources.js";
 
 /** Files stand in no order of reading. */
 const ALONE = "---\nprev: false\nnext: false\n---\n\n";
@@ -13,19 +13,9 @@ rmSync(pages, { recursive: true, force: true });
 for (const path of documents()) write(pageOf(path), readFileSync(join(root, path)));
 cpSync(fileURLToPath(new URL("home.md", import.meta.url)), join(pages, "index.md"));
 
-const linked = new Set(
-  documents().flatMap((source) =>
-    linksIn(readFileSync(join(root, source), "utf8")).map((link) => targetOf(source, link)),
-  ),
-);
+const linked = new Set(documents().flatMap(targetsOf));
 for (const path of linked) if (!path.endsWith(".md")) show(path);
 await writeApi(join(pages, "api"));
-
-/** Relative links and pictures of a Markdown text, outside of blocks of code. */
-function linksIn(text) {
-  const prose = text.replace(/^```[\s\S]*?^```/gm, "").replace(/`[^`\n]*`/g, "");
-  return [...prose.matchAll(/\]\(([^)\s]+)\)/g)].map(([, link]) => link).filter(isRelative);
-}
 
 function write(page, content) {
   const file = join(pages, page);
@@ -48,14 +38,10 @@ function show(path) {
 }
 
 function showFolder(path, page) {
-  const files = readdirSync(join(root, path), { withFileTypes: true }).filter((entry) => entry.isFile());
-  const lines = files.map(({ name }) => {
-    show(`${path}/${name}`);
-    const shown = pageOf(`${path}/${name}`);
-    const link = shown.startsWith("public/")
-      ? `/${shown.slice("public/".length)}`
-      : `./${basename(shown, ".md")}`;
-    return `- [${name}](${link})`;
+  const lines = filesIn(path).map((file) => {
+    if (!file.endsWith(".md")) show(file);
+    const shown = pageOf(file).replace(/^public\//, "");
+    return `- [${basename(file)}](/${shown.replace(/\.md$/, "")})`;
   });
   write(page, `${ALONE}# ${path}\n\n${lines.join("\n")}\n`);
 }

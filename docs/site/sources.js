@@ -1,40 +1,60 @@
 // Which file of the repository becomes which page of the site, and where a link of one of them leads there.
-import { existsSync, readdirSync, statSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { dirname, extname, join, posix, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 
 export const root = fileURLToPath(new URL("../../", import.meta.url));
 export const pages = fileURLToPath(new URL("pages/", import.meta.url));
 
-/** Pages whose place is not that below docs/. */
-const NAMED = {
-  "README.md": "start.md",
-  "CONTRIBUTING.md": "contributing.md",
-  "docs/experiments/README.md": "experiments/index.md",
-};
+/** Pages whose place is not their own. */
+const NAMED = { "README.md": "start.md", "CONTRIBUTING.md": "contributing.md" };
+/** Documents by page, once they were looked for. */
+let sources;
 /** What a browser shows by itself, or should keep as a file. */
 const RAW = new Set([".svg", ".png", ".json"]);
 
-/** Markdown files of the repository that are pages, by path from its root. */
+/** Markdown files that are pages, by path from the root: the documents, and what they link to, however far. */
 export function documents() {
   const found = readdirSync(join(root, "docs"), { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile() && entry.name.endsWith(".md"))
     .map((entry) => relative(root, join(entry.parentPath, entry.name)).replaceAll("\\", "/"))
     .filter((path) => !path.startsWith("docs/site/"));
-  return ["README.md", "CONTRIBUTING.md", ...found.sort()];
+  const all = new Set(["README.md", "CONTRIBUTING.md", ...found.sort()]);
+  // what is added while the loop runs is looked at too
+  for (const path of all)
+    for (const target of targetsOf(path).flatMap((linked) => [linked, ...filesIn(linked)]))
+      if (target.endsWith(".md")) all.add(target);
+  return [...all];
+}
+
+/** Files of a folder, by path from the root; none of a file. */
+export function filesIn(path) {
+  if (!statSync(join(root, path)).isDirectory()) return [];
+  const entries = readdirSync(join(root, path), { withFileTypes: true });
+  return entries.filter((entry) => entry.isFile()).map(({ name }) => `${path}/${name}`);
+}
+
+/** Files and folders that a document links to or shows, by path from the root. */
+export function targetsOf(source) {
+  const text = readFileSync(join(root, source), "utf8");
+  // what stands in code is no link
+  const prose = text.replace(/^```[\s\S]*?^```/gm, "").replace(/`[^`\n]*`/g, "");
+  const links = [...prose.matchAll(/\]\(([^)\s]+)\)/g)].map(([, link]) => link);
+  return links.filter(isRelative).map((link) => targetOf(source, link));
 }
 
 /** Page that shows a file or folder of the repository, by path below pages/. */
 export function pageOf(path) {
   if (NAMED[path] !== undefined) return NAMED[path];
-  if (path.startsWith("docs/") && path.endsWith(".md")) return path.slice("docs/".length);
+  if (path.endsWith(".md")) return path.replace(/^docs\//, "").replace(/(^|\/)README\.md$/, "$1index.md");
   if (RAW.has(extname(path))) return `public/files/${path}`;
   return statSync(join(root, path)).isDirectory() ? `files/${path}/index.md` : `files/${path}.md`;
 }
 
 /** The file of the repository behind a page, if it is one of `documents`. */
 export function sourceOf(page) {
-  return documents().find((path) => pageOf(path) === page);
+  sources ??= new Map(documents().map((path) => [pageOf(path), path]));
+  return sources.get(page);
 }
 
 /** Whether a link leads to a file beside the one that it stands in. */

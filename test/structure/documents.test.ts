@@ -1,10 +1,14 @@
 /** The pages name files that exist, and their links lead somewhere. */
-import { existsSync, readdirSync, readFileSync } from "node:fs";
-import { dirname, join, relative } from "node:path";
+import { existsSync, readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
+// the site is a package of its own, without types
+const { documents, pageOf }: { documents: () => string[]; pageOf: (path: string) => string } = await import(
+  new URL("../../docs/site/sources.js", import.meta.url).href
+);
 
 test.each(["CONTRIBUTING.md", "docs/training_step.md", "test/golden/README.md"])("%s", (page) => {
   const text = readFileSync(root + page, "utf8");
@@ -64,18 +68,19 @@ function markup(text: string): string[] {
 }
 
 describe("pages", () => {
-  const docs = readdirSync(join(root, "docs"), { recursive: true, withFileTypes: true })
-    .map((entry) => relative(root, join(entry.parentPath, entry.name)))
-    .filter((path) => path.endsWith(".md") && !path.startsWith(join("docs", "site")));
+  test.each(["test/golden/README.md", ...documents()])("%s: links and markup", (page) => {
+    const text = readFileSync(join(root, page), "utf8");
+    expect(deadLinks(page, text)).toEqual([]);
+    expect(markup(text)).toEqual([]);
+  });
 
-  test.each(["README.md", "CONTRIBUTING.md", "test/golden/README.md", ...docs])(
-    "%s: links and markup",
-    (page) => {
-      const text = readFileSync(join(root, page), "utf8");
-      expect(deadLinks(page, text)).toEqual([]);
-      expect(markup(text)).toEqual([]);
-    },
-  );
+  test("a page that is linked to is a page of the site, each at a place of its own", () => {
+    expect(documents()).toEqual(expect.arrayContaining(["README.md", "docs/log.md", "models/README.md"]));
+    expect(new Set(documents().map(pageOf)).size).toBe(documents().length);
+    expect(
+      ["README.md", "docs/experiments/README.md", "models/README.md", "docs/log.md"].map(pageOf),
+    ).toEqual(["start.md", "experiments/index.md", "models/index.md", "log.md"]);
+  });
 
   test("markup is noticed, code and comments are left alone", () => {
     const text = "a `<b>` c\n<!-- d -->\n```\n<e>\n```\nf <g> h\n`i\n<j>` k\nl {{ m }}\n1 < 2";

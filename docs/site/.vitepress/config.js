@@ -84,6 +84,7 @@ export default defineConfig({
             { text: "Reading a run", link: "/reading_a_run" },
             { text: "Measuring coupling", link: "/coupling" },
             { text: "Experiments", link: "/experiments/" },
+            { text: "Policies that were trained here", link: "/models/" },
             { text: "Worlds", link: "/environments" },
             { text: "A world of your own", link: "/environments#worlds-of-your-own" },
             { text: "An op of your own", link: "/contributing#a-new-op" },
