@@ -10,6 +10,7 @@ export interface PipelineEntry {
   readonly label: string;
   readonly layout: GPUBindGroupLayout;
   readonly code: string;
+  readonly accesses: readonly Access[];
   readonly compiled: Promise<void>;
   ready: GPUComputePipeline | undefined;
 }
@@ -23,6 +24,11 @@ export class PipelineCache {
 
   get size(): number {
     return this.#entries.size;
+  }
+
+  /** Entries but the first ones, in the order in which they were asked for. */
+  since(count: number): PipelineEntry[] {
+    return [...this.#entries.values()].slice(count);
   }
 
   /**
@@ -44,6 +50,7 @@ export class PipelineCache {
       label,
       layout,
       code,
+      accesses,
       ready: undefined,
       compiled: this.#compile(label, code, module, layout).then((pipeline) => {
         entry.ready = pipeline;

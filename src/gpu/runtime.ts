@@ -10,12 +10,10 @@ import {
   openDevice,
   type Tuning,
 } from "./device_facts.js";
+import { type Beside, FirstLaunches, type Wait } from "./first_launches.js";
 import { type Access, PipelineCache, type PipelineEntry } from "./pipelines.js";
 import { Profiler } from "./profiler.js";
 import { Readback } from "./readback.js";
-
-/** Resolves or rejects as `work` does. */
-export type Wait = <T>(work: Promise<T>) => Promise<T>;
 
 /** An adapter, and the GPU object that it came from. */
 export interface OpenAdapter {
@@ -23,6 +21,8 @@ export interface OpenAdapter {
   readonly adapter: GPUAdapter;
   /** How the host waits for the device; default: by the promise alone. */
   readonly wait?: Wait;
+  /** Where first launches cost a device's thread much time, devices that share them; default: none. */
+  readonly beside?: Beside;
 }
 
 export interface RuntimeOptions {
@@ -45,6 +45,7 @@ export class Runtime {
   readonly profiler: Profiler;
   readonly #commands: CommandList;
   readonly #readback: Readback;
+  readonly #firstLaunches: FirstLaunches | undefined;
   #failure: DeviceError | undefined;
   #disposed = false;
   #isRepeating = false;
@@ -56,12 +57,14 @@ export class Runtime {
     readonly facts: DeviceFacts,
     readonly logger: Logger | undefined,
     readonly wait: Wait,
+    beside: Beside | undefined,
   ) {
     this.buffers = new BufferPool(device, facts.maxBindingBytes);
     this.pipelines = new PipelineCache(device);
     this.profiler = new Profiler(device);
     this.#commands = new CommandList(device, this.profiler);
     this.#readback = new Readback(device);
+    this.#firstLaunches = beside && new FirstLaunches(this.pipelines, beside, wait);
     device.addEventListener("uncapturederror", (event) => {
       this.#fail(`GPU error: ${(event as GPUUncapturedErrorEvent).error.message}`);
     });
@@ -75,7 +78,7 @@ export class Runtime {
    * @throws DeviceError when the adapter refuses
    */
   static async create(
-    { gpu, adapter, wait = (work) => work }: OpenAdapter,
+    { gpu, adapter, wait = (work) => work, beside }: OpenAdapter,
     options: RuntimeOptions = {},
   ): Promise<Runtime> {
     const device = await openDevice(adapter);
@@ -85,7 +88,7 @@ export class Runtime {
       ...(options.tuning && { tuning: options.tuning }),
       ...options.facts,
     };
-    return new Runtime(gpu, device, facts, options.logger, wait);
+    return new Runtime(gpu, device, facts, options.logger, wait, beside);
   }
 
   /** Counters for tests and the progress line. */
@@ -153,6 +156,12 @@ export class Runtime {
   async flush(): Promise<void> {
     try {
       await this.wait(this.#commands.compile());
+      if (this.#firstLaunches) {
+        // a device that fails is told below
+        await this.#firstLaunches.share().catch(() => {});
+        // meanwhile others may have appended
+        await this.wait(this.#commands.compile());
+      }
     } catch (error) {
       this.#commands.drop();
       throw error;
@@ -230,5 +239,15 @@ export class Runtime {
   }
 }
 
-export type { Access, BufferRange, DeviceFacts, Dispatch, MatmulPrecision, PipelineEntry, Tuning };
+export type {
+  Access,
+  Beside,
+  BufferRange,
+  DeviceFacts,
+  Dispatch,
+  MatmulPrecision,
+  PipelineEntry,
+  Tuning,
+  Wait,
+};
 export { SCALAR_BYTES };

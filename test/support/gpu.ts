@@ -9,5 +9,8 @@ import { type OpenGpu, openGpu } from "../../src/host/gpu/drivers.js";
  *  @throws AdapterError when there is none: a machine without any adapter fails the tests */
 export async function testAdapter(adapter?: string): Promise<OpenGpu> {
   const preset = PRESETS.find((name) => name === process.env.UNCOUPLE_PRESET) ?? "checked";
-  return openGpu({ preset, env: process.env, logger: silentLogger, ...(adapter && { adapter }) });
+  const options = { preset, env: process.env, logger: silentLogger, ...(adapter && { adapter }) };
+  // test files that run side by side take all cores as it is
+  const { beside: _, ...opened } = await openGpu(options);
+  return opened;
 }

@@ -13,6 +13,8 @@ export interface Look {
   /** keep it as long as the adapter or its device is in use */
   gpu: GPU;
   adapter: GPUAdapter | undefined;
+  /** the same adapter anew, of the same GPU object */
+  again: () => Promise<GPUAdapter | undefined>;
   /** device names of all adapters, filled when an adapter was asked for by a name that none has */
   names: string[];
   /** what loader, drivers and Dawn complained about, one line each */
@@ -46,19 +48,21 @@ export async function lookForAdapter(backend: Backend, look: LookOptions): Promi
   const { create } = await importDawn();
   const options = [`backend=${backend}`, ...look.options];
   if (look.deviceName !== undefined) options.push(`adapter=${look.deviceName}`);
-  const open = () => {
-    const gpu = create(options);
-    return { gpu, request: settle(gpu.requestAdapter({ powerPreference: "high-performance" })) };
-  };
-  // Dawn finds and judges the adapters inside the call, before it returns the promise.
-  const { result, text } =
+  // Dawn finds and judges the adapters inside the call, before it returns the promise
+  const quietly = <T>(ask: () => T) =>
     backend === "vulkan"
-      ? captureStderr(() => withNativeEnvironment(look.variables ?? {}, open))
-      : { result: open(), text: "" };
+      ? captureStderr(() => withNativeEnvironment(look.variables ?? {}, ask))
+      : { result: ask(), text: "" };
+  const request = (gpu: GPU) => settle(gpu.requestAdapter({ powerPreference: "high-performance" }));
+  const { result, text } = quietly(() => {
+    const gpu = create(options);
+    return { gpu, request: request(gpu) };
+  });
   const { adapter, refusal } = await result.request;
   return {
     gpu: result.gpu,
     adapter,
+    again: async () => (await quietly(() => request(result.gpu)).result).adapter,
     names: [...refusal.matchAll(/^ \* backend: '.*', name: '(.*)'$/gm)].map((match) => match[1]),
     messages: readMessages(text),
   };

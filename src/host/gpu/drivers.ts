@@ -1,9 +1,9 @@
 /** Opens a GPU in Node: finds the drivers of this machine, chooses an adapter and says why. */
-
+import { availableParallelism } from "node:os";
 import type { Environment } from "../../core/environment.js";
 import type { Logger } from "../../core/logger.js";
 import { type Preset, presetOptions } from "../../gpu/presets.js";
-import type { Wait } from "../../gpu/runtime.js";
+import type { Beside, Wait } from "../../gpu/runtime.js";
 import { defaultCacheFolder } from "../files/folders.js";
 import { type AdapterFacts, describeAdapter } from "./adapters.js";
 import { type Candidate, chooseAdapter, type Machine } from "./choice.js";
@@ -48,6 +48,8 @@ export interface OpenGpu {
   choice: AdapterChoice;
   /** With pauses where the adapter runs on the CPU. */
   wait?: Wait;
+  /** On lavapipe with its cache on disk, where the machine has more than one core. */
+  beside?: Beside;
 }
 
 /** Chooses and opens an adapter: what the user names, else GPU, else installed lavapipe, else SwiftShader from npm.
@@ -67,7 +69,23 @@ export async function openGpu(options: OpenGpuOptions): Promise<OpenGpu> {
     cpuFamily: facts.isSoftware,
     messages: machine.messages,
   };
-  return { ...handle, choice, ...(facts.isSoftware && { wait: waitWithPauses }) };
+  const { again, ...open } = handle;
+  const devices = facts.kind === "lavapipe" && !hasNoCache(options.env) ? devicesBeside() : 0;
+  return {
+    ...open,
+    choice,
+    ...(facts.isSoftware && { wait: waitWithPauses }),
+    ...(devices > 0 && { beside: { devices, open: again } }),
+  };
+}
+
+/** Devices beside the first one for its pipelines' machine code: more than a few wait for the longest one. */
+const devicesBeside = (): number => Math.min(availableParallelism(), 4) - 1;
+
+/** Whether Mesa is told to keep no machine code: then no device finds what another made. */
+function hasNoCache(env: Environment): boolean {
+  const told = env.MESA_SHADER_CACHE_DISABLE ?? env.MESA_GLSL_CACHE_DISABLE;
+  return /^(1|y|yes|t|true)$/i.test(told ?? "");
 }
 
 /** Device names of all adapters of the installed drivers, the chosen one included. */
@@ -75,7 +93,7 @@ export async function listAdapters(options: OpenGpuOptions): Promise<string[]> {
   return (await inspectMachine(options)).installedNames();
 }
 
-type Handle = Pick<OpenGpu, "gpu" | "adapter">;
+type Handle = Pick<OpenGpu, "gpu" | "adapter"> & { again: () => Promise<GPUAdapter | undefined> };
 
 async function inspectMachine(options: OpenGpuOptions): Promise<Machine<Handle>> {
   const backend = backendOf(process.platform);
@@ -88,8 +106,8 @@ async function inspectMachine(options: OpenGpuOptions): Promise<Machine<Handle>>
     return found;
   };
   const open = async (deviceName?: string, variables?: Record<string, string>) => {
-    const { gpu, adapter } = await look(deviceName, variables);
-    return adapter && candidate(gpu, adapter);
+    const { gpu, adapter, again } = await look(deviceName, variables);
+    return adapter && { facts: describeAdapter(adapter.info), handle: { gpu, adapter, again } };
   };
   const machine: Machine<Handle> = {
     installed: (deviceName) => open(deviceName),
@@ -139,8 +157,4 @@ function hasVulkanLoader(): boolean {
   } catch {
     return false;
   }
-}
-
-function candidate(gpu: GPU, adapter: GPUAdapter): Candidate<Handle> {
-  return { facts: describeAdapter(adapter.info), handle: { gpu, adapter } };
 }
