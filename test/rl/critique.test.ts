@@ -74,4 +74,9 @@ test("where the verdict is all that is said, it is the likelier of the two, and 
   const scores = (await scoreSequences(model, sequences)).map(({ logProbs }) => logProbs.at(-1) as number);
   expect(critiques).toEqual(actions.map((_, at) => ({ isBad: scores[2 * at + 1] > scores[2 * at] })));
   expect(new Set(critiques.map(({ isBad }) => isBad)).size).toBe(2);
+  // where both are as likely the habit is not called bad
+  model.parameters.load("model.norm.weight", new Float32Array(model.config.hidden_size));
+  expect(await criticise({ config, worker, judge, model })([{ text, action: "open" }])).toEqual([
+    { isBad: false },
+  ]);
 });

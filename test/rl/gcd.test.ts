@@ -1,17 +1,26 @@
 /** GCD over a run, without a GPU: the loss of its stream, its weight, and what it remembers. */
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { type TrainConfigInput, trainConfigSchema } from "../../src/config/schema.js";
 import type { Qwen2Model } from "../../src/model/qwen2.js";
 import { Tokenizer } from "../../src/model/tokenizer.js";
 import { buildWordTokenizer } from "../../src/model/word_tokenizer.js";
 import { Gcd, openJudge } from "../../src/rl/gcd/gcd.js";
+import { gradientSimilarity } from "../../src/rl/gcd/hard_pairs.js";
 import { JUDGE_WORDS } from "../../src/rl/gcd/judge.js";
-import type { StreamResult } from "../../src/rl/gcd/stream.js";
+import { classificationStream, type StreamResult } from "../../src/rl/gcd/stream.js";
 import type { RolloutWorker } from "../../src/rl/play/rollout.js";
-import { lossOptions } from "../support/rows.js";
+import { lossOptions, unplaced } from "../support/rows.js";
+
+// both ask the policy
+vi.mock("../../src/rl/gcd/hard_pairs.js", () => ({ gradientSimilarity: vi.fn() }));
+vi.mock("../../src/rl/gcd/stream.js", () => ({ classificationStream: vi.fn() }));
 
 const tokenizer = new Tokenizer(buildWordTokenizer([...JUDGE_WORDS, ":"], { roles: ["user", "assistant"] }));
-const worker = { prompts: { tokenizer } } as unknown as RolloutWorker;
+const worker = {
+  prompts: { tokenizer },
+  sampler: { name: "sampler" },
+  endToken: 6,
+} as unknown as RolloutWorker;
 
 function open(input: TrainConfigInput): Gcd {
   const config = trainConfigSchema.parse({ prompt: { format: "plain" }, ...input });
@@ -65,4 +74,54 @@ test("lambda rises with updates in which the judge was asked, ends when it is go
   expect(resumed.weight).toBe(0);
   resumed.finish(asked(0.5));
   expect(resumed.weight).toBe(0.5);
+});
+
+test("questions are asked by its judge, of pairs with close gradients where that is wanted, and train while lambda is above 0", async () => {
+  const model = undefined as unknown as Qwen2Model;
+  const similarity = () => 0.5;
+  vi.mocked(gradientSimilarity).mockResolvedValue(similarity);
+  vi.mocked(classificationStream).mockResolvedValue(asked(1));
+  const settings = { lambda: 0.5, warmup_steps: 0, stop_above: 0.9, patience: 1 };
+  const gcd = open({ gcd: { ...settings, hard_pairs: 4 } });
+  expect(await gcd.rows([], [], 7)).toEqual(asked(1));
+  expect(vi.mocked(gradientSimilarity).mock.calls).toEqual([[model, [], 4]]);
+  const deps = {
+    config: gcd.deps.config,
+    judge: gcd.judge,
+    model,
+    head: undefined,
+    sampler: worker.sampler,
+    endToken: 6,
+  };
+  const input = { rows: [], labels: [], index: 7, isTrained: true, similarity };
+  expect(vi.mocked(classificationStream).mock.calls).toEqual([[deps, input]]);
+  vi.mocked(gradientSimilarity).mockClear();
+  const solved = open({ gcd: settings });
+  solved.finish(asked(0.95));
+  await solved.rows([], [], 8);
+  expect(vi.mocked(classificationStream).mock.lastCall?.[1]).toEqual({
+    ...{ rows: [], labels: [], index: 8, isTrained: false, similarity: undefined },
+  });
+  expect(gradientSimilarity).not.toHaveBeenCalled();
+});
+
+test("a classifier in the place of the words learns what the answer says, is saved, and goes on from there", async () => {
+  const gcd = open({ gcd: { lambda: 0.5 } });
+  const calls: unknown[] = [];
+  const head = {
+    save: async () => "saved",
+    restore: (saved: unknown) => void calls.push(saved),
+    release: () => void calls.push("release"),
+  };
+  Object.assign(gcd, { head });
+  const { policy } = lossOptions({});
+  const options = gcd.lossOptions(policy).head;
+  expect(options?.classifier).toBe(head);
+  const { good, bad } = gcd.judge.verdictTokens;
+  const labels = [good, bad].map((token) => options?.labelOf({ ...unplaced, prompt: [1], answer: [token] }));
+  expect(labels).toEqual(["good", "bad"]);
+  expect(await gcd.save()).toEqual({ weight: { updates: 0, solved: 0 }, head: "saved" });
+  gcd.restore({ weight: { updates: 3, solved: 0 }, head: "kept" });
+  gcd.release();
+  expect(calls).toEqual(["kept", "release"]);
 });

@@ -65,6 +65,13 @@ describe("verdicts", () => {
       recall: { good: 1, bad: 0 },
       questions: 4,
     });
+    // a wrong answer counts for the class that was asked about
+    const [right, , , wrong] = answers;
+    const mixed = [right, right, { label: "good", said: "bad" }, { label: "bad", said: "bad" }] as const;
+    expect(judgeQuality(mixed)).toMatchObject({ recall: { good: 2 / 3, bad: 1 } });
+    expect(judgeQuality([right, wrong, { label: "bad", said: undefined }])).toMatchObject({
+      recall: { good: 1, bad: 0 },
+    });
     expect(judgeQuality(answers.slice(0, 3))).toBeUndefined();
     expect(judgeQuality(answers.slice(3))).toBeUndefined();
   });
