@@ -1,14 +1,31 @@
 /** The course of a run: what is evaluated, saved, told and released when, and what is refused. */
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { type TrainConfigInput, trainConfigSchema } from "../../src/config/schema.js";
 import type { Evaluation, Metrics } from "../../src/core/run_record.js";
 import { openPolicy } from "../../src/host/run/training_setup.js";
 import { Launcher } from "../../src/kernels/index.js";
+import type { GeneratorOptions } from "../../src/model/generate.js";
 import { Tokenizer } from "../../src/model/tokenizer.js";
+import { expertRows } from "../../src/rl/loop/imitation.js";
 import { type ResumePoint, runTraining, type TrainingDeps } from "../../src/rl/loop/train.js";
 import { colourWorld } from "../support/colour_world.js";
 import { testRuntime } from "../support/runtime.js";
 
+vi.mock("../../src/rl/loop/imitation.js", async (original) => {
+  const real = await original<typeof import("../../src/rl/loop/imitation.js")>();
+  return { ...real, expertRows: vi.fn(real.expertRows) };
+});
+const generators = vi.hoisted((): (GeneratorOptions | undefined)[] => []);
+vi.mock("../../src/model/generate.js", async (original) => {
+  const real = await original<typeof import("../../src/model/generate.js")>();
+  class Generator extends real.Generator {
+    constructor(...given: ConstructorParameters<typeof real.Generator>) {
+      super(...given);
+      generators.push(given[1]);
+    }
+  }
+  return { ...real, Generator };
+});
 const launcher = new Launcher(await testRuntime());
 
 /** Two updates of imitation and three of reinforcement, of one word each. */
@@ -26,6 +43,8 @@ interface Course {
   readonly evaluations: readonly Evaluation[];
   readonly lines: readonly string[];
   readonly checkpoints: { readonly step: number; readonly stage: string; readonly optimizer: number }[];
+  /** Of each checkpoint. */
+  readonly states: readonly unknown[];
   readonly tensors: ReadonlyMap<string, Float32Array>;
   /** Tasks of rows that were recorded. */
   readonly practised: ReadonlySet<string>;
@@ -51,6 +70,7 @@ async function run(
   const evaluations: Evaluation[] = [];
   const lines: string[] = [];
   const checkpoints: Course["checkpoints"] = [];
+  const states: unknown[] = [];
   const tensors = new Map<string, Float32Array>();
   const practised = new Set<string>();
   let time = 0;
@@ -75,7 +95,8 @@ async function run(
         rollouts: async (_, rows) => {
           for (const { task_id } of rows) practised.add(task_id);
         },
-        checkpoint: async ({ step, stage, tensors: saved }) => {
+        checkpoint: async ({ step, stage, tensors: saved, state }) => {
+          states.push(state);
           checkpoints.push({ step, stage, optimizer: saved.optimizer.length });
           for (const { name, data } of [...saved.model, ...saved.optimizer])
             tensors.set(name, typeof data === "function" ? await data() : data);
@@ -84,7 +105,7 @@ async function run(
       ...changes,
     });
     const leftBytes = buffers.liveBytes - before;
-    return { result, metrics, evaluations, lines, checkpoints, tensors, practised, leftBytes };
+    return { result, metrics, evaluations, lines, checkpoints, states, tensors, practised, leftBytes };
   } finally {
     model.release();
     model.parameters.release();
@@ -132,6 +153,9 @@ test("stages end with an evaluation and a checkpoint; between come those that ar
     [5, "grpo"],
   ]);
   expect(plain.checkpoints.map(({ step }) => step)).toEqual([2, 5]);
+  // counted from the beginning of a stage
+  const odd = await run({ ...settings, imitation: { ...settings.imitation, max_steps: 1 } });
+  expect(stepsOf(odd.evaluations).map(([step]) => step)).toEqual([0, 1, 3, 4]);
 });
 
 test("a run that is stopped saves where it stands, and does not end", async () => {
@@ -165,6 +189,77 @@ test("evaluations that a checkpoint was followed by are not made again", async (
   const rest = await run(settings, { resume: point([{ split: "held_out", mode: "greedy" }]) });
   expect(stepsOf(rest.evaluations).map(([step]) => step)).toEqual([4, 5]);
   expect(rest.metrics.map(({ step }) => step)).toEqual([3, 4, 5]);
+});
+
+test("what stages remember is saved, and goes on to evaluations", async () => {
+  const input = {
+    ...{ ...settings, seed: 9, correction: { enabled: true, dropout: 0 } },
+    ...{ imitation: { episodes: 0 }, eval: { ...settings.eval, at_start: false } },
+    grpo: { ...settings.grpo, max_steps: 2, beta: 0, tokens_per_micro_batch: 500 },
+  };
+  const begun = await run(input, {}, (event) => event === "evaluation 2");
+  const forgotten = { active: [], counts: expect.any(Array), examples: expect.any(Array) };
+  expect(begun.states).toEqual([
+    { seed: 9, precision: "f32", stages: { grpo: { gcd: null, correction: forgotten } } },
+  ]);
+  expect(generators.at(-1)).toEqual({ tokensPerBatch: 500 });
+  const habit = { taskType: "say", situation: "", action: "red", frequency: 1, visits: 9 };
+  const active = [{ ...habit, text: "red", since: 1 }];
+  const reader = {
+    tensors: begun.tensors,
+    read: async (name: string) => begun.tensors.get(name) as Float32Array,
+  };
+  const state = { stages: { grpo: { gcd: null, correction: { active, counts: [], examples: [] } } } };
+  const resume: ResumePoint = { step: 2, model: reader, optimizer: reader, state, evaluated: [] };
+  const { lines, evaluations } = await run(input, { resume });
+  expect(evaluations.map(({ step, instructions }) => [step, instructions])).toEqual([
+    [2, "without"],
+    [2, "with"],
+  ]);
+  const beginnings = lines.map((line) => line.slice(0, line.indexOf(":")));
+  expect(beginnings).toEqual(
+    ["without", "with"].map((how) => `evaluation after update 2, held_out, greedy, ${how} instructions`),
+  );
+});
+
+test("demonstrations are shown as the configuration says", async () => {
+  const shown = async (input: TrainConfigInput) => {
+    vi.mocked(expertRows).mockClear();
+    await run({ ...settings, ...input, grpo: { max_steps: 0 }, eval: { splits: [], at_start: false } });
+    return vi.mocked(expertRows).mock.lastCall;
+  };
+  const plain = await shown({ seed: 4 });
+  expect(plain?.[1]).toHaveLength(2);
+  expect(plain?.[2]).toEqual({
+    ...{
+      seed: 4,
+      isSearching: false,
+      detours: 0,
+      detourPattern: undefined,
+      misplacedDetours: 0,
+      maxSteps: 1,
+    },
+    ...{ questions: undefined, instructions: undefined },
+  });
+  const all = await shown({
+    imitation: { ...settings.imitation, detours: 0.5, detour_pattern: "^r.d$", misplaced_detours: 0.25 },
+    gcd: { cold_start_share: 0.25, mode: "think" },
+    correction: { cold_start_share: 0.5, max_instructions: 2, max_tokens: 30 },
+  });
+  const { detourPattern, questions, instructions, ...rest } = all?.[2] ?? {
+    seed: 0,
+    detours: 0,
+    maxSteps: 0,
+  };
+  expect(rest).toMatchObject({ detours: 0.5, misplacedDetours: 0.25 });
+  expect(["red", "redder"].map((word) => detourPattern?.test(word))).toEqual([true, false]);
+  expect([questions?.share, questions?.judge.options.mode]).toEqual([0.25, "think"]);
+  expect([instructions?.share, instructions?.mistakes.limits]).toEqual([
+    0.5,
+    { perTaskType: 2, maxTokens: 30, tokensOf: expect.any(Function) },
+  ]);
+  const tokensOf = instructions?.mistakes.limits.tokensOf;
+  expect(tokensOf?.("red blue")).toBe(2);
 });
 
 test("updates without a gradient are told, with their number", async () => {

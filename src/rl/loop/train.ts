@@ -286,7 +286,8 @@ class TrainingRun {
     if (this.#step === 0) return true;
     const { stage, first } = this.#place(this.#step - 1);
     const { evaluateEvery } = stage;
-    const isDue = evaluateEvery > 0 && (this.#step - first) % evaluateEvery === 0;
+    // with 0 it never is: a remainder by 0 is no number
+    const isDue = (this.#step - first) % evaluateEvery === 0;
     return isDue || this.#atBoundary ? this.#evaluate(stage.name, stage, evaluated) : true;
   }
 
@@ -313,7 +314,7 @@ class TrainingRun {
 
   async #saveWhenDue(): Promise<void> {
     const { save_steps } = this.config.checkpoint;
-    if (this.#atBoundary || (save_steps > 0 && this.#step % save_steps === 0)) await this.#save();
+    if (this.#atBoundary || this.#step % save_steps === 0) await this.#save();
   }
 
   async #save(): Promise<void> {
