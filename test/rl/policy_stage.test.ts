@@ -489,7 +489,7 @@ test("a stage remembers what judging and correction do, and nothing without them
   expect(() => plain.release?.()).not.toThrow();
   const later = {
     gcd: { weight: { updates: 4, solved: 1 }, head: null },
-    correction: { ...empty, counts: [] },
+    correction: { ...empty, active: [{ taskType: "say", text: "avoid", since: 3 }] },
   };
   const { stage } = open(both);
   // a run that had neither goes on with both

@@ -264,8 +264,11 @@ function changesOf({ config, lora }: PlanRequest): Change[] {
       config: { ...request.config, [section]: { ...request.config[section], ...fields } },
     }),
   });
-  const moments = changed("grpo", { adam_moments: "f16" });
-  const inImitation = changed("imitation", { adam_moments: "f16" });
+  const all = (...changes: Change[]): Change => ({
+    settings: changes.map(({ settings }) => settings).join(" "),
+    apply: (request) => changes.reduce((before, { apply }) => apply(before), request),
+  });
+  const stages = stagesOf(config);
   const bits = changed("model", { precision: "bf16" });
   const adapter: Change = {
     settings: "lora.rank=16",
@@ -277,20 +280,12 @@ function changesOf({ config, lora }: PlanRequest): Change[] {
   return [
     changed("model", { gradient_checkpointing: true }),
     changed("model", { precision: "mixed" }),
-    { settings: moments.settings, apply: (request) => moments.apply(inImitation.apply(request)) },
+    all(...stages.map((stage) => changed(stage, { adam_moments: "f16" }))),
     changed("grpo", { beta: 0 }),
     changed("grpo", { tasks_per_step: Math.ceil(grpo.tasks_per_step / 2) }),
-    ...stagesOf(config).map((stage) =>
+    ...stages.map((stage) =>
       changed(stage, { tokens_per_micro_batch: Math.ceil(config[stage].tokens_per_micro_batch / 4) }),
     ),
-    ...(lora
-      ? [bits]
-      : [
-          adapter,
-          {
-            settings: `${adapter.settings} ${bits.settings}`,
-            apply: (request: PlanRequest) => bits.apply(adapter.apply(request)),
-          },
-        ]),
+    ...(lora ? [bits] : [adapter, all(adapter, bits)]),
   ];
 }
