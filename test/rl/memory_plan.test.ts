@@ -66,7 +66,7 @@ async function planned(request: PlanRequest) {
     options?: object,
   ) {
     models.push(this.model);
-    rows.push(objective.rows);
+    rows.push(objective.rows as readonly Row[]);
     expect(options).toEqual({ keepLogProbs: true });
     events.push(`update ${noted(this, objective.rows)} at ${objective.temperature}, rate ${rate}`);
     return {} as never;
