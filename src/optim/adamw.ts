@@ -205,10 +205,9 @@ export class AdamW {
             ),
         }),
       );
-    const scale = this.#lossScale.state;
     return [
       whole("counter", this.#counter, "u32"),
-      ...(this.#scales ? [whole("loss_scale", scale, scale.dtype === "u32" ? "u32" : "f32")] : []),
+      ...(this.#scales ? [whole("loss_scale", this.#lossScale.state, "f32")] : []),
       ...moments(
         "exp_avg",
         this.#moments.map((moments) => moments?.first),

@@ -112,6 +112,8 @@ test("values out of range are refused, those at the edge are not", () => {
   for (const lr of [-1, Number.POSITIVE_INFINITY])
     expect(() => optimizer.step(lr)).toThrow(refusal("lr", lr, least));
   expect(adamwInto).not.toHaveBeenCalled();
+  optimizer.step(0);
+  expect(lastCall()?.lr).toBe(0);
   expect(() => open({}, { requiresGrad: false })).toThrow(
     "[adamw] the parameters are frozen. Make them with requiresGrad true.",
   );

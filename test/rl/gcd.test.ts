@@ -1,6 +1,9 @@
 /** GCD over a run, without a GPU: the loss of its stream, its weight, and what it remembers. */
 import { expect, test, vi } from "vitest";
+import { globals } from "webgpu";
 import { type TrainConfigInput, trainConfigSchema } from "../../src/config/schema.js";
+import { planningRuntime } from "../../src/gpu/planning_device.js";
+import { Launcher } from "../../src/kernels/index.js";
 import type { Qwen2Model } from "../../src/model/qwen2.js";
 import { Tokenizer } from "../../src/model/tokenizer.js";
 import { buildWordTokenizer } from "../../src/model/word_tokenizer.js";
@@ -8,6 +11,7 @@ import { Gcd, openJudge } from "../../src/rl/gcd/gcd.js";
 import { gradientSimilarity } from "../../src/rl/gcd/hard_pairs.js";
 import { JUDGE_WORDS } from "../../src/rl/gcd/judge.js";
 import { classificationStream, type StreamResult } from "../../src/rl/gcd/stream.js";
+import { ValueHead } from "../../src/rl/gcd/value_head.js";
 import type { RolloutWorker } from "../../src/rl/play/rollout.js";
 import { lossOptions, unplaced } from "../support/rows.js";
 
@@ -103,6 +107,19 @@ test("questions are asked by its judge, of pairs with close gradients where that
     ...{ rows: [], labels: [], index: 8, isTrained: false, similarity: undefined },
   });
   expect(gradientSimilarity).not.toHaveBeenCalled();
+});
+
+test("a classifier is there where the configuration asks for one, with the optimiser of its stage", async () => {
+  // constants alone: the device computes nothing
+  Object.assign(globalThis, globals);
+  const launcher = new Launcher(await planningRuntime({ isSoftware: true }));
+  const model = { launcher, config: { hidden_size: 4 } } as unknown as Qwen2Model;
+  const config = trainConfigSchema.parse({ prompt: { format: "plain" }, gcd: { head: "value" } });
+  const { head } = new Gcd({ config, worker, model });
+  expect(head).toBeInstanceOf(ValueHead);
+  expect(await head?.save()).toMatchObject({ "value_head.weight": Array(8).fill(0) });
+  head?.release();
+  expect(launcher.runtime.buffers.liveBytes).toBe(0);
 });
 
 test("a classifier in the place of the words learns what the answer says, is saved, and goes on from there", async () => {

@@ -8,9 +8,14 @@ import type { LoraConfig } from "../../src/model/lora_config.js";
 import type { Qwen2Model } from "../../src/model/qwen2.js";
 import { ASSUMED_TEXTS, memoryCures, type PlanRequest, planMemory } from "../../src/rl/loop/memory_plan.js";
 import type { Objective } from "../../src/rl/objective/objective.js";
+import { policyObjective } from "../../src/rl/objective/policy.js";
 import type { Row } from "../../src/rl/rows.js";
 import { Learner } from "../../src/rl/update/learner.js";
 
+vi.mock("../../src/rl/objective/policy.js", async (original) => {
+  const real = await original<typeof import("../../src/rl/objective/policy.js")>();
+  return { ...real, policyObjective: vi.fn(real.policyObjective) };
+});
 // constants alone: the device of a plan computes nothing
 Object.assign(globalThis, globals);
 afterEach(() => {
@@ -107,6 +112,9 @@ describe("a plan of both stages", () => {
       [1, 2, 0],
       [-1, 3, 0],
     ]);
+    // with scores of the policy that played, and of the reference
+    const four = Array(4).fill(new Float32Array(4));
+    expect(vi.mocked(policyObjective).mock.lastCall?.[1]).toEqual({ old: four, reference: four });
     // texts that differ in their first token, of tokens that the model has
     const text = (first: number) => [first, ...Array.from({ length: 19 }, (_, t) => t + 1)];
     expect(played.map(({ prompt }) => prompt)).toEqual([0, 1, 2, 3].map(text));
