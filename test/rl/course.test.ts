@@ -222,6 +222,28 @@ test("what stages remember is saved, and goes on to evaluations", async () => {
   );
 });
 
+test("episodes of evaluations are handed on with the update that they follow, as many as asked for", async () => {
+  const seen: unknown[] = [];
+  const sink = {
+    metrics: async () => {},
+    evaluation: async () => {},
+    rollouts: async () => {},
+    checkpoint: async () => {},
+    transcripts: async (step: number, { length }: readonly unknown[]) => void seen.push([step, length]),
+  };
+  const input = { ...settings, grpo: { max_steps: 0 }, log: { evaluation_episodes: 1 } };
+  await run(input, { sink });
+  expect(seen).toEqual([
+    [0, 1],
+    [2, 1],
+  ]);
+});
+
+test("a run without updates has nothing to save", async () => {
+  const nothing = { imitation: { episodes: 0 }, grpo: { max_steps: 0 }, eval: { at_start: false } };
+  await expect(run(nothing)).rejects.toThrow("[train] the run has 0 updates, there is no number 0.");
+});
+
 test("demonstrations are shown as the configuration says", async () => {
   const shown = async (input: TrainConfigInput) => {
     vi.mocked(expertRows).mockClear();

@@ -79,7 +79,9 @@ test("below an adapter it is the model itself, which is not saved and stays", as
   expect(saved.size).toBe(policy.checkpointShapes.length);
   expect([...saved.keys()].filter((name) => !name.includes("lora"))).toEqual([]);
   const norm = await policy.parameters.read("model.norm.weight");
+  const live = buffers.liveBytes;
   releaseReference(reference, policy);
+  expect(buffers.liveBytes).toBe(live);
   expect(await policy.parameters.read("model.norm.weight")).toEqual(norm);
   const plain = tinyModel(launcher);
   const unfused = new Qwen2Model(

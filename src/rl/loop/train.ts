@@ -263,8 +263,8 @@ class TrainingRun {
     this.#learner = new Learner(deps.model, optimizer, settings.tokens_per_micro_batch, {
       dropoutSeed: this.config.seed,
     });
-    const resumed =
-      deps.resume && this.#step === deps.resume.step && this.#step !== first ? deps.resume : undefined;
+    // in the middle of a stage there is none yet after a resume alone
+    const resumed = this.#step === first ? undefined : deps.resume;
     if (resumed) await restoreOptimizer(optimizer, resumed.optimizer);
     if (stage.needsReference) this.#reference = await referenceModel(deps.model, resumed?.model);
     return this.#learner;
