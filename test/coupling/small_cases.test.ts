@@ -13,7 +13,7 @@ import { diagnoseAlone, relativeError, verifyGram } from "../../src/coupling/ver
 import { Workspace } from "../../src/coupling/workspace.js";
 import { Launcher } from "../../src/kernels/index.js";
 import type { Qwen2Model } from "../../src/model/qwen2.js";
-import { couplingPolicy, drawSamples, V } from "../support/coupling_policy.js";
+import { couplingPolicy, drawSamples, drawWide, V } from "../support/coupling_policy.js";
 import { loraPolicy } from "../support/lora_policy.js";
 import { testRuntime } from "../support/runtime.js";
 
@@ -147,6 +147,15 @@ describe.each(kinds)("%s", (kind) => {
       { sample: 0, inBatch: 0, alone: 0, cosine: 1 },
     ]);
   });
+});
+
+test.each(kinds)("a head whose logits come in tiles, from gradients of samples, %s", async (kind) => {
+  const { change, samples: wide } = drawWide();
+  const model = couplingPolicy(launcher, { ...change, tie_word_embeddings: kind === "tied" });
+  const gram = await perSampleGram(model, wide, { path: "product" });
+  for (const { name, error } of await verifyGram(model, wide, gram, [0, 5]))
+    expect(error, name).toBeLessThan(1e-4);
+  model.parameters.release();
 });
 
 test("weights of an adapter are what has gradients; what its step did is a direction", async () => {
