@@ -90,7 +90,9 @@ test("blocks in a small budget, and what is refused", async () => {
   // the gradient of a batch that does not fit in one pass
   const coefficients = samples.map((_, s) => (s < 2 ? 1 : 0));
   model.parameters.clearGradients();
+  const live = runtime.buffers.liveBytes;
   const batch = await directions(model, samples, [gradient], { budgetBytes, coefficients });
+  expect(runtime.buffers.liveBytes).toBe(live);
   expect(batch.forecast.passes.length).toBeGreaterThan(1);
   expect(relativeError(batch.dots, whole.dots)).toBeLessThan(1e-5);
   expect(relativeError(batch.squares, whole.squares)).toBeLessThan(1e-5);
