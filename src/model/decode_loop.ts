@@ -14,25 +14,28 @@ export interface DecodeLoop {
 }
 
 /** Steps on their way: tokens number `from` .. `to` (exclusive) of these sequences. */
-interface Flight {
+interface SubmittedSteps {
   readonly rows: readonly RunningSequence[];
   readonly from: number;
   readonly to: number;
 }
 
 /**
- * Samples until all have ended. A sequence that ends within a flight is computed to its end with the others and what it is
- * given there is ignored; it leaves the batch when no other flight is on its way.
+ * Samples until all have ended. A sequence that ends within submitted steps is computed to their end with the others and what it is
+ * given there is ignored; it leaves the batch when no other steps are on their way.
  * @param order all sequences as they lie in the state, whose first tokens are on their way
  */
 export async function decode(loop: DecodeLoop, order: readonly RunningSequence[]): Promise<void> {
   const { state, pace, maxNewTokens } = loop;
-  let flight = depart(loop, order, 0, 1);
+  let submitted = appendSteps(loop, order, 0, 1);
   for (;;) {
-    const { rows, from, to } = flight;
+    const { rows, from, to } = submitted;
     const goesAhead = to < maxNewTokens && pace.goesAhead(to - from);
     const reading = state.read(from, to);
-    const [history, next] = await Promise.all([reading, goesAhead ? departAhead(loop, flight) : undefined]);
+    const [history, next] = await Promise.all([
+      reading,
+      goesAhead ? submitAhead(loop, submitted) : undefined,
+    ]);
     const before = rows.filter(({ ended }) => !ended).length;
     let tokens = 0;
     for (const [row, sequence] of rows.entries())
@@ -40,28 +43,28 @@ export async function decode(loop: DecodeLoop, order: readonly RunningSequence[]
     const running = rows.filter(({ ended }) => !ended);
     if (running.length === 0) return;
     pace.observe(before - running.length, tokens);
-    flight = next ?? depart(loop, shrink(loop, rows, running), to, to);
+    submitted = next ?? appendSteps(loop, shrink(loop, rows, running), to, to);
   }
 }
 
-/** Appends the steps after the first `given` tokens. @param from first token that the flight answers for */
-function depart(
+/** Appends the steps after the first `given` tokens. @param from first token that these steps answer for */
+function appendSteps(
   { state, pace, maxNewTokens, step }: DecodeLoop,
   rows: readonly RunningSequence[],
   from: number,
   given: number,
-): Flight {
+): SubmittedSteps {
   const running = rows.filter(({ ended }) => !ended).length;
   const steps = pace.steps(running, maxNewTokens - given);
   if (steps > 0) state.launcher.runtime.repeat(steps, () => step(rows.length));
   return { rows, from, to: given + steps };
 }
 
-/** Submits the steps after a flight whose read has begun: that read is ahead of them in the queue and does not wait. */
-async function departAhead(loop: DecodeLoop, { rows, to }: Flight): Promise<Flight> {
+/** Submits the steps after those whose read has begun: that read is ahead of them in the queue and does not wait. */
+async function submitAhead(loop: DecodeLoop, { rows, to }: SubmittedSteps): Promise<SubmittedSteps> {
   const { runtime } = loop.state.launcher;
   await runtime.flush();
-  const next = depart(loop, rows, to, to);
+  const next = appendSteps(loop, rows, to, to);
   await runtime.flush();
   return next;
 }

@@ -57,7 +57,7 @@ export const benchRowSchema = z.looseObject({
   preset: z.string().optional(),
   /** Name of the run among the report's passports. */
   run: z.string().optional(),
-  /** Wall-clock milliseconds of one call, several calls being in flight. */
+  /** Wall-clock milliseconds of one call, several calls being under way. */
   medianMs: number.optional(),
   p10Ms: number.optional(),
   p90Ms: number.optional(),

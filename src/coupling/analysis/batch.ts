@@ -58,18 +58,18 @@ export function distinctSamples(
     };
     return most > 0 ? [{ row, weight: most, sample }] : [];
   });
-  const piles = groupBy(weighed, ({ sample }) => contentOf(sample));
-  return [...piles].map(([content, pile]) => {
-    const [{ row, sample }] = pile;
-    const weight = pile.reduce((sum, one) => sum + one.weight, 0);
-    const pushed = pile.reduce((sum, one) => sum + one.weight * one.row.advantage, 0);
+  const groups = groupBy(weighed, ({ sample }) => contentOf(sample));
+  return [...groups].map(([content, equal]) => {
+    const [{ row, sample }] = equal;
+    const weight = equal.reduce((sum, one) => sum + one.weight, 0);
+    const pushed = equal.reduce((sum, one) => sum + one.weight * one.row.advantage, 0);
     return {
       id: contentId(content),
       state: contentId(row.prompt_tokens.join()),
       stateText: row.prompt || (row.observation ?? ""),
       action: row.action,
       taskType: row.task_type,
-      rows: pile.length,
+      rows: equal.length,
       advantage: pushed / weight,
       weight,
       ...sample,

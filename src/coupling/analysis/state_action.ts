@@ -69,9 +69,9 @@ function information(visits: readonly StateAction[]): number {
 const pairOf = ({ state, action }: StateAction): string => JSON.stringify([state, action]);
 
 function entropy(visits: readonly StateAction[], keyOf: (visit: StateAction) => string): number {
-  const piles = [...groupBy(visits, keyOf).values()];
-  // - 0 * log 0 does not occur: every pile has a visit
-  return piles.reduce(
+  const groups = [...groupBy(visits, keyOf).values()];
+  // - 0 * log 0 does not occur: every group has a visit
+  return groups.reduce(
     (sum, { length }) => sum - (length / visits.length) * Math.log(length / visits.length),
     0,
   );
@@ -79,11 +79,11 @@ function entropy(visits: readonly StateAction[], keyOf: (visit: StateAction) => 
 
 function retrieval(visits: readonly StateAction[]): number {
   let right = 0;
-  for (const pile of groupBy(visits, ({ action }) => action).values()) {
+  for (const group of groupBy(visits, ({ action }) => action).values()) {
     const counts = new Map(
-      [...groupBy(pile, ({ state }) => state)].map(([state, { length }]) => [state, length]),
+      [...groupBy(group, ({ state }) => state)].map(([state, { length }]) => [state, length]),
     );
-    for (const { state } of pile) {
+    for (const { state } of group) {
       const without = [...counts].map(([other, count]) => (other === state ? count - 1 : count));
       const most = Math.max(...without);
       const own = (counts.get(state) as number) - 1;

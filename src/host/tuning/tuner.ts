@@ -14,7 +14,7 @@ import {
   withChoice,
   workName,
 } from "../../kernels/tuning/tuning_search.js";
-import { makeRig, type Rig } from "./tuning_rig.js";
+import { type TimedWork, timedWork } from "./timed_work.js";
 
 /** One variant, ready to run. */
 export interface Contestant {
@@ -54,7 +54,7 @@ export async function tuneKernels(runtime: Runtime, options: TunerOptions): Prom
   const results: TuningResult[] = [];
   const late: string[] = [];
   for (const piece of work) {
-    let rig: Rig | undefined;
+    let timed: TimedWork | undefined;
     try {
       for (const problemOf of PROBLEMS) {
         const facts: DeviceFacts = { ...runtime.facts, tuning: tuningOf(results) };
@@ -64,12 +64,12 @@ export async function tuneKernels(runtime: Runtime, options: TunerOptions): Prom
           late.push(problem.choice);
           continue;
         }
-        rig ??= makeRig(runtime, piece);
-        const result = await settle(new Ring(runtime, rig, problem, facts), problem, options);
+        timed ??= timedWork(runtime, piece);
+        const result = await settle(new Variants(runtime, timed, problem, facts), problem, options);
         results.push({ ...result, shape: workName(piece) });
       }
     } finally {
-      rig?.release();
+      timed?.release();
     }
   }
   if (late.length > 0) warn(`not measured for lack of time, and left as shipped: ${late.join(", ")}`);
@@ -77,14 +77,14 @@ export async function tuneKernels(runtime: Runtime, options: TunerOptions): Prom
 }
 
 async function settle(
-  ring: Ring,
+  variants: Variants,
   problem: TuningProblem,
-  { now, measure = interleaved(now, ring.sampleMs), warn }: TunerOptions,
+  { now, measure = interleaved(now, variants.sampleMs), warn }: TunerOptions,
 ): Promise<Omit<TuningResult, "shape">> {
-  const { choice, variants } = problem;
-  await ring.compile();
-  const contestants = variants.map((variant, index) => ring.contestant(variant, index));
-  const dropped = await ring.findWrong(contestants);
+  const { choice, variants: names } = problem;
+  await variants.compile();
+  const contestants = names.map((name, index) => variants.contestant(name, index));
+  const dropped = await variants.findWrong(contestants);
   for (const [variant, reason] of Object.entries(dropped))
     warn(`variant ${variant} of ${choice} is left out: ${reason}`);
   const right = contestants.filter(({ variant }) => dropped[variant] === undefined);
@@ -97,7 +97,7 @@ async function settle(
     if (fastest(again) === 0) best = 0;
     [shippedMs, chosenMs] = best === 0 ? [again[0], again[0]] : again;
   }
-  const head = { choice, shipped: variants[0], shippedMs };
+  const head = { choice, shipped: names[0], shippedMs };
   return { ...head, chosen: right[best].variant, chosenMs, dropped };
 }
 
@@ -135,13 +135,13 @@ function interleaved(now: () => number, sampleMs: number): Measure {
 /** Milliseconds of one sample: long beside the wait for its end. */
 const SAMPLE_MS = { software: 10, gpu: 4 } as const;
 
-/** Contestants on one rig, each with a launcher that takes its variant. */
-class Ring {
+/** Contestants on one piece of work, each with a launcher that takes its variant. */
+class Variants {
   readonly #launchers: readonly Launcher[];
 
   constructor(
     readonly runtime: Runtime,
-    readonly rig: Rig,
+    readonly work: TimedWork,
     { choice, variants }: TuningProblem,
     facts: DeviceFacts,
   ) {
@@ -156,7 +156,7 @@ class Ring {
     return {
       variant,
       run: async (calls) => {
-        for (let call = 0; call < calls; call++) this.rig.launch(this.#launchers[index]);
+        for (let call = 0; call < calls; call++) this.work.launch(this.#launchers[index]);
         await this.runtime.finish();
       },
     };
@@ -164,7 +164,7 @@ class Ring {
 
   /** All variants side by side. One that fails stops the rest of them here; each is compiled when it is run, too. */
   async compile(): Promise<void> {
-    for (const launcher of this.#launchers) this.rig.launch(launcher);
+    for (const launcher of this.#launchers) this.work.launch(launcher);
     try {
       await this.runtime.flush();
     } catch (error) {
@@ -174,7 +174,7 @@ class Ring {
 
   /** Variants that do not compile, or whose result is not the first one's, and why. @throws DeviceError for the first one */
   async findWrong(contestants: readonly Contestant[]): Promise<Record<string, string>> {
-    const { result } = this.rig;
+    const { result } = this.work;
     const [shipped, ...others] = contestants;
     await shipped.run(1);
     const expected = await result.read();

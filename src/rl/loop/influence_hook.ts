@@ -88,15 +88,15 @@ export async function influenceReport(
 ): Promise<InfluenceReport> {
   const pushing = pushingRows(rows, grpo.loss_aggregation, grpo.max_completion_length);
   if (pushing.length === 0) return { step, rows: [] };
-  const piles = groupBy(pushing, ({ key }) => key);
-  const samples = [...piles.values()].map(
-    (pile): PushingSample => ({
-      ...sampleOf(pile[0].row),
-      weights: pile[0].relative,
-      coefficient: pile.reduce((sum, { push }) => sum + push, 0),
+  const groups = groupBy(pushing, ({ key }) => key);
+  const samples = [...groups.values()].map(
+    (equal): PushingSample => ({
+      ...sampleOf(equal[0].row),
+      weights: equal[0].relative,
+      coefficient: equal.reduce((sum, { push }) => sum + push, 0),
     }),
   );
-  const numbers = new Map([...piles.keys()].map((key, number) => [key, number]));
+  const numbers = new Map([...groups.keys()].map((key, number) => [key, number]));
   const batch = samples.map(({ coefficient }) => coefficient);
   const { dots: totals, squares } = await along(model, samples, batch, tokensPerMicroBatch);
   const isPunished = samples.map(({ coefficient }) => Number(coefficient < 0));

@@ -16,7 +16,7 @@ import type { MatmulShape } from "../../kernels/matmul/matmul_shape.js";
 import { type AttentionWork, partsAdded, type TunedWork } from "../../kernels/tuning/tuning_search.js";
 import { packSequences } from "../../model/packing.js";
 
-export interface Rig {
+export interface TimedWork {
   /** Launches the work once; the launcher's facts decide by which variant. */
   launch(launcher: Launcher): void;
   /** What the work writes. */
@@ -24,8 +24,8 @@ export interface Rig {
   release(): void;
 }
 
-export function makeRig(runtime: Runtime, work: TunedWork): Rig {
-  return "product" in work ? productRig(runtime, work.product) : attentionRig(runtime, work.attention);
+export function timedWork(runtime: Runtime, work: TunedWork): TimedWork {
+  return "product" in work ? timedProduct(runtime, work.product) : timedAttention(runtime, work.attention);
 }
 
 function drawn(runtime: Runtime, shape: readonly number[], scale: number): Tensor {
@@ -38,7 +38,7 @@ function drawn(runtime: Runtime, shape: readonly number[], scale: number): Tenso
   );
 }
 
-function productRig(runtime: Runtime, shape: MatmulShape): Rig {
+function timedProduct(runtime: Runtime, shape: MatmulShape): TimedWork {
   const { M, N, K } = shape;
   // products of both factors sum up to a few units, where the tolerance is meant for
   const a = drawn(runtime, [M * K], K ** -0.25);
@@ -60,7 +60,7 @@ function productRig(runtime: Runtime, shape: MatmulShape): Rig {
   };
 }
 
-function attentionRig(runtime: Runtime, work: AttentionWork): Rig {
+function timedAttention(runtime: Runtime, work: AttentionWork): TimedWork {
   const { direction, heads, kvHeads, headDim, sequences, length } = work;
   const N = sequences * length;
   const packed = packSequences(Array.from({ length: sequences }, () => new Uint32Array(length)));
