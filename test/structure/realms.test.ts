@@ -36,7 +36,7 @@ test("in a pool of VM threads", { timeout: 120_000 }, async () => {
   writeFileSync(join(folder, "a.test.js"), SOURCE);
   writeFileSync(
     join(folder, "vitest.config.js"),
-    'export default { test: { globals: true, pool: "vmThreads" } };',
+    'export default { test: { globals: true, pool: "vmThreads", testTimeout: 60_000 } };',
   );
   const env = { ...process.env, MODEL_FOLDER: readGolden("qwen2-tied-gqa").folder, NO_COLOR: "1" };
   const args = [vitest, "run", "--root", folder, "--config", join(folder, "vitest.config.js")];

@@ -9,7 +9,7 @@ const LONGEST = [
   "rl/learning",
   "coupling/gram",
   "rl/no_signal",
-  "kernels/matmul_matrix",
+  "kernels/matmul_subgroup_matrix",
   "experiment/experiment",
   "rl/gcd_training",
   "cli/coupling_run",

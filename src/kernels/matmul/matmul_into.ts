@@ -1,7 +1,7 @@
 /** Matrix products in the plans of ops, with what is fused into them. */
 import { matmulLanes } from "../../../shaders/matmul/matmul_lanes.js";
-import { matmulMatrix, matrixInvocations } from "../../../shaders/matmul/matmul_matrix.js";
 import { matmulPanel } from "../../../shaders/matmul/matmul_panel.js";
+import { matmulSubgroupMatrix, matrixInvocations } from "../../../shaders/matmul/matmul_subgroup_matrix.js";
 import { matmulSum } from "../../../shaders/matmul/matmul_sum.js";
 import type { MatmulLayout, MatmulText } from "../../../shaders/matmul/matmul_text.js";
 import { matmulTiles, sharedInvocations } from "../../../shaders/matmul/matmul_tiles.js";
@@ -263,7 +263,7 @@ function productUnit(tile: MatmulTile, text: MatmulText): KernelUnit {
     shader: () => {
       if (isPanelTile(tile)) return matmulPanel(tile, text);
       if (isLaneTile(tile)) return matmulLanes(tile, text);
-      return isMatrixTile(tile) ? matmulMatrix(tile, text) : matmulTiles(tile, text);
+      return isMatrixTile(tile) ? matmulSubgroupMatrix(tile, text) : matmulTiles(tile, text);
     },
     reads: ["a", "b", "k_scale", ...(isPart ? [] : EPILOGUE_READS)],
     writes: isPart ? ["partial", "row_sums"] : epilogueWrites(text),

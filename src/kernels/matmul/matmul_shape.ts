@@ -1,7 +1,7 @@
 /** Sizes of a matrix product, and the tiles that can compute it. */
 import type { LaneTile } from "../../../shaders/matmul/matmul_lanes.js";
-import type { MatrixTile } from "../../../shaders/matmul/matmul_matrix.js";
 import type { PanelTile } from "../../../shaders/matmul/matmul_panel.js";
+import type { MatrixTile } from "../../../shaders/matmul/matmul_subgroup_matrix.js";
 import type { SharedTile } from "../../../shaders/matmul/matmul_tiles.js";
 
 export interface MatmulShape {

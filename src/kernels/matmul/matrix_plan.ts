@@ -3,7 +3,7 @@ import {
   type MatrixTile,
   matrixInvocations,
   matrixSharedBytes,
-} from "../../../shaders/matmul/matmul_matrix.js";
+} from "../../../shaders/matmul/matmul_subgroup_matrix.js";
 import type { DeviceFacts, MatrixConfig } from "../../gpu/device_facts.js";
 
 /** Sides of a tile and the subgroups that share it; the larger first. Each subgroup's block is a multiple of 32. */

@@ -1,7 +1,7 @@
 /** Products by matrix hardware, as far as they can be tested without: choice, compilation, the arithmetic of split f16. */
 import { f16round } from "@petamoriken/float16";
 import { afterAll, describe, expect, test, vi } from "vitest";
-import { LEAST_HIGH, SPLIT_SCALE } from "../../shaders/matmul/matmul_matrix.js";
+import { LEAST_HIGH, SPLIT_SCALE } from "../../shaders/matmul/matmul_subgroup_matrix.js";
 import { Tape } from "../../src/autograd/tape.js";
 import { Tensor } from "../../src/autograd/tensor.js";
 import { Random } from "../../src/core/random.js";

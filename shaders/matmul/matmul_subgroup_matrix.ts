@@ -116,7 +116,7 @@ function operandsOf(tile: MatrixTile, layout: Layout): [Operand, Operand] {
   ];
 }
 
-export function matmulMatrix(tile: MatrixTile, text: MatmulText): string {
+export function matmulSubgroupMatrix(tile: MatrixTile, text: MatmulText): string {
   const { tileM, tileN, tileK, subgroupsM, subgroupsN, subgroupSize, matrix, split } = tile;
   const invocations = matrixInvocations(tile);
   const operands = operandsOf(tile, text);
