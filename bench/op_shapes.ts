@@ -2,7 +2,7 @@
 
 import { fillRepeated } from "../src/core/fill_repeated.js";
 import type { Random } from "../src/core/random.js";
-import type { DeviceFacts } from "../src/gpu/runtime.js";
+import type { KernelFacts } from "../src/gpu/runtime.js";
 import type { Cost, OpDefinition, ReferenceArrays, Scalars } from "../src/kernels/engine/op.js";
 import { embeddingSegments, ropeTable } from "../src/kernels/index.js";
 import { presetConfig } from "../src/model/config.js";
@@ -42,7 +42,7 @@ export interface Dimensions {
 }
 
 export interface ShapeScale {
-  readonly facts: DeviceFacts;
+  readonly facts: KernelFacts;
   readonly quick: boolean;
 }
 

@@ -1,7 +1,7 @@
 /** An op with drawn inputs and its tensors on the GPU, forward and backward to be run apart. */
 import { Tensor } from "../src/autograd/tensor.js";
 import { Random } from "../src/core/random.js";
-import type { DeviceFacts } from "../src/gpu/runtime.js";
+import type { KernelFacts } from "../src/gpu/runtime.js";
 import type { Launcher } from "../src/kernels/engine/launch.js";
 import {
   type ArrayView,
@@ -19,7 +19,7 @@ import type { OpShape } from "./op_shapes.js";
 
 /** An op with its tensors on the GPU. */
 export interface OpenOp {
-  readonly facts: DeviceFacts;
+  readonly facts: KernelFacts;
   readonly scalars: Scalars;
   readonly inputs: ReferenceArrays;
   /** Gradients that backward starts from, by output name. */
@@ -112,7 +112,7 @@ function hasBackward(op: OpDefinition): boolean {
 export function inputScalars(
   op: OpDefinition,
   { arrays, sizes, params }: Pick<OpInputs, "arrays" | "sizes" | "params">,
-  facts: DeviceFacts,
+  facts: KernelFacts,
 ): Scalars {
   const tensors = Object.fromEntries(
     Object.keys(arrays).map((name) => {

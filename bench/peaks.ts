@@ -1,6 +1,6 @@
 /** What the adapter reaches at best: fused multiply-adds in registers, copying of memory, products of small matrices. */
 import { Tensor } from "../src/autograd/tensor.js";
-import type { DeviceFacts } from "../src/gpu/runtime.js";
+import type { KernelFacts } from "../src/gpu/runtime.js";
 import type { Launcher } from "../src/kernels/engine/launch.js";
 import type { Cost, Kernel, KernelUnit, ShaderInput } from "../src/kernels/engine/op.js";
 import type { BenchRow } from "../src/report/bench_rows.js";
@@ -114,7 +114,7 @@ function unitOf(entry: string, shader: Kernel["shader"], workgroups: number, ele
 }
 
 /** Reads and writes every byte once: 64 MiB on the CPU, 512 MiB on a GPU, which has larger caches. */
-function copyPeak({ isSoftware, maxBindingBytes }: DeviceFacts): Peak {
+function copyPeak({ isSoftware, maxBindingBytes }: KernelFacts): Peak {
   const bytes = Math.min(isSoftware ? 2 ** 26 : 2 ** 29, 2 ** Math.floor(Math.log2(maxBindingBytes)));
   const shader = () => `
 @compute @workgroup_size(${INVOCATIONS})
@@ -138,7 +138,7 @@ const ACCUMULATORS = [2, 4, 8] as const;
 const STEPS = { software: 512, hardware: 4096 } as const;
 
 /** One invocation owns `count` accumulators and writes their sum. No shared memory, no barrier. */
-function fmaPeak(facts: DeviceFacts, dtype: "f32" | "f16", count: number): Peak {
+function fmaPeak(facts: KernelFacts, dtype: "f32" | "f16", count: number): Peak {
   const steps = facts.isSoftware ? STEPS.software : STEPS.hardware;
   const workgroups = facts.isSoftware ? 256 : 8192;
   const vector = `vec4<${dtype}>`;
@@ -174,7 +174,7 @@ const MATRIX_RESULTS = 4;
 const MATRIX_STEPS = 2048;
 
 /** Chains of products of f16 matrices held in registers, one chain for each result matrix. */
-function matrixPeaks(facts: DeviceFacts): Peak[] {
+function matrixPeaks(facts: KernelFacts): Peak[] {
   if (facts.subgroupMaxSize === 0) return [];
   const useful = facts.matrixConfigs.filter(({ componentType }) => componentType === "f16");
   return useful.map(({ M, N, K, resultComponentType: result }) => {

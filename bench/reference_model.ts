@@ -1,5 +1,5 @@
 /** The decoder's forward pass for one sequence in float64, from the ops' own references. */
-import type { DeviceFacts } from "../src/gpu/runtime.js";
+import type { KernelFacts } from "../src/gpu/runtime.js";
 import {
   add,
   attention,
@@ -27,7 +27,7 @@ export type WeightOf = (name: string) => Promise<{
 
 /** Log-probabilities of the targets of the first T tokens of a text, [T]. Weights are asked for one at a time. */
 export async function referenceLogProbs(
-  facts: DeviceFacts,
+  facts: KernelFacts,
   config: Qwen2Config,
   tokens: ArrayLike<number>,
   targets: ArrayLike<number>,
@@ -104,7 +104,7 @@ function referenceOutput(
   op: OpDefinition,
   inputs: Readonly<Record<string, Value>>,
   params: Readonly<Record<string, number>>,
-  facts: DeviceFacts,
+  facts: KernelFacts,
   output: string,
 ): Float64Array {
   const arrays: Record<string, Float64Array> = {};

@@ -136,7 +136,7 @@ export { householdWorld } from "./env/household/world.js";
 export type { Environment, Info, ResetResult, StepResult, Task, World } from "./env/world.js";
 // device
 export {
-  type DeviceFacts,
+  type KernelFacts,
   type MatmulPrecision,
   type OpenAdapter,
   Runtime,

@@ -1,7 +1,7 @@
 /** What a Gram will cost, before anything is allocated. Pure. */
 import type { StoredShape } from "../autograd/parameter_slots.js";
 import { ArgumentError } from "../core/errors.js";
-import type { DeviceFacts } from "../gpu/runtime.js";
+import type { KernelFacts } from "../gpu/runtime.js";
 import { vocabularyTile } from "../kernels/loss/linear_log_prob.js";
 import type { Qwen2Config } from "../model/config.js";
 import { headWidth, parameterCount, projectionWidth, storedShapes } from "../model/parameters.js";
@@ -47,7 +47,7 @@ export interface GramWishes {
 export interface ForecastPolicy {
   readonly config: Qwen2Config;
   readonly activations: "f32" | "f16";
-  readonly launcher: { readonly facts: DeviceFacts };
+  readonly launcher: { readonly facts: KernelFacts };
   /** Whether only the factors of an adapter have gradients: `trainedShapes` are theirs. */
   readonly adapter?: object | undefined;
   /** What has gradients, see `storedShapes`. Default: all parameters. */

@@ -1,13 +1,13 @@
 /** Scratch memory and small tables of one backward pass. */
 import { Tensor } from "../autograd/tensor.js";
-import type { DeviceFacts } from "../gpu/runtime.js";
+import type { KernelFacts } from "../gpu/runtime.js";
 import type { ArrayView, DType } from "../kernels/engine/op.js";
 import type { Launcher } from "../kernels/index.js";
 import type { KernelRunner } from "../kernels/matmul/matmul_into.js";
 
 /** Launches kernels and lends memory. */
 export class Workspace implements KernelRunner {
-  readonly facts: DeviceFacts;
+  readonly facts: KernelFacts;
   readonly run: KernelRunner["run"];
   readonly #tables = new Map<string, Tensor>();
   #lent: Tensor[] = [];

@@ -26,8 +26,8 @@ export const MATMUL_PRECISIONS: readonly MatmulPrecision[] = ["f32", "split_f16"
  */
 export type Tuning = Readonly<Record<string, string>>;
 
-/** Facts about the adapter that kernels choose variants by. */
-export interface DeviceFacts {
+/** What kernels choose their variants by: the device, the precision that was asked for, and what was measured on it. */
+export interface KernelFacts {
   readonly vendor: string;
   readonly architecture: string;
   readonly device: string;
@@ -87,7 +87,7 @@ export async function openDevice(adapter: GPUAdapter): Promise<GPUDevice> {
 }
 
 /** Facts of a device that was opened on an adapter. */
-export function deviceFacts(adapter: GPUAdapter, device: GPUDevice): DeviceFacts {
+export function deviceFacts(adapter: GPUAdapter, device: GPUDevice): KernelFacts {
   const info = adapter.info as GPUAdapterInfo & { subgroupMinSize: number; subgroupMaxSize: number };
   const text = `${info.vendor} ${info.architecture} ${info.device} ${info.description}`.toLowerCase();
   return {
@@ -128,7 +128,7 @@ export function matrixConfigsOf(info: GPUAdapterInfo): MatrixConfig[] {
  * Whether an adapter can train in mixed precision.
  * @throws AdapterError when its shaders know no f16
  */
-export function checkHalf({ features, description, device }: DeviceFacts): void {
+export function checkHalf({ features, description, device }: KernelFacts): void {
   if (features.has("shader-f16")) return;
   throw new AdapterError(
     `[device] mixed precision needs f16 in shaders: got ${description || device || "an adapter"} without the feature shader-f16. Use precision f32, or another adapter: a GPU, or lavapipe.`,

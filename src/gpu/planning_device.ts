@@ -1,5 +1,5 @@
 /** A device that keeps count of memory and computes nothing: what a program would allocate is found out by running it. */
-import { type DeviceFacts, Runtime } from "./runtime.js";
+import { type KernelFacts, Runtime } from "./runtime.js";
 
 /** Of lavapipe, and of GPUs' drivers. */
 const BINDING_BYTES = { software: 2 ** 27, gpu: 2 ** 31 };
@@ -56,7 +56,7 @@ function planningDevice(): GPUDevice {
 }
 
 /** What kernels are chosen by where no adapter was asked: a GPU with subgroups of 32, or the processor. */
-function assumedFacts(isSoftware: boolean): DeviceFacts {
+function assumedFacts(isSoftware: boolean): KernelFacts {
   return {
     vendor: "",
     architecture: "",
@@ -83,7 +83,7 @@ function assumedFacts(isSoftware: boolean): DeviceFacts {
  * @remarks needs WebGPU's constants (`GPUBufferUsage`, ...) as globals
  */
 export async function planningRuntime(
-  facts: DeviceFacts | { readonly isSoftware: boolean },
+  facts: KernelFacts | { readonly isSoftware: boolean },
 ): Promise<Runtime> {
   const device = planningDevice();
   const adapter = {

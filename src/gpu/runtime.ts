@@ -4,8 +4,8 @@ import type { Logger } from "../core/logger.js";
 import { BufferPool, type BufferRange } from "./buffers.js";
 import { CommandList, type Dispatch, SCALAR_BYTES } from "./command_list.js";
 import {
-  type DeviceFacts,
   deviceFacts,
+  type KernelFacts,
   type MatmulPrecision,
   openDevice,
   type Tuning,
@@ -32,7 +32,7 @@ export interface RuntimeOptions {
   /** Default: none, all kernels as shipped. */
   readonly tuning?: Tuning;
   /** Overrides for tests, for example to run the GPU kernel family on a software adapter. */
-  readonly facts?: Partial<DeviceFacts>;
+  readonly facts?: Partial<KernelFacts>;
 }
 
 /**
@@ -54,7 +54,7 @@ export class Runtime {
     /** Held because a device whose GPU object is garbage collected crashes in Dawn. */
     readonly gpu: GPU,
     readonly device: GPUDevice,
-    readonly facts: DeviceFacts,
+    readonly facts: KernelFacts,
     readonly logger: Logger | undefined,
     readonly wait: Wait,
     beside: Beside | undefined,
@@ -243,8 +243,8 @@ export type {
   Access,
   Beside,
   BufferRange,
-  DeviceFacts,
   Dispatch,
+  KernelFacts,
   MatmulPrecision,
   PipelineEntry,
   Tuning,

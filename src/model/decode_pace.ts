@@ -1,5 +1,5 @@
 /** How many decode steps go to the GPU before the host looks at what they sampled. */
-import type { DeviceFacts } from "../gpu/runtime.js";
+import type { KernelFacts } from "../gpu/runtime.js";
 
 interface Pace {
   /** Most steps of one submit. */
@@ -36,7 +36,7 @@ export class DecodePace {
   #endRate = 1 / FIRST_ANSWER;
 
   /** @param fixed steps of every submit; default: by adapter and by how often sequences end */
-  constructor(facts: DeviceFacts, fixed: number | undefined) {
+  constructor(facts: KernelFacts, fixed: number | undefined) {
     this.#pace = facts.isSoftware ? PACE.software : PACE.gpu;
     this.#fixed = fixed;
   }

@@ -1,7 +1,7 @@
 /** Keys and values of earlier tokens: one slot a sequence, one pair of arrays a layer. */
 import type { MatrixStorage } from "../autograd/parameter_slots.js";
 import { Tensor } from "../autograd/tensor.js";
-import { checkHalf, type DeviceFacts } from "../gpu/device_facts.js";
+import { checkHalf, type KernelFacts } from "../gpu/device_facts.js";
 import type { Launcher } from "../kernels/index.js";
 import type { Qwen2Config } from "./config.js";
 import { headWidth } from "./parameters.js";
@@ -12,7 +12,7 @@ const POSITIONS = 64;
 export type CacheStorage = "f32" | "f16";
 
 /** How a cache is stored beside matrices of that storage: as halves where they are short, and the device has halves. */
-export function cacheStorage(matrices: MatrixStorage | undefined, { features }: DeviceFacts): CacheStorage {
+export function cacheStorage(matrices: MatrixStorage | undefined, { features }: KernelFacts): CacheStorage {
   return (matrices ?? "f32") !== "f32" && features.has("shader-f16") ? "f16" : "f32";
 }
 

@@ -9,10 +9,10 @@ import { drawInputs, inputScalars } from "../../bench/open_op.js";
 import { type Contestant, race } from "../../bench/race.js";
 import { lossMismatch } from "../../bench/training_step.js";
 import { DeviceError } from "../../src/core/errors.js";
-import type { DeviceFacts } from "../../src/gpu/runtime.js";
+import type { KernelFacts } from "../../src/gpu/runtime.js";
 import { allOps, attention, byteLength, linear, type OpDefinition } from "../../src/kernels/index.js";
 
-const facts = (isSoftware: boolean, maxBindingBytes: number): DeviceFacts => ({
+const facts = (isSoftware: boolean, maxBindingBytes: number): KernelFacts => ({
   vendor: "v",
   architecture: "a",
   device: "d",

@@ -2,7 +2,7 @@
 import { expect, test, vi } from "vitest";
 import { DeviceError } from "../../src/core/errors.js";
 import { silentLogger } from "../../src/core/logger.js";
-import { type DeviceFacts, Runtime } from "../../src/gpu/runtime.js";
+import { type KernelFacts, Runtime } from "../../src/gpu/runtime.js";
 import { openGpu } from "../../src/host/gpu/drivers.js";
 import { type Measure, type TunerOptions, tuneKernels } from "../../src/host/tuning/tuner.js";
 import type { MatmulShape } from "../../src/kernels/matmul/matmul_shape.js";
@@ -17,7 +17,7 @@ const tableMeasure =
   async (contestants) =>
     contestants.map(({ variant }) => times[variant] ?? 1);
 
-async function tune(facts: Partial<DeviceFacts>, options: Partial<TunerOptions>) {
+async function tune(facts: Partial<KernelFacts>, options: Partial<TunerOptions>) {
   const runtime = await testRuntime(facts);
   const warnings: string[] = [];
   const results = await tuneKernels(runtime, {

@@ -4,7 +4,7 @@ import { Tape } from "../../src/autograd/tape.js";
 import { Tensor } from "../../src/autograd/tensor.js";
 import { silentLogger } from "../../src/core/logger.js";
 import { Random } from "../../src/core/random.js";
-import { type DeviceFacts, Runtime } from "../../src/gpu/runtime.js";
+import { type KernelFacts, Runtime } from "../../src/gpu/runtime.js";
 import { openGpu } from "../../src/host/gpu/drivers.js";
 import {
   attentionChoice,
@@ -33,7 +33,7 @@ const DIRECTIONS = ["forward", "backward"] as const;
 
 /** Output and gradient of packed sequences under a choice of layout. */
 async function attend(D: number, variant: string): Promise<Float32Array[]> {
-  let facts: DeviceFacts = runtime.facts;
+  let facts: KernelFacts = runtime.facts;
   for (const direction of DIRECTIONS)
     facts = withChoice(facts, attentionChoice(direction, D, facts) as string, variant);
   const packed = packSequences(LENGTHS.map((length) => new Uint32Array(length)));

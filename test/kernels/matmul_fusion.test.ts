@@ -2,7 +2,7 @@
 import { describe, expect, test } from "vitest";
 import type { SharedTile } from "../../shaders/matmul/matmul_tiles.js";
 import { Tensor } from "../../src/autograd/tensor.js";
-import type { DeviceFacts } from "../../src/gpu/runtime.js";
+import type { KernelFacts } from "../../src/gpu/runtime.js";
 import { Launcher, matmulInto } from "../../src/kernels/index.js";
 import { planMatmul } from "../../src/kernels/matmul/matmul_plan.js";
 import { isPanelTile } from "../../src/kernels/matmul/matmul_shape.js";
@@ -47,7 +47,7 @@ const PANELS: readonly FusedProduct[] = [
   { M: 512, N: 9, K: 71, ...tn, accumulate: true, fused: ["scaleB", "sumA"] },
 ];
 
-const panelsOf = (M: number, N: number, facts: Partial<DeviceFacts> = {}) => {
+const panelsOf = (M: number, N: number, facts: Partial<KernelFacts> = {}) => {
   const shape = { M, N, K: 64, batch: 1, transposeA: false, transposeB: true };
   return isPanelTile(planMatmul(shape, { ...own.runtime.facts, ...facts }, "never").tile);
 };

@@ -6,7 +6,7 @@ import { Tape } from "../../src/autograd/tape.js";
 import { Tensor } from "../../src/autograd/tensor.js";
 import { Random } from "../../src/core/random.js";
 import type { MatrixConfig } from "../../src/gpu/device_facts.js";
-import type { DeviceFacts, MatmulPrecision } from "../../src/gpu/runtime.js";
+import type { KernelFacts, MatmulPrecision } from "../../src/gpu/runtime.js";
 import { findMatrixMistake, matrixProducts } from "../../src/host/gpu/matrix_self_test.js";
 import { Launcher, matmul, matmulInto } from "../../src/kernels/index.js";
 import { planMatmul } from "../../src/kernels/matmul/matmul_plan.js";
@@ -33,7 +33,7 @@ const CONFIGS = [
 ];
 
 /** What a large GPU says of itself. */
-const gpuFacts = (precision: MatmulPrecision, more: Partial<DeviceFacts> = {}): Partial<DeviceFacts> => ({
+const gpuFacts = (precision: MatmulPrecision, more: Partial<KernelFacts> = {}): Partial<KernelFacts> => ({
   isSoftware: false,
   subgroupMinSize: 32,
   subgroupMaxSize: 32,
@@ -45,8 +45,8 @@ const gpuFacts = (precision: MatmulPrecision, more: Partial<DeviceFacts> = {}): 
   tuning: {},
   ...more,
 });
-const factsOf = (precision: MatmulPrecision, more?: Partial<DeviceFacts>) =>
-  gpuFacts(precision, more) as DeviceFacts;
+const factsOf = (precision: MatmulPrecision, more?: Partial<KernelFacts>) =>
+  gpuFacts(precision, more) as KernelFacts;
 const shape = (M: number, N: number, K: number, batch = 1) => ({
   M,
   N,
@@ -57,7 +57,7 @@ const shape = (M: number, N: number, K: number, batch = 1) => ({
 });
 
 /** `rows x columns x depth of a matrix tile`, or undefined for another kernel. */
-function chosen(sizes: ReturnType<typeof shape>, facts: DeviceFacts): string | undefined {
+function chosen(sizes: ReturnType<typeof shape>, facts: KernelFacts): string | undefined {
   const { tile } = planMatmul(sizes, facts, "alone");
   return isMatrixTile(tile)
     ? `${tile.tileM}x${tile.tileN}x${tile.tileK}${tile.split ? " split" : ""}`

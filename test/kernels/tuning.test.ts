@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 import { Tensor } from "../../src/autograd/tensor.js";
 import { Random } from "../../src/core/random.js";
-import type { DeviceFacts, Tuning } from "../../src/gpu/runtime.js";
+import type { KernelFacts, Tuning } from "../../src/gpu/runtime.js";
 import { Launcher, matmul, matmulInto, type OpDefinition } from "../../src/kernels/index.js";
 import { planMatmul, shippedTile } from "../../src/kernels/matmul/matmul_plan.js";
 import type { MatmulShape } from "../../src/kernels/matmul/matmul_shape.js";
@@ -20,7 +20,7 @@ import { factsOf, LARGE_GPU as gpu } from "../support/facts.js";
 import { nullRuntime } from "../support/null_gpu.js";
 import { testRuntime } from "../support/runtime.js";
 
-const software: Partial<DeviceFacts> = { isSoftware: true, subgroupMinSize: 8, subgroupMaxSize: 8 };
+const software: Partial<KernelFacts> = { isSoftware: true, subgroupMinSize: 8, subgroupMaxSize: 8 };
 const shape = (layout: string, M: number, N: number, K: number, batch = 1): MatmulShape => ({
   M,
   N,
@@ -30,7 +30,7 @@ const shape = (layout: string, M: number, N: number, K: number, batch = 1): Matm
   transposeB: layout[1] === "t",
 });
 
-test.each<[MatmulShape, Partial<DeviceFacts>, string | undefined]>([
+test.each<[MatmulShape, Partial<KernelFacts>, string | undefined]>([
   [shape("nt", 1, 896, 896), gpu, "nt skinny"],
   [shape("nt", 16, 896, 896), gpu, "nt skinny"],
   [shape("nn", 16, 896, 896), gpu, undefined],
@@ -92,7 +92,7 @@ test("products to measure are of different classes, the shipped variant comes fi
 
 test("small GPUs are offered no tile that they cannot run", () => {
   const one = shape("nn", 1024, 1024, 1024);
-  const names = (facts: Partial<DeviceFacts>) => tileProblem(one, factsOf({ ...gpu, ...facts }))?.variants;
+  const names = (facts: Partial<KernelFacts>) => tileProblem(one, factsOf({ ...gpu, ...facts }))?.variants;
   expect(names({})).toContain("128x128x8 8x8");
   expect(names({ maxWorkgroupInvocations: 128 })).toEqual(["32x32x16 4x4"]);
   expect(names({ maxWorkgroupBytes: 8000 })).not.toContain("128x128x8 8x8");
@@ -112,7 +112,7 @@ test("a variant has to save a share of the shipped time", () => {
 });
 
 /** A product under some choices. */
-async function product(facts: Partial<DeviceFacts>, sizes: MatmulShape): Promise<Float32Array> {
+async function product(facts: Partial<KernelFacts>, sizes: MatmulShape): Promise<Float32Array> {
   const runtime = await testRuntime(facts);
   const { M, N, K } = sizes;
   const random = Random.of(5, "tuning");

@@ -4,7 +4,7 @@ import { describe, expect, test } from "vitest";
 import { WgslReflect } from "wgsl_reflect/wgsl_reflect.module.js";
 import { Trainer } from "../../bench/trainer.js";
 import { trainingProblem } from "../../bench/workloads.js";
-import type { DeviceFacts } from "../../src/gpu/runtime.js";
+import type { KernelFacts } from "../../src/gpu/runtime.js";
 import { Launcher } from "../../src/kernels/index.js";
 import { opCases } from "../op_cases.js";
 import { LARGE_GPU } from "../support/facts.js";
@@ -19,11 +19,11 @@ interface Module {
 }
 
 /** What CPU adapters report: lanes of a subgroup share a tile. */
-const SMALL_CPU: Partial<DeviceFacts> = { isSoftware: true, subgroupMinSize: 8, subgroupMaxSize: 8 };
+const SMALL_CPU: Partial<KernelFacts> = { isSoftware: true, subgroupMinSize: 8, subgroupMaxSize: 8 };
 
 /** Modules that `work` asks for, on a device that computes nothing. */
 async function modulesOf(
-  facts: Partial<DeviceFacts>,
+  facts: Partial<KernelFacts>,
   work: (launcher: Launcher) => Promise<void>,
 ): Promise<Module[]> {
   const runtime = await nullRuntime({ maxStorageBuffers: 16, ...facts }, false);

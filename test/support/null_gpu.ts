@@ -1,12 +1,12 @@
 /** Dawn without a driver: compiles shaders and validates calls, computes nothing. */
 import { create, globals } from "webgpu";
-import { type DeviceFacts, Runtime } from "../../src/gpu/runtime.js";
+import { type KernelFacts, Runtime } from "../../src/gpu/runtime.js";
 
 /**
  * @param facts overrides, so that kernels are chosen as on an adapter that is not here
  * @param validates false: calls may go beyond the limits of this backend, which are the least that WebGPU allows
  */
-export async function nullRuntime(facts: Partial<DeviceFacts>, validates = true): Promise<Runtime> {
+export async function nullRuntime(facts: Partial<KernelFacts>, validates = true): Promise<Runtime> {
   Object.assign(globalThis, globals);
   const toggles = `allow_unsafe_apis,vulkan_enable_f16_on_nvidia${validates ? "" : ",skip_validation"}`;
   const gpu = create(["backend=null", `enable-dawn-features=${toggles}`]);

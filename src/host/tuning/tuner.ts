@@ -1,7 +1,7 @@
 /** The autotuner: measures the variants of each choice on an open adapter, after holding their results against the shipped one's. */
 import { DeviceError } from "../../core/errors.js";
 import { quantile } from "../../core/statistics.js";
-import type { DeviceFacts, Runtime } from "../../gpu/runtime.js";
+import type { KernelFacts, Runtime } from "../../gpu/runtime.js";
 import { Launcher } from "../../kernels/index.js";
 import {
   fastest,
@@ -57,7 +57,7 @@ export async function tuneKernels(runtime: Runtime, options: TunerOptions): Prom
     let timed: TimedWork | undefined;
     try {
       for (const problemOf of PROBLEMS) {
-        const facts: DeviceFacts = { ...runtime.facts, tuning: tuningOf(results) };
+        const facts: KernelFacts = { ...runtime.facts, tuning: tuningOf(results) };
         const problem = problemOf(piece, facts);
         if (!problem || problem.variants.length < 2) continue;
         if (now() >= end) {
@@ -143,7 +143,7 @@ class Variants {
     readonly runtime: Runtime,
     readonly work: TimedWork,
     { choice, variants }: TuningProblem,
-    facts: DeviceFacts,
+    facts: KernelFacts,
   ) {
     this.#launchers = variants.map((variant) => new Launcher(runtime, withChoice(facts, choice, variant)));
   }

@@ -1,7 +1,7 @@
 import * as shader from "../../../shaders/attention/attention_decode.js";
 import { elementType, rowElements } from "../../../shaders/attention/attention_tiles.js";
 import { ArgumentError } from "../../core/errors.js";
-import type { DeviceFacts } from "../../gpu/runtime.js";
+import type { KernelFacts } from "../../gpu/runtime.js";
 import {
   type ArrayView,
   defineOp,
@@ -23,7 +23,7 @@ const GPU_HEADS = 8;
 
 function textFor(
   { heads, kv_heads, D }: Scalars,
-  { isSoftware }: DeviceFacts,
+  { isSoftware }: KernelFacts,
   isSplit: boolean,
 ): shader.DecodeText {
   const limit = isSoftware ? Math.max(1, Math.floor(REGISTER_FLOATS / D)) : GPU_HEADS;
@@ -31,7 +31,7 @@ function textFor(
   return { heads, kvHeads: kv_heads, headDim: D, headsAtOnce, isSplit };
 }
 
-const partKeys = ({ isSoftware }: DeviceFacts): number => shader.PART[isSoftware ? "software" : "gpu"];
+const partKeys = ({ isSoftware }: KernelFacts): number => shader.PART[isSoftware ? "software" : "gpu"];
 
 const elements =
   (...names: string[]) =>

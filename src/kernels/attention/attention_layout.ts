@@ -11,7 +11,7 @@ import {
   sharedInvocations,
 } from "../../../shaders/attention/attention_shared_tile.js";
 import { type HeadShape, rowElements } from "../../../shaders/attention/attention_tiles.js";
-import type { DeviceFacts } from "../../gpu/runtime.js";
+import type { KernelFacts } from "../../gpu/runtime.js";
 
 /** What a kernel's rows are: queries (`forward`, `query`) or keys and values (`key_value`). */
 export type AttentionSide = "forward" | "query" | "key_value";
@@ -44,18 +44,18 @@ const sharedName = ({ rows, scanned, rowsEach }: SharedLayout): string => `${row
 export function attentionChoice(
   direction: AttentionDirection,
   headDim: number,
-  { isSoftware }: Pick<DeviceFacts, "isSoftware">,
+  { isSoftware }: Pick<KernelFacts, "isSoftware">,
 ): string | undefined {
   if (isSoftware) return undefined;
   return `attention ${direction} ${headDim <= 32 ? 32 : headDim <= 64 ? 64 : 128}`;
 }
 
 /** Names of all layouts that a GPU can run, the shipped one first. */
-export function attentionVariants(facts: DeviceFacts): string[] {
+export function attentionVariants(facts: KernelFacts): string[] {
   return sharedLayouts(facts).map(sharedName);
 }
 
-function sharedLayouts({ maxWorkgroupInvocations, maxWorkgroupBytes }: DeviceFacts): SharedLayout[] {
+function sharedLayouts({ maxWorkgroupInvocations, maxWorkgroupBytes }: KernelFacts): SharedLayout[] {
   const [shipped, ...others] = SHARED_LAYOUTS;
   const fits = (layout: SharedLayout) =>
     sharedInvocations(layout) <= maxWorkgroupInvocations && sharedBytes(layout) <= maxWorkgroupBytes;
@@ -63,7 +63,7 @@ function sharedLayouts({ maxWorkgroupInvocations, maxWorkgroupBytes }: DeviceFac
 }
 
 /** Layout of one kernel on a GPU: the one that won there, else the shipped one. */
-export function sharedLayout(side: AttentionSide, { headDim }: HeadShape, facts: DeviceFacts): SharedLayout {
+export function sharedLayout(side: AttentionSide, { headDim }: HeadShape, facts: KernelFacts): SharedLayout {
   const choice = attentionChoice(side === "forward" ? "forward" : "backward", headDim, facts);
   const chosen = choice === undefined ? undefined : facts.tuning[choice];
   if (chosen === undefined) return SHARED_LAYOUTS[0];
@@ -90,7 +90,7 @@ const WAITING: Readonly<Record<AttentionSide, readonly [sums: number, values: nu
 export function panelLayout(
   side: AttentionSide,
   { heads, kvHeads, headDim }: HeadShape,
-  { subgroupMinSize: lanes, subgroupMaxSize, maxWorkgroupBytes }: DeviceFacts,
+  { subgroupMinSize: lanes, subgroupMaxSize, maxWorkgroupBytes }: KernelFacts,
 ): PanelLayout | undefined {
   const exchanges = lanes > QUAD && lanes === subgroupMaxSize;
   const isWide = rowElements(headDim) > UNROLLED_ELEMENTS && headDim <= WIDEST_PANEL;
@@ -105,7 +105,7 @@ export function panelLayout(
 export function laneLayout(
   side: AttentionSide,
   { heads, kvHeads, headDim }: HeadShape,
-  { subgroupMinSize, subgroupMaxSize }: DeviceFacts,
+  { subgroupMinSize, subgroupMaxSize }: KernelFacts,
 ): LaneLayout {
   const isKnown = subgroupMinSize > 1 && subgroupMinSize <= 8 && subgroupMinSize === subgroupMaxSize;
   const exchange = !isKnown ? "none" : subgroupMinSize === QUAD ? "swap" : "broadcast";

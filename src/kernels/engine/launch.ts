@@ -4,7 +4,7 @@ import type { BufferRange, GpuBuffer } from "../../gpu/buffers.js";
 import type { LaunchedKernel, OpApplication } from "../../gpu/profiler.js";
 import {
   type Access,
-  type DeviceFacts,
+  type KernelFacts,
   type PipelineEntry,
   type Runtime,
   SCALAR_BYTES,
@@ -71,7 +71,7 @@ export class Launcher {
   /** @param facts what kernels are chosen by; default: those of the runtime */
   constructor(
     readonly runtime: Runtime,
-    readonly facts: DeviceFacts = runtime.facts,
+    readonly facts: KernelFacts = runtime.facts,
   ) {
     this.#kernels = new PreparedKernels(facts);
   }

@@ -1,6 +1,6 @@
 /** What an op declares: axes, kernels, float64 reference and cost. Everything else is derived from it. */
 import { ArgumentError } from "../../core/errors.js";
-import type { DeviceFacts } from "../../gpu/runtime.js";
+import type { KernelFacts } from "../../gpu/runtime.js";
 import { type ArrayView, byteLength, type DType, elementCount } from "./array_view.js";
 import type { WeightGradient } from "./weight_gradient.js";
 
@@ -48,7 +48,7 @@ export interface ShaderInput {
   readonly constants: Scalars;
   /** Whether an optional tensor was given. */
   has(name: string): boolean;
-  readonly facts: DeviceFacts;
+  readonly facts: KernelFacts;
 }
 
 /** One entry point: WGSL text without bindings (these are generated), the tensors it touches, and its launch size. */
@@ -67,7 +67,7 @@ export interface Kernel {
   /** WGSL element types that differ from the tensor's own, for example `{ x: "vec4<f32>" }`. */
   readonly elements?: (input: ShaderInput) => Readonly<Record<string, string>>;
   /** Number of workgroups; beyond 65,535 they are folded, see `workgroup_index` in the generated header. */
-  readonly workgroups: (scalars: Scalars, facts: DeviceFacts) => number;
+  readonly workgroups: (scalars: Scalars, facts: KernelFacts) => number;
   /** Backward only: gradients this kernel is needed for, when these are not simply what it writes. */
   readonly for?: readonly string[];
 }
@@ -77,7 +77,7 @@ export type OptionalViews = Readonly<Record<string, ArrayView | undefined>>;
 
 /** What a hand-written plan can do: launch kernels and borrow scratch memory until the plan ends. */
 export interface PlanContext {
-  readonly facts: DeviceFacts;
+  readonly facts: KernelFacts;
   readonly scalars: Scalars;
   /** Tensors by name: inputs, outputs, saved, and in backward `d_*` of outputs and of the wanted inputs. */
   readonly views: Readonly<Record<string, ArrayView>>;
@@ -126,7 +126,7 @@ export interface OpDefinition<I extends Specs = Specs, O extends Specs = Specs> 
   readonly saved?: Specs;
   readonly params?: Readonly<Record<string, ParamSpec>>;
   /** Sizes that follow from dims and params; also the place to check them. */
-  readonly derive?: (scalars: Scalars, facts: DeviceFacts) => Scalars;
+  readonly derive?: (scalars: Scalars, facts: KernelFacts) => Scalars;
   /** Names of all sizes that `derive` returns. */
   readonly derived?: readonly string[];
   /** Working memory of the declarative kernels, forward or backward. */
@@ -179,7 +179,7 @@ export function bindScalars(
   op: OpDefinition,
   inputs: Readonly<Record<string, { readonly shape: readonly number[]; readonly dtype: DType } | undefined>>,
   params: Scalars,
-  facts: DeviceFacts,
+  facts: KernelFacts,
 ): Scalars {
   const scalars: Record<string, number> = {};
   const origin: Record<string, string> = {};

@@ -1,6 +1,6 @@
 /** Kernels made ready for what they are launched with: constants, present tensors and storage types. */
 import { ArgumentError } from "../../core/errors.js";
-import { type BufferRange, type DeviceFacts, type PipelineEntry, SCALAR_BYTES } from "../../gpu/runtime.js";
+import { type BufferRange, type KernelFacts, type PipelineEntry, SCALAR_BYTES } from "../../gpu/runtime.js";
 import type { BoundTensor, KernelText } from "./module_text.js";
 import type { ArrayView, KernelUnit, OptionalViews, Scalars, ShaderInput } from "./op.js";
 
@@ -23,10 +23,10 @@ export interface Prepared {
 /** Keeps every prepared kernel of one adapter. */
 export class PreparedKernels {
   readonly #variants = new Map<KernelUnit, Map<string, Prepared>>();
-  readonly #facts: DeviceFacts;
+  readonly #facts: KernelFacts;
   #count = 0;
 
-  constructor(facts: DeviceFacts) {
+  constructor(facts: KernelFacts) {
     this.#facts = facts;
   }
 

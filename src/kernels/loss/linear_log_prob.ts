@@ -1,7 +1,7 @@
 import * as shader from "../../../shaders/loss/linear_log_prob.js";
 import { rowLayout } from "../../../shaders/rows.js";
 import { ArgumentError } from "../../core/errors.js";
-import type { DeviceFacts } from "../../gpu/runtime.js";
+import type { KernelFacts } from "../../gpu/runtime.js";
 import { rowsOf } from "../engine/array_view.js";
 import {
   type ArrayView,
@@ -96,7 +96,7 @@ function tilesOf({ scratch, views, scalars: { N, V, tile } }: PlanContext): Tile
   });
 }
 
-function deriveTile({ N, V, temperature, tile_columns }: Scalars, _: DeviceFacts): Scalars {
+function deriveTile({ N, V, temperature, tile_columns }: Scalars, _: KernelFacts): Scalars {
   if (!(temperature > 0)) {
     throw new ArgumentError(
       `[linear_log_prob] temperature is out of range: got ${temperature}, expected more than 0. Use the temperature of sampling.`,

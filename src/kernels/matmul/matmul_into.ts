@@ -6,7 +6,7 @@ import { matmulSum } from "../../../shaders/matmul/matmul_sum.js";
 import type { MatmulLayout, MatmulText } from "../../../shaders/matmul/matmul_text.js";
 import { matmulTiles, sharedInvocations } from "../../../shaders/matmul/matmul_tiles.js";
 import { ArgumentError } from "../../core/errors.js";
-import type { DeviceFacts } from "../../gpu/runtime.js";
+import type { KernelFacts } from "../../gpu/runtime.js";
 import type { ArrayView, Kernel, KernelUnit, OptionalViews, Scalars } from "../engine/op.js";
 import { type MatmulPlan, type PartsAdded, planMatmul } from "./matmul_plan.js";
 import { independentPieces, isInPieces, type Matmul, summandPieces } from "./matmul_product.js";
@@ -14,7 +14,7 @@ import { isLaneTile, isMatrixTile, isPanelTile, type MatmulTile } from "./matmul
 
 /** Anything that launches kernels: a Launcher or the context of a plan. */
 export interface KernelRunner {
-  readonly facts: DeviceFacts;
+  readonly facts: KernelFacts;
   run(unit: KernelUnit, views: OptionalViews, scalars: Scalars, accumulate?: ReadonlySet<string>): void;
   /** Like `run`, for what nothing needs soon. */
   runLate?(unit: KernelUnit, views: OptionalViews, scalars: Scalars, accumulate?: ReadonlySet<string>): void;
@@ -34,7 +34,7 @@ interface Planned {
 }
 
 /** Plans are worked out once for each adapter: a training step asks for the same few dozen again and again. */
-const planned = new WeakMap<DeviceFacts, Map<string, Planned>>();
+const planned = new WeakMap<KernelFacts, Map<string, Planned>>();
 /** Plans kept, so that batches of sizes without end do not fill the memory. */
 const MOST_PLANS = 4096;
 
@@ -191,7 +191,7 @@ function plannedFor(
 
 function planFor(
   product: PlannedProduct,
-  facts: DeviceFacts,
+  facts: KernelFacts,
   adding: PartsAdded,
   tile?: MatmulTile,
 ): Planned {

@@ -3,7 +3,7 @@ import type { LaneTile } from "../../../shaders/matmul/matmul_lanes.js";
 import { type PanelTile, panelRowBytes } from "../../../shaders/matmul/matmul_panel.js";
 import type { MatmulLayout } from "../../../shaders/matmul/matmul_text.js";
 import type { SharedTile } from "../../../shaders/matmul/matmul_tiles.js";
-import type { DeviceFacts } from "../../gpu/runtime.js";
+import type { KernelFacts } from "../../gpu/runtime.js";
 import { splitFactor, tunedTile } from "../tuning/tuning.js";
 import { isLaneTile, isPanelTile, type MatmulShape, type MatmulTile, SKINNY } from "./matmul_shape.js";
 import { chooseMatrixTile } from "./matrix_plan.js";
@@ -39,7 +39,7 @@ const MOST_PARTS = 16;
  */
 export function planMatmul(
   shape: MatmulShape,
-  facts: DeviceFacts,
+  facts: KernelFacts,
   adding: PartsAdded,
   tile: MatmulTile = chooseTile(shape, facts),
 ): MatmulPlan {
@@ -97,7 +97,7 @@ function wantedParts(
   shape: MatmulShape,
   missing: number,
   adding: Exclude<PartsAdded, "never">,
-  facts: DeviceFacts,
+  facts: KernelFacts,
 ): number {
   const family = facts.isSoftware ? "software" : "gpu";
   const factor = splitFactor(shape, facts);
@@ -107,12 +107,12 @@ function wantedParts(
   return Math.max(1, Math.floor(wanted));
 }
 
-function chooseTile(shape: MatmulShape, facts: DeviceFacts): MatmulTile {
+function chooseTile(shape: MatmulShape, facts: KernelFacts): MatmulTile {
   return tunedTile(shippedTile(shape, facts), shape, facts);
 }
 
 /** The tile that sizes and adapter are known to like, before anything was measured on the adapter itself. */
-export function shippedTile(shape: MatmulShape, facts: DeviceFacts): MatmulTile {
+export function shippedTile(shape: MatmulShape, facts: KernelFacts): MatmulTile {
   const oddRowSums = shape.rowSums === true && (shape.transposeA ? shape.M : shape.K) % 4 !== 0;
   const matrix = chooseMatrixTile({ ...shape, oddRowSums }, facts);
   if (matrix) return matrix;
@@ -129,7 +129,7 @@ const PANEL = {
 } as const;
 
 /** @returns undefined where rows and columns are too few to be shared out in panels, or there are no broadcasts */
-function panelTile(shape: MatmulShape, facts: DeviceFacts): PanelTile | undefined {
+function panelTile(shape: MatmulShape, facts: KernelFacts): PanelTile | undefined {
   const { M, K, rowSums = false, segments } = shape;
   const { subgroupMinSize: lanes, subgroupMaxSize, maxWorkgroupBytes } = facts;
   const exchanges = lanes === subgroupMaxSize && lanes >= 4 && PANEL.depth % (4 * lanes) === 0;
@@ -140,7 +140,7 @@ function panelTile(shape: MatmulShape, facts: DeviceFacts): PanelTile | undefine
   return tilesOf(tile, shape) < ENOUGH.panel ? undefined : tile;
 }
 
-function laneTile(shape: MatmulShape, facts: DeviceFacts): LaneTile {
+function laneTile(shape: MatmulShape, facts: KernelFacts): LaneTile {
   const { M, N, K, batch, transposeA } = shape;
   const lanes = facts.subgroupMinSize;
   if (lanes < 4 || lanes !== facts.subgroupMaxSize)
@@ -167,7 +167,7 @@ function quadTile({ M, N, batch }: MatmulShape): LaneTile {
   return { ...quad, rows: M > 8 ? 16 : M > 4 ? 8 : 4, groups: 2 };
 }
 
-function sharedTile({ M, N, K, batch }: MatmulShape, facts: DeviceFacts): SharedTile {
+function sharedTile({ M, N, K, batch }: MatmulShape, facts: KernelFacts): SharedTile {
   if (M <= 16) return { tileM: 16, tileN: 64, tileK: 16, ownM: 4, ownN: 4, unroll: 1 };
   // of few tokens, gradients of weights take the tile of the products beside them, and share their dispatch
   if (M <= 32 || N <= 32 || K <= 32 || facts.maxWorkgroupInvocations < 256)

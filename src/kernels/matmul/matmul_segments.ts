@@ -2,7 +2,7 @@
 import { matmulLanes } from "../../../shaders/matmul/matmul_lanes.js";
 import type { MatmulText } from "../../../shaders/matmul/matmul_text.js";
 import { matmulTiles } from "../../../shaders/matmul/matmul_tiles.js";
-import type { DeviceFacts } from "../../gpu/runtime.js";
+import type { KernelFacts } from "../../gpu/runtime.js";
 import type { ArrayView, KernelUnit, Scalars } from "../engine/op.js";
 import type { KernelRunner } from "./matmul_into.js";
 import { planMatmul, shippedTile } from "./matmul_plan.js";
@@ -107,7 +107,7 @@ type Sizes = Readonly<Record<"M" | "N" | "K" | "P", number>> & { readonly transp
 type Fusion = Pick<MatmulText, "kScale" | "nScale" | "rowSum" | "interleave" | "isUpper">;
 
 function plan(
-  facts: DeviceFacts,
+  facts: KernelFacts,
   { M, N, K, P, transposeA }: Sizes,
   isAligned: boolean,
   fusion: Fusion,

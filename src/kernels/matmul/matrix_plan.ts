@@ -4,7 +4,7 @@ import {
   matrixInvocations,
   matrixSharedBytes,
 } from "../../../shaders/matmul/matmul_subgroup_matrix.js";
-import type { DeviceFacts, MatrixConfig } from "../../gpu/device_facts.js";
+import type { KernelFacts, MatrixConfig } from "../../gpu/device_facts.js";
 
 /** Sides of a tile and the subgroups that share it; the larger first. Each subgroup's block is a multiple of 32. */
 const SIZES = [
@@ -27,7 +27,7 @@ type Sizes = Readonly<Record<"M" | "N" | "K" | "batch", number>> & {
 };
 
 /** @returns undefined where another kernel is to be used */
-export function chooseMatrixTile(sizes: Sizes, facts: DeviceFacts): MatrixTile | undefined {
+export function chooseMatrixTile(sizes: Sizes, facts: KernelFacts): MatrixTile | undefined {
   const { M, N, K, batch } = sizes;
   if (M < LEAST_SIDE || N < LEAST_SIDE || K < LEAST_K || sizes.oddRowSums) return undefined;
   const tiles = matrixTiles(facts);
@@ -37,7 +37,7 @@ export function chooseMatrixTile(sizes: Sizes, facts: DeviceFacts): MatrixTile |
 }
 
 /** All tiles that the adapter can run at the asked precision, the larger first; none for `f32`. */
-export function matrixTiles(facts: DeviceFacts): MatrixTile[] {
+export function matrixTiles(facts: KernelFacts): MatrixTile[] {
   const { matmulPrecision, subgroupMinSize, subgroupMaxSize, features } = facts;
   // the kernel must know which invocations form a subgroup
   const hasSubgroups = subgroupMaxSize > 0 && subgroupMinSize === subgroupMaxSize;
@@ -61,7 +61,7 @@ export function matrixTiles(facts: DeviceFacts): MatrixTile[] {
   });
 }
 
-function fits(tile: MatrixTile, { maxWorkgroupInvocations, maxWorkgroupBytes }: DeviceFacts): boolean {
+function fits(tile: MatrixTile, { maxWorkgroupInvocations, maxWorkgroupBytes }: KernelFacts): boolean {
   const invocations = matrixInvocations(tile);
   // one kernel's tile must fit whatever is transposed and fused
   const bytes = [false, true].flatMap((transposeA) =>

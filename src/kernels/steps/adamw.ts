@@ -1,6 +1,6 @@
 /** Launches of the AdamW step over flat buckets. The optimiser class is in src/optim/adamw.ts. */
 import * as shader from "../../../shaders/steps/adamw.js";
-import type { DeviceFacts } from "../../gpu/runtime.js";
+import type { KernelFacts } from "../../gpu/runtime.js";
 import type { ArrayView, KernelUnit, PlanContext } from "../engine/op.js";
 
 /** Words of the optimiser's state buffer, see shaders/adamw.ts. */
@@ -61,7 +61,7 @@ const updateUnit: KernelUnit = {
 };
 
 /** Words of `AdamwStep.sums` for gradients of buckets with these element counts, a multiple of 4. */
-export function adamwSumWords(elements: readonly number[], { isSoftware }: DeviceFacts): number {
+export function adamwSumWords(elements: readonly number[], { isSoftware }: KernelFacts): number {
   const words = elements.reduce((sum, count) => sum + bucketSums(count / 4, isSoftware), shader.SUMS_START);
   return 4 * Math.ceil(words / 4);
 }
@@ -117,7 +117,7 @@ export interface AdamwStep {
  */
 export function adamwInto(
   runner: Pick<PlanContext, "run" | "together">,
-  { isSoftware }: DeviceFacts,
+  { isSoftware }: KernelFacts,
   step: AdamwStep,
 ): void {
   const { buckets, state, lossScale: loss_scale, sums, lr, beta1, beta2, eps } = step;

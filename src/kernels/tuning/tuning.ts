@@ -1,6 +1,6 @@
 /**
  * Choices that may be measured on an adapter: which shapes share one, which variants there are, and how a plan looks up the
- * one that won. The record is plain data in `DeviceFacts.tuning`, so that a plan stays a pure function of shape and facts.
+ * one that won. The record is plain data in `KernelFacts.tuning`, so that a plan stays a pure function of shape and facts.
  *
  *     tile <class>    variant of the tile, named by its sizes
  *     split <class>   factor on the number of parts that a long K is cut into
@@ -12,7 +12,7 @@
 import type { LaneTile } from "../../../shaders/matmul/matmul_lanes.js";
 import type { PanelTile } from "../../../shaders/matmul/matmul_panel.js";
 import type { SharedTile } from "../../../shaders/matmul/matmul_tiles.js";
-import type { DeviceFacts } from "../../gpu/runtime.js";
+import type { KernelFacts } from "../../gpu/runtime.js";
 import {
   isLaneTile,
   isMatrixTile,
@@ -37,7 +37,7 @@ const DEEP = 1024;
  */
 export function productClass(
   { M, N, K, batch, transposeA, transposeB }: MatmulShape,
-  { isSoftware }: Pick<DeviceFacts, "isSoftware">,
+  { isSoftware }: Pick<KernelFacts, "isSoftware">,
 ): string | undefined {
   if ((transposeA && transposeB) || N <= NARROW) return undefined;
   const layout = `${transposeA ? "t" : "n"}${transposeB ? "t" : "n"}`;
@@ -140,7 +140,7 @@ function sharedName({ tileM, tileN, tileK, ownM, ownN, unroll }: SharedSizes): s
 }
 
 /** Tiles that may take the place of the shipped one for a class, of its own family, as far as the adapter can run them. */
-export function tileVariants(shipped: MatmulTile, className: string, facts: DeviceFacts): MatmulTile[] {
+export function tileVariants(shipped: MatmulTile, className: string, facts: KernelFacts): MatmulTile[] {
   if (isPanelTile(shipped)) return [shipped, ...laneTiles(shipped)];
   if (isLaneTile(shipped)) return laneTiles(shipped);
   if (isMatrixTile(shipped)) return matrixTiles(facts);
@@ -156,7 +156,7 @@ export function tileVariants(shipped: MatmulTile, className: string, facts: Devi
 }
 
 /** The tile that won on this adapter for the class of the shape, else the shipped one. */
-export function tunedTile(shipped: MatmulTile, shape: MatmulShape, facts: DeviceFacts): MatmulTile {
+export function tunedTile(shipped: MatmulTile, shape: MatmulShape, facts: KernelFacts): MatmulTile {
   const name = choiceFor("tile", shape, facts);
   if (name === undefined) return shipped;
   if (isPanelTile(shipped) || isLaneTile(shipped))
@@ -170,12 +170,12 @@ export function tunedTile(shipped: MatmulTile, shape: MatmulShape, facts: Device
 export const SPLIT_FACTORS: readonly string[] = ["0", "0.5", "1", "2", "4"];
 
 /** Factor on the shipped number of parts of a long K: 1 unless another one won on this adapter. */
-export function splitFactor(shape: MatmulShape, facts: DeviceFacts): number {
+export function splitFactor(shape: MatmulShape, facts: KernelFacts): number {
   const name = choiceFor("split", shape, facts);
   return name !== undefined && SPLIT_FACTORS.includes(name) ? Number(name) : 1;
 }
 
-function choiceFor(kind: "tile" | "split", shape: MatmulShape, facts: DeviceFacts): string | undefined {
+function choiceFor(kind: "tile" | "split", shape: MatmulShape, facts: KernelFacts): string | undefined {
   const className = productClass(shape, facts);
   return className === undefined ? undefined : facts.tuning[`${kind} ${className}`];
 }

@@ -1,5 +1,5 @@
 /** What an autotuner has to measure: for each class of shapes one piece of work and the variants that may compute it. */
-import type { DeviceFacts, Tuning } from "../../gpu/runtime.js";
+import type { KernelFacts, Tuning } from "../../gpu/runtime.js";
 import {
   type AttentionDirection,
   attentionChoice,
@@ -77,12 +77,12 @@ const SOFTWARE_WORK: readonly TunedWork[] = [
 ];
 
 /** One piece of work for each class of this adapter. */
-export function tunedWork({ isSoftware }: Pick<DeviceFacts, "isSoftware">): readonly TunedWork[] {
+export function tunedWork({ isSoftware }: Pick<KernelFacts, "isSoftware">): readonly TunedWork[] {
   return isSoftware ? SOFTWARE_WORK : GPU_WORK;
 }
 
 /** The choices that a piece of work decides, in turn: each sees what was found for those before. */
-export const PROBLEMS: readonly ((work: TunedWork, facts: DeviceFacts) => TuningProblem | undefined)[] = [
+export const PROBLEMS: readonly ((work: TunedWork, facts: KernelFacts) => TuningProblem | undefined)[] = [
   (work, facts) => ("product" in work ? tileProblem(work.product, facts) : undefined),
   (work, facts) => ("product" in work ? splitProblem(work.product, facts) : undefined),
   (work, facts) => ("attention" in work ? attentionProblem(work.attention, facts) : undefined),
@@ -96,7 +96,7 @@ export function workName(work: TunedWork): string {
 }
 
 /** How attention is laid out. */
-function attentionProblem(attention: AttentionWork, facts: DeviceFacts): TuningProblem | undefined {
+function attentionProblem(attention: AttentionWork, facts: KernelFacts): TuningProblem | undefined {
   const { direction, headDim } = attention;
   const choice = attentionChoice(direction, headDim, facts);
   if (choice === undefined) return undefined;
@@ -104,7 +104,7 @@ function attentionProblem(attention: AttentionWork, facts: DeviceFacts): TuningP
 }
 
 /** Which tile. */
-export function tileProblem(shape: MatmulShape, facts: DeviceFacts): TuningProblem | undefined {
+export function tileProblem(shape: MatmulShape, facts: KernelFacts): TuningProblem | undefined {
   const className = productClass(shape, facts);
   if (className === undefined) return undefined;
   const shipped = shippedTile(shape, facts);
@@ -117,7 +117,7 @@ export const partsAdded = ({ transposeA }: MatmulShape): "alone" | "joined" =>
   transposeA ? "joined" : "alone";
 
 /** How many parts of K, given the tile; factors that lead to the same number are one variant. */
-export function splitProblem(shape: MatmulShape, facts: DeviceFacts): TuningProblem | undefined {
+export function splitProblem(shape: MatmulShape, facts: KernelFacts): TuningProblem | undefined {
   const className = productClass(shape, facts);
   if (className === undefined) return undefined;
   const choice = `split ${className}`;
@@ -132,7 +132,7 @@ export function splitProblem(shape: MatmulShape, facts: DeviceFacts): TuningProb
 }
 
 /** Facts under which plans take a variant. */
-export function withChoice(facts: DeviceFacts, choice: string, variant: string): DeviceFacts {
+export function withChoice(facts: KernelFacts, choice: string, variant: string): KernelFacts {
   return { ...facts, tuning: { ...facts.tuning, [choice]: variant } };
 }
 

@@ -3,7 +3,7 @@ import { FlatParameters, type FlatParametersOptions } from "../../autograd/flat_
 import { stagesOf, type TrainConfig } from "../../config/schema.js";
 import { storageOf } from "../../config/sections.js";
 import { planningRuntime } from "../../gpu/planning_device.js";
-import type { DeviceFacts } from "../../gpu/runtime.js";
+import type { KernelFacts } from "../../gpu/runtime.js";
 import { Launcher } from "../../kernels/index.js";
 import type { Qwen2Config } from "../../model/config.js";
 import { Generator } from "../../model/generate.js";
@@ -58,7 +58,7 @@ export interface PlanRequest {
   /** Settings of the adapter that is trained, if one is. */
   readonly lora: LoraConfig | undefined;
   /** Of the adapter, or whether it is a software adapter, where none is open. */
-  readonly facts: DeviceFacts | { readonly isSoftware: boolean };
+  readonly facts: KernelFacts | { readonly isSoftware: boolean };
   readonly texts?: TextSizes;
 }
 
