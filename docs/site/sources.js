@@ -8,13 +8,18 @@ export const pages = fileURLToPath(new URL("pages/", import.meta.url));
 
 /** Pages whose place is not their own. */
 const NAMED = { "README.md": "start.md", "CONTRIBUTING.md": "contributing.md" };
-/** Documents by page, once they were looked for. */
-let sources;
+/** What `documents` found: links are asked for page by page. */
+let known;
 /** What a browser shows by itself, or should keep as a file. */
 const RAW = new Set([".svg", ".png", ".json"]);
 
 /** Markdown files that are pages, by path from the root: the documents, and what they link to, however far. */
 export function documents() {
+  known ??= findDocuments();
+  return known;
+}
+
+function findDocuments() {
   const found = readdirSync(join(root, "docs"), { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile() && entry.name.endsWith(".md"))
     .map((entry) => relative(root, join(entry.parentPath, entry.name)).replaceAll("\\", "/"))
@@ -53,8 +58,7 @@ export function pageOf(path) {
 
 /** The file of the repository behind a page, if it is one of `documents`. */
 export function sourceOf(page) {
-  sources ??= new Map(documents().map((path) => [pageOf(path), path]));
-  return sources.get(page);
+  return documents().find((path) => pageOf(path) === page);
 }
 
 /** Whether a link leads to a file beside the one that it stands in. */

@@ -42,13 +42,13 @@ async function sums(on: Runtime, summands: readonly number[]): Promise<number[]>
   return read.map((bytes) => new Float32Array(bytes)[3]);
 }
 
-function besideOf(devices: number): Beside & { opened: number } {
+function besideOf(devices: number, gpu = runtime.gpu): Beside & { opened: number } {
   const beside = {
     devices,
     opened: 0,
     open: async () => {
       beside.opened++;
-      return (await runtime.gpu.requestAdapter({ powerPreference: "high-performance" })) ?? undefined;
+      return (await gpu.requestAdapter({ powerPreference: "high-performance" })) ?? undefined;
     },
   };
   return beside;
@@ -122,12 +122,11 @@ describe("what goes wrong beside is left to the first device", () => {
 
 test("a runtime with devices beside computes the same, and tells of shaders that do not compile", async () => {
   const { gpu, adapter, wait } = await testAdapter();
-  const open = async () => (await gpu.requestAdapter({ powerPreference: "high-performance" })) ?? undefined;
-  const shared = await Runtime.create({ gpu, adapter, beside: { devices: 1, open }, ...(wait && { wait }) });
+  const shared = await Runtime.create({ gpu, adapter, beside: besideOf(1, gpu), ...(wait && { wait }) });
   try {
     const summands = [1, 2, 3, 4, 5, 6];
     expect(await sums(shared, summands)).toEqual(summands.map((summand) => 1004 + summand));
-    const [range] = [{ buffer: shared.buffers.acquire(16, "test"), offset: 0, bytes: 16 }];
+    const range = { buffer: shared.buffers.acquire(16, "test"), offset: 0, bytes: 16 };
     shared.dispatch({
       pipeline: shared.pipelines.get("broken.entry", "fn main(", ["write"]),
       bindings: [range],

@@ -314,6 +314,7 @@ class TrainingRun {
 
   async #saveWhenDue(): Promise<void> {
     const { save_steps } = this.config.checkpoint;
+    // with 0 only at boundaries, as above
     if (this.#atBoundary || this.#step % save_steps === 0) await this.#save();
   }
 
