@@ -1,6 +1,6 @@
 /**
- * Clipped policy-gradient loss. `tokens`: gradients of every token and partial statistics in one pass; one invocation owns
- * 16 consecutive tokens and adds them in ascending order. `sequences` runs before it where a stream has sequence ratios: the
+ * Clipped policy-gradient loss. `gather` lays what callers tell of a token side by side. `tokens`: gradients of every token and
+ * partial statistics in one pass; one invocation owns 16 consecutive tokens and adds them in ascending order. `sequences` runs before it where a stream has sequence ratios: the
  * invocation of a sequence's first token owns the sequence and adds its tokens in ascending order; all others return. No
  * shared memory. Log-ratios are clamped to +-20 (exp stays finite).
  */
@@ -16,10 +16,13 @@ export interface StreamText {
   readonly isSequence: boolean;
 }
 
-export interface PolicyLossText {
+/** Which of the optional tensors are there. */
+interface Told {
   readonly reference: boolean;
-  readonly count: boolean;
   readonly stream: boolean;
+}
+
+export interface PolicyLossText extends Told {
   readonly lossScale: boolean;
   readonly policy: StreamText;
   readonly classification: StreamText;
@@ -61,8 +64,34 @@ function streamScalars(stream: boolean, names: readonly string[]): string {
   return lines.join("\n");
 }
 
-const isClassification = (stream: boolean, token: string) =>
-  `    let is_classification = ${stream ? `stream[${token}] != 0u` : "false"};`;
+/** vec4 of each token in `told`. */
+export const toldVectors = ({ reference, stream }: Told): 1 | 2 => (reference || stream ? 2 : 1);
+
+/** `told` of each token: [behaviour log-probability, advantage, weight, count], then [reference log-probability, stream]. */
+export function gather({ count, ...told }: Told & { readonly count: boolean }): string {
+  const { reference, stream } = told;
+  const vectors = toldVectors(told);
+  return wgsl`
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+        @builtin(local_invocation_index) local: u32) {
+  let t = workgroup_index(group, groups) * 64u + local;
+  if (t >= params.N) { return; }
+  told[t * ${vectors}u] = vec4<f32>(old_log_prob[t], advantage[t], weight[t], ${count ? "count[t]" : "1.0"});
+#if ${vectors === 2}
+  let reference = ${reference ? "reference_log_prob[t]" : "0.0"};
+  told[t * 2u + 1u] = vec4<f32>(reference, ${stream ? "f32(stream[t] != 0u)" : "0.0"}, 0.0, 0.0);
+#endif
+}`;
+}
+
+/** Declare `own` and `more`, the vectors told of a token. */
+const ownOf = (text: Told, token: string) => `    let own = told[${token} * ${toldVectors(text)}u];`;
+const moreOf = (text: Told, token: string) =>
+  toldVectors(text) === 2 ? `    let more = told[${token} * 2u + 1u];` : "";
+
+const isClassification = (stream: boolean) =>
+  `    let is_classification = ${stream ? "more.y != 0.0" : "false"};`;
 
 /** The clipped surrogate of advantage a; slope is its derivative by the logarithm of the ratio, but for the clamp. */
 const clippedSurrogate = `
@@ -108,21 +137,24 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   var sum = 0.0;
   var end = first;
   for (; end < params.N && sequence_start[end] == first; end++) {
-    if (weight[end] > 0.0) {
+${ownOf(text, "end")}
+    if (own.z > 0.0) {
       count += 1.0;
-      sum += log_prob[end] - old_log_prob[end];
+      sum += log_prob[end] - own.x;
     }
   }
   count = max(count, 1.0);
   let log_ratio = sum / count;
   let ratio = exp(clamp(log_ratio, -LIMIT, LIMIT));
-${isClassification(text.stream, "first")}
+${moreOf(text, "first")}
+${isClassification(text.stream)}
 ${streamScalars(text.stream, ["clip_low", "clip_high", "dual_clip"])}
   var slopes = 0.0;
   for (var t = first; t < end; t++) {
-    let w = weight[t];
+${ownOf(text, "t")}
+    let w = own.z;
     if (!(w > 0.0)) { continue; }
-    let a = advantage[t];
+    let a = own.y;
     var surrogate = 0.0;
     var slope = 0.0;
     var is_dual = false;
@@ -134,7 +166,7 @@ ${clippedSurrogate}
 }
 
 export function tokens(text: PolicyLossText): string {
-  const { reference, count, stream, lossScale } = text;
+  const { reference, stream, lossScale } = text;
   return wgsl`
 ${expMinusLinear}
 const LIMIT = 20.0;
@@ -143,21 +175,23 @@ ${tokenPart}
 ${SUMS.map((name) => `  var ${name} = vec2<f32>(0.0);`).join("\n")}
   let seed = ${lossScale ? "loss_scale[0]" : "1.0"};
   for (var t = first; t < last; t++) {
-    let w = weight[t];
+${ownOf(text, "t")}
+    let w = own.z;
     if (!(w > 0.0)) {
       store_d_log_prob(t, 0.0);
       store_d_entropy(t, 0.0);
       continue;
     }
-${isClassification(stream, "t")}
+${moreOf(text, "t")}
+${isClassification(stream)}
 ${streamScalars(stream, ["coef", "clip_low", "clip_high", "dual_clip", "beta", "entropy_coef"])}
-    let token_log_ratio = log_prob[t] - old_log_prob[t];
+    let token_log_ratio = log_prob[t] - own.x;
     let bounded = clamp(token_log_ratio, -LIMIT, LIMIT);
     let token_ratio = exp(bounded);
     var log_ratio = token_log_ratio;
     var ratio = token_ratio;
 ${byStream(text, ({ isSequence }) => (isSequence ? "    log_ratio = sequence_terms[t].x;\n    ratio = exp(clamp(log_ratio, -LIMIT, LIMIT));" : ""))}
-    let a = advantage[t];
+    let a = own.y;
     var surrogate = 0.0;
     var slope = 0.0;
     var is_dual = false;
@@ -168,7 +202,7 @@ ${byStream(text, ({ isCispo, isSequence }) => {
 })}
     var kl = 0.0;
 #if ${reference}
-    let difference = reference_log_prob[t] - log_prob[t];
+    let difference = more.x - log_prob[t];
     let d = clamp(difference, -LIMIT, LIMIT);
     var kl_slope = 0.0;
 ${byStream(text, ({ klKind }) => klText(klKind))}
@@ -179,7 +213,7 @@ ${byStream(text, ({ klKind }) => klText(klKind))}
     store_d_entropy(t, -scale * entropy_coef * seed);
     // one lane a stream: constant indices keep the sums in registers
     let lanes = select(vec2<f32>(1.0, 0.0), vec2<f32>(0.0, 1.0), is_classification);
-    let members = lanes * ${count ? "count[t]" : "1.0"};
+    let members = lanes * own.w;
     let loss = scale * (surrogate + beta * kl - entropy_coef * entropy[t]);
     var is_low = false;
     var is_high = false;

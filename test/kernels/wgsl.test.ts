@@ -47,6 +47,11 @@ async function runOps(launcher: Launcher): Promise<void> {
   }
 }
 
+/** Every op with each set of its inputs. */
+async function runVariations(launcher: Launcher): Promise<void> {
+  for (const row of opCases) for (const variation of variations(row)) await runOp(launcher, row, variation);
+}
+
 /** A training step: what its layers merge into one module, and the optimiser. */
 async function runTrainingStep(launcher: Launcher): Promise<void> {
   const workload = workloadNamed("tiny");
@@ -82,6 +87,19 @@ describe.each([
       const modes = accesses.map((access, i) => `0.${i + 1} ${access === "read" ? "read" : "read_write"}`);
       expect(bindingsOf(module), label).toEqual(["0.0 uniform", ...modes]);
     }
+  });
+
+  // eight is what WebGPU promises; kernels share a dispatch only as far as the adapter's own limit goes
+  test("no kernel binds more storage buffers than every adapter has", async () => {
+    const least = { ...facts, maxStorageBuffers: 8 };
+    const modules = [
+      ...(await modulesOf(least, runVariations)),
+      ...(await modulesOf(least, runTrainingStep)),
+    ];
+    const most = new Map<string, number>();
+    for (const { label, accesses } of modules)
+      most.set(label, Math.max(most.get(label) ?? 0, accesses.length));
+    expect([...most].filter(([, count]) => count > 8)).toEqual([]);
   });
 
   if (family === "CPUs") return;

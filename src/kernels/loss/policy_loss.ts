@@ -42,10 +42,12 @@ export type StreamParam = keyof typeof STREAM_PARAMS;
 const NAMES = Object.keys(STREAM_PARAMS) as StreamParam[];
 const PREFIXES = ["", "classification_"] as const;
 
-/** Scalars that decide the shader's text. */
-const CONSTANTS = PREFIXES.flatMap((prefix) =>
-  ["surrogate", "ratio_level", "kl_kind"].map((name) => prefix + name),
-);
+/** Scalars that decide the shader's text; the last two say whether tensors of those names were gathered. */
+const CONSTANTS = [
+  ...PREFIXES.flatMap((prefix) => ["surrogate", "ratio_level", "kl_kind"].map((name) => prefix + name)),
+  "has_reference",
+  "has_stream",
+];
 
 const PARAMS = Object.fromEntries(
   PREFIXES.flatMap((prefix) => NAMES.map((name) => [prefix + name, STREAM_PARAMS[name]])),
@@ -57,6 +59,24 @@ const unitScalars: KernelUnit["scalars"] = {
   ...Object.fromEntries(Object.entries(PARAMS).map(([name, { type }]) => [name, type])),
 };
 
+/**
+ * What callers tell of each token, side by side: as arrays of their own these and what the loss writes are more than the eight
+ * storage buffers that every adapter can bind.
+ */
+const gatherUnit: KernelUnit = {
+  op: "policy_loss",
+  scalars: { N: "u32" },
+  kernel: {
+    entry: "gather",
+    shader: ({ has }) =>
+      shader.gather({ reference: has("reference_log_prob"), count: has("count"), stream: has("stream") }),
+    reads: ["old_log_prob", "advantage", "weight", "count", "reference_log_prob", "stream"],
+    writes: ["told"],
+    elements: () => ({ told: "vec4<f32>" }),
+    workgroups: ({ N }) => Math.ceil(N / 64),
+  },
+};
+
 const sequencesUnit: KernelUnit = {
   op: "policy_loss",
   scalars: unitScalars,
@@ -64,9 +84,9 @@ const sequencesUnit: KernelUnit = {
     entry: "sequences",
     constants: CONSTANTS,
     shader: (input) => shader.sequences(textOf(input)),
-    reads: ["log_prob", "old_log_prob", "advantage", "weight", "stream", "sequence_start"],
+    reads: ["log_prob", "told", "sequence_start"],
     writes: ["sequence_terms"],
-    elements: () => ({ sequence_terms: "vec2<f32>" }),
+    elements: () => ({ told: "vec4<f32>", sequence_terms: "vec2<f32>" }),
     workgroups: ({ N }) => Math.ceil(N / 64),
   },
 };
@@ -78,20 +98,9 @@ const tokensUnit: KernelUnit = {
     entry: "tokens",
     constants: CONSTANTS,
     shader: (input) => shader.tokens(textOf(input)),
-    reads: [
-      "log_prob",
-      "entropy",
-      "old_log_prob",
-      "reference_log_prob",
-      "advantage",
-      "weight",
-      "count",
-      "stream",
-      "loss_scale",
-      "sequence_terms",
-    ],
+    reads: ["log_prob", "entropy", "told", "loss_scale", "sequence_terms"],
     writes: ["d_log_prob", "d_entropy", "partial"],
-    elements: () => ({ sequence_terms: "vec2<f32>" }),
+    elements: () => ({ told: "vec4<f32>", sequence_terms: "vec2<f32>" }),
     workgroups: ({ P }) => Math.ceil(P / 64),
   },
 };
@@ -120,9 +129,16 @@ function forward({ run, scratch, views, scalars }: PlanContext): void {
         "u32 [N], for ratio_level 1. Pass it.",
     );
   }
+  const gathered = {
+    ...scalars,
+    has_reference: Number(views.reference_log_prob !== undefined),
+    has_stream: Number(views.stream !== undefined),
+  };
+  const told = scratch("told", [N, 4 * shader.toldVectors(inputOf(gathered))]);
+  run(gatherUnit, { ...views, told }, scalars);
   const sequence_terms = hasSequences ? scratch("sequence_terms", [N, 2]) : undefined;
-  if (sequence_terms) run(sequencesUnit, { ...views, sequence_terms }, scalars);
-  run(tokensUnit, { ...views, partial, sequence_terms }, scalars);
+  if (sequence_terms) run(sequencesUnit, { ...views, told, sequence_terms }, gathered);
+  run(tokensUnit, { ...views, told, partial, sequence_terms }, gathered);
   run(totalUnit, { partial, stats: views.stats }, { P });
 }
 
@@ -173,6 +189,11 @@ export const policyLoss = defineOp({
   cost: ({ N }) => ({ forward: { flops: 40 * N, bytes: 36 * N } }),
 });
 
+const inputOf = ({ has_reference, has_stream }: Scalars) => ({
+  reference: has_reference === 1,
+  stream: has_stream === 1,
+});
+
 function textOf({ constants, has }: ShaderInput): shader.PolicyLossText {
   const ofStream = (prefix: string): shader.StreamText => ({
     klKind: constants[`${prefix}kl_kind`],
@@ -180,9 +201,7 @@ function textOf({ constants, has }: ShaderInput): shader.PolicyLossText {
     isSequence: constants[`${prefix}ratio_level`] === RATIO_LEVELS.sequence,
   });
   return {
-    reference: has("reference_log_prob"),
-    count: has("count"),
-    stream: has("stream"),
+    ...inputOf(constants),
     lossScale: has("loss_scale"),
     policy: ofStream(""),
     classification: ofStream("classification_"),

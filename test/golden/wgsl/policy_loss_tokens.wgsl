@@ -26,16 +26,11 @@ struct Params {
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> log_prob: array<f32>;
 @group(0) @binding(2) var<storage, read> entropy: array<f32>;
-@group(0) @binding(3) var<storage, read> old_log_prob: array<f32>;
-@group(0) @binding(4) var<storage, read> reference_log_prob: array<f32>;
-@group(0) @binding(5) var<storage, read> advantage: array<f32>;
-@group(0) @binding(6) var<storage, read> weight: array<f32>;
-@group(0) @binding(7) var<storage, read> count: array<f32>;
-@group(0) @binding(8) var<storage, read> stream: array<u32>;
-@group(0) @binding(9) var<storage, read> loss_scale: array<f32>;
-@group(0) @binding(10) var<storage, read_write> d_log_prob: array<f32>;
-@group(0) @binding(11) var<storage, read_write> d_entropy: array<f32>;
-@group(0) @binding(12) var<storage, read_write> partial: array<f32>;
+@group(0) @binding(3) var<storage, read> told: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read> loss_scale: array<f32>;
+@group(0) @binding(5) var<storage, read_write> d_log_prob: array<f32>;
+@group(0) @binding(6) var<storage, read_write> d_entropy: array<f32>;
+@group(0) @binding(7) var<storage, read_write> partial: array<f32>;
 fn store_d_log_prob(index: u32, value: f32) {
   var sum = value;
   if (params.accumulate_d_log_prob != 0u) { sum = d_log_prob[index] + value; }
@@ -76,26 +71,28 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   var ratio_max = vec2<f32>(0.0);
   let seed = loss_scale[0];
   for (var t = first; t < last; t++) {
-    let w = weight[t];
+    let own = told[t * 2u];
+    let w = own.z;
     if (!(w > 0.0)) {
       store_d_log_prob(t, 0.0);
       store_d_entropy(t, 0.0);
       continue;
     }
-    let is_classification = stream[t] != 0u;
+    let more = told[t * 2u + 1u];
+    let is_classification = more.y != 0.0;
     let coef = select(params.coef, params.classification_coef, is_classification);
     let clip_low = select(params.clip_low, params.classification_clip_low, is_classification);
     let clip_high = select(params.clip_high, params.classification_clip_high, is_classification);
     let dual_clip = select(params.dual_clip, params.classification_dual_clip, is_classification);
     let beta = select(params.beta, params.classification_beta, is_classification);
     let entropy_coef = select(params.entropy_coef, params.classification_entropy_coef, is_classification);
-    let token_log_ratio = log_prob[t] - old_log_prob[t];
+    let token_log_ratio = log_prob[t] - own.x;
     let bounded = clamp(token_log_ratio, -LIMIT, LIMIT);
     let token_ratio = exp(bounded);
     var log_ratio = token_log_ratio;
     var ratio = token_ratio;
 
-    let a = advantage[t];
+    let a = own.y;
     var surrogate = 0.0;
     var slope = 0.0;
     var is_dual = false;
@@ -112,7 +109,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     }
     var kl = 0.0;
 
-    let difference = reference_log_prob[t] - log_prob[t];
+    let difference = more.x - log_prob[t];
     let d = clamp(difference, -LIMIT, LIMIT);
     var kl_slope = 0.0;
     kl = exp_minus_linear(d);
@@ -124,7 +121,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     store_d_entropy(t, -scale * entropy_coef * seed);
     // one lane a stream: constant indices keep the sums in registers
     let lanes = select(vec2<f32>(1.0, 0.0), vec2<f32>(0.0, 1.0), is_classification);
-    let members = lanes * count[t];
+    let members = lanes * own.w;
     let loss = scale * (surrogate + beta * kl - entropy_coef * entropy[t]);
     var is_low = false;
     var is_high = false;
