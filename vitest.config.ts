@@ -1,6 +1,6 @@
 import { defineConfig, type TestUserConfig } from "vitest/config";
 import LongestFirst from "./test/support/longest_first.js";
-import { plainFiles } from "./test/support/plain_files.js";
+import { ownProcessFiles } from "./test/support/own_process.js";
 
 /** What all configurations share. */
 export const common: TestUserConfig = {
@@ -14,14 +14,15 @@ export const common: TestUserConfig = {
   reporters: ["default", "./test/support/not_run_reporter.ts"],
 };
 
-const plain = plainFiles();
+const own = ownProcessFiles();
+const all = "test/**/*.test.ts";
 
 export default defineConfig({
   test: {
     ...common,
     projects: [
-      { extends: true, test: { name: "own process", include: ["test/**/*.test.ts"], exclude: plain } },
-      { extends: true, test: { name: "shared process", include: plain, isolate: false } },
+      { extends: true, test: { name: "own process", include: own } },
+      { extends: true, test: { name: "shared process", include: [all], exclude: own, isolate: false } },
     ],
   },
 });

@@ -13,11 +13,11 @@ import { parameterShapes, storedShapes } from "../../src/model/parameters.js";
 import { Qwen2Model } from "../../src/model/qwen2.js";
 import { couplingPolicy, drawSamples as draw, V } from "../support/coupling_policy.js";
 import { GOLDEN_MODELS, readGolden } from "../support/golden.js";
-import { testRuntime } from "../support/runtime.js";
+import { gpuFamilyRuntime, testRuntime } from "../support/runtime.js";
 
 const runtime = await testRuntime();
 const launcher = new Launcher(runtime);
-const gpuFamily = new Launcher(await testRuntime({ isSoftware: false }));
+const gpuFamily = new Launcher(await gpuFamilyRuntime());
 const build = (change: Partial<Qwen2Config> = {}, { owner = launcher, half = false } = {}) =>
   couplingPolicy(owner, change, half);
 async function worstLayer(model: Qwen2Model, samples: readonly CouplingSample[], options: GramOptions = {}) {

@@ -20,11 +20,11 @@ import { parameterShapes } from "../../src/model/parameters.js";
 import type { Qwen2Model } from "../../src/model/qwen2.js";
 import { couplingPolicy, drawSamples, drawWide } from "../support/coupling_policy.js";
 import { GOLDEN_MODELS, readGolden } from "../support/golden.js";
-import { testRuntime } from "../support/runtime.js";
+import { gpuFamilyRuntime, testRuntime } from "../support/runtime.js";
 
 const runtime = await testRuntime();
 const launcher = new Launcher(runtime);
-const gpuFamily = new Launcher(await testRuntime({ isSoftware: false }));
+const gpuFamily = new Launcher(await gpuFamilyRuntime());
 const untied = { tie_word_embeddings: false };
 
 async function worstLayer(model: Qwen2Model, samples: readonly CouplingSample[], options: GramOptions = {}) {

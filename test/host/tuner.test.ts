@@ -1,13 +1,11 @@
 /** The autotuner's runs: which variant it takes, what it leaves out, and its own way of measuring. */
 import { expect, test, vi } from "vitest";
 import { DeviceError } from "../../src/core/errors.js";
-import { silentLogger } from "../../src/core/logger.js";
-import { type KernelFacts, Runtime } from "../../src/gpu/runtime.js";
-import { openGpu } from "../../src/host/gpu/drivers.js";
+import type { KernelFacts } from "../../src/gpu/runtime.js";
 import { type Measure, type TunerOptions, tuneKernels } from "../../src/host/tuning/tuner.js";
 import type { MatmulShape } from "../../src/kernels/matmul/matmul_shape.js";
 import { tuningOf } from "../../src/kernels/tuning/tuning_search.js";
-import { testRuntime } from "../support/runtime.js";
+import { gpuFamilyRuntime, testRuntime } from "../support/runtime.js";
 
 const small: MatmulShape = { M: 96, N: 72, K: 40, batch: 1, transposeA: false, transposeB: true };
 
@@ -116,14 +114,7 @@ test("the adapter's own variants are measured by the clock", async () => {
 });
 
 test("attention is measured in both directions, on a GPU's kernels", async () => {
-  // Mesa compiles these for up to minutes
-  const open = await openGpu({
-    preset: "fast",
-    adapter: "swiftshader",
-    env: process.env,
-    logger: silentLogger,
-  });
-  const runtime = await Runtime.create(open, { facts: { isSoftware: false, maxWorkgroupBytes: 16_384 } });
+  const runtime = await gpuFamilyRuntime({ maxWorkgroupBytes: 16_384 });
   const heads = { heads: 2, kvHeads: 1, headDim: 8, sequences: 2, length: 40 };
   const warnings: string[] = [];
   const results = await tuneKernels(runtime, {
@@ -143,5 +134,4 @@ test("attention is measured in both directions, on a GPU's kernels", async () =>
   });
   expect(results[0]).toMatchObject({ shape: "2x40, 2/1 heads of 8", shipped: "64x32 2", dropped: {} });
   expect(runtime.buffers.liveBytes).toBe(0);
-  await runtime.dispose();
 });

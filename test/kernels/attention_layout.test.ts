@@ -1,11 +1,9 @@
 /** Layouts of attention on GPUs that an autotuner may choose: which there are, and that they compute the same. */
-import { afterAll, expect, test } from "vitest";
+import { expect, test } from "vitest";
 import { Tape } from "../../src/autograd/tape.js";
 import { Tensor } from "../../src/autograd/tensor.js";
-import { silentLogger } from "../../src/core/logger.js";
 import { Random } from "../../src/core/random.js";
-import { type KernelFacts, Runtime } from "../../src/gpu/runtime.js";
-import { openGpu } from "../../src/host/gpu/drivers.js";
+import type { KernelFacts } from "../../src/gpu/runtime.js";
 import {
   attentionChoice,
   attentionVariants,
@@ -15,16 +13,9 @@ import { attention, Launcher, ropeTable } from "../../src/kernels/index.js";
 import { withChoice } from "../../src/kernels/tuning/tuning_search.js";
 import { packSequences } from "../../src/model/packing.js";
 import { factsOf, LARGE_GPU as gpu } from "../support/facts.js";
+import { gpuFamilyRuntime } from "../support/runtime.js";
 
-// Mesa compiles attention for GPUs for up to minutes, SwiftShader for a second
-const open = await openGpu({
-  preset: "checked",
-  adapter: "swiftshader",
-  env: process.env,
-  logger: silentLogger,
-});
-const runtime = await Runtime.create(open, { facts: { isSoftware: false } });
-afterAll(() => runtime.dispose());
+const runtime = await gpuFamilyRuntime();
 
 const HEADS = 4;
 const KV_HEADS = 2;

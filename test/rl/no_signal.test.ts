@@ -15,7 +15,7 @@ import type { Row } from "../../src/rl/rows.js";
 import { Learner } from "../../src/rl/update/learner.js";
 import { halfPrecision, needing } from "../support/needs.js";
 import { unplaced } from "../support/rows.js";
-import { testRuntime } from "../support/runtime.js";
+import { gpuFamilyRuntime, testRuntime } from "../support/runtime.js";
 import { fewHouseholds, recordTraining } from "../support/training.js";
 
 const V = 40;
@@ -123,7 +123,7 @@ needing(halfPrecision(launcher.facts.features)).describe("in mixed precision", (
 );
 
 test("the kernels of GPUs move no bit either", async () => {
-  const gpu = new Launcher(await testRuntime({ isSoftware: false }));
+  const gpu = new Launcher(await gpuFamilyRuntime());
   const shape = { beta: 0.05, ...shapes["mini-batches, twice"] };
   expect(
     await updates(

@@ -30,7 +30,7 @@ const LONGEST = [
   "rl/slow_worlds",
 ];
 
-/** Files with a process of their own, then those that share one; of both the listed ones first, then the order of vitest. */
+/** Files with a process of their own, then those that share one; of either the listed ones first, then the order of vitest. */
 export default class LongestFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
     const rank = ({ moduleId, project }: TestSpecification): number => {

@@ -1,31 +1,18 @@
-/** Which test files may share a process, so that what they import is loaded once. */
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+/** Which test files need a process of their own; the others share one, so that what they import is loaded once. */
+import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const folder = fileURLToPath(new URL("../", import.meta.url));
 
-/** What a file says that opens a device, starts a process, or changes what the next file in its process would see. */
-const OWN_PROCESS =
-  /Runtime\b|openGpu|testAdapter|node:child_process|playwright|bench\/|examples\/|vi\.(mock|doMock|stub|useFakeTimers)|process\.(env|on|chdir)|globalThis/;
+/** What a file says that changes what the next file in its process would see, or that starts a browser. */
+const CHANGES_PROCESS =
+  /vi\.(mock|doMock|stub\w+|useFakeTimers)\(|process\.(on|once|chdir)\(|process\.env(\.\w+|\[\w+\]) (\?\?)?=[^=]|delete process\.env|support\/browser\.js/;
 
-/** @returns test files, from the root of the project, that neither themselves nor by what they import from test/ need a process
- *  of their own */
-export function plainFiles(): string[] {
-  const known = new Map<string, boolean>();
-  const isPlain = (path: string): boolean => {
-    const told = known.get(path);
-    if (told !== undefined) return told;
-    known.set(path, true);
-    const text = readFileSync(path, "utf8");
-    const imported = [...text.matchAll(/ from "(\.[^"]+)\.js";/g)]
-      .map(([, to]) => join(path, "..", `${to}.ts`))
-      .filter((file) => file.startsWith(folder) && existsSync(file));
-    const answer = !OWN_PROCESS.test(text) && imported.every(isPlain);
-    known.set(path, answer);
-    return answer;
-  };
+/** @returns test files, from the root of the project */
+export function ownProcessFiles(): string[] {
   return readdirSync(folder, { recursive: true, encoding: "utf8" })
-    .filter((name) => name.endsWith(".test.ts") && isPlain(join(folder, name)))
+    .filter((name) => name.endsWith(".test.ts"))
+    .filter((name) => CHANGES_PROCESS.test(readFileSync(join(folder, name), "utf8")))
     .map((name) => `test/${name.replaceAll("\\", "/")}`);
 }
