@@ -95,7 +95,7 @@ export class FirstLaunches {
       if (!adapter) return 0;
       device = await openDevice(adapter);
       // an error there takes nothing but time
-      device.addEventListener("uncapturederror", (event) => event.preventDefault());
+      device.addEventListener("uncapturederror", preventDefault);
       const pipelines = new PipelineCache(device);
       return await this.#work(
         left,
@@ -109,10 +109,14 @@ export class FirstLaunches {
     } catch {
       return 0;
     } finally {
+      // see Runtime.dispose
+      device?.removeEventListener("uncapturederror", preventDefault);
       device?.destroy();
     }
   }
 }
+
+const preventDefault = (event: Event): void => event.preventDefault();
 
 /** Launches pipelines with no workgroups, on buffers that stand for any others. */
 class EmptyLaunches {

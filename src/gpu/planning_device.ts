@@ -41,6 +41,7 @@ function planningDevice(): GPUDevice {
     features: new Set<string>(),
     lost: new Promise(nothing),
     addEventListener: nothing,
+    removeEventListener: nothing,
     pushErrorScope: nothing,
     popErrorScope: done,
     createBuffer: bufferOf,

@@ -48,6 +48,8 @@ export class Runtime {
   readonly #firstLaunches: FirstLaunches | undefined;
   #failure: DeviceError | undefined;
   #disposed = false;
+  readonly #onError = (event: Event) =>
+    this.#fail(`GPU error: ${(event as GPUUncapturedErrorEvent).error.message}`);
   #isRepeating = false;
 
   private constructor(
@@ -65,9 +67,7 @@ export class Runtime {
     this.#commands = new CommandList(device, this.profiler);
     this.#readback = new Readback(device);
     this.#firstLaunches = beside && new FirstLaunches(this.pipelines, beside, wait);
-    device.addEventListener("uncapturederror", (event) => {
-      this.#fail(`GPU error: ${(event as GPUUncapturedErrorEvent).error.message}`);
-    });
+    device.addEventListener("uncapturederror", this.#onError);
     void device.lost.then((lost) => {
       if (!this.#disposed) this.#fail(`the GPU device was lost (${lost.reason}): ${lost.message}`);
     });
@@ -209,6 +209,8 @@ export class Runtime {
     this.#readback.destroy();
     this.buffers.destroy();
     this.#commands.destroy();
+    // a device that somebody listens to is never freed, nor are the threads of its driver
+    this.device.removeEventListener("uncapturederror", this.#onError);
     this.device.destroy();
   }
 
