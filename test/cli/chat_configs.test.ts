@@ -19,6 +19,7 @@ import { planMemory } from "../../src/rl/loop/memory_plan.js";
 import { qwenFiles } from "../model/qwen_files.js";
 import { smallGameText } from "../support/alfworld_small_game.js";
 import { temporaryFolder } from "../support/folders.js";
+import { halfPrecision, needing } from "../support/needs.js";
 import { testRuntime } from "../support/runtime.js";
 import { TextStream } from "../support/streams.js";
 import { fewHouseholds, recordTraining } from "../support/training.js";
@@ -30,6 +31,7 @@ const GIB = 2 ** 30;
 const SPARE = 8 * GIB;
 
 const launcher = new Launcher(await testRuntime());
+const half = halfPrecision(launcher.facts.features);
 const root = temporaryFolder();
 const model = join(root, "model");
 const data = join(root, "alfworld");
@@ -81,7 +83,7 @@ describe.each(NAMES)("%s", (name) => {
     expect(plan.heldBytes, JSON.stringify(plan.rows)).toBeLessThan(80e9 - SPARE);
   });
 
-  test("trains two iterations, with GCD and correction switched on", async () => {
+  needing(half).test("trains two iterations, with GCD and correction switched on", async () => {
     const small = {
       world: { id: "household", train_split: "train", splits: {}, max_steps: 2, max_environments: null },
       model: { path: model },
