@@ -18,6 +18,7 @@ import {
 } from "../../src/rl/loop/policy_state.js";
 import { type Stage, type StageSettings, stageAt, totalSteps } from "../../src/rl/loop/stage.js";
 import { loraPolicy } from "../support/lora_policy.js";
+import { halfPrecision, needing } from "../support/needs.js";
 import { testRuntime } from "../support/runtime.js";
 import { tinyModel } from "../support/tiny_model.js";
 
@@ -105,7 +106,7 @@ const settings: StageSettings = {
   tokens_per_micro_batch: 100,
 };
 
-test("the optimiser of a stage is that of its settings, with a scaled loss in half precision alone", () => {
+test("the optimiser of a stage is that of its settings, without a scaled loss", () => {
   expect(adamSettings(settings)).toEqual({
     ...{ lr: 0.5, betas: [0.5, 0.75], eps: 0.1, moments: "f16", weightDecay: 0.125, maxGradNorm: 0.25 },
   });
@@ -113,6 +114,10 @@ test("the optimiser of a stage is that of its settings, with a scaled loss in ha
   const optimizer = stageOptimizer(model, settings);
   expect(optimizer.parameters).toBe(model.parameters);
   expect(optimizer.lossScale).toBeUndefined();
+});
+
+needing(halfPrecision(launcher.facts.features)).test("in half precision its loss is scaled", () => {
+  const model = tinyModel(launcher);
   const half = new FlatParameters(launcher.runtime, storedShapes(model.config), { storage: "f16" });
   const mixed = { launcher, trained: half, parameters: half } as unknown as Qwen2Model;
   expect(stageOptimizer(mixed, settings).lossScale).toBeDefined();
