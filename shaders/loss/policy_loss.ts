@@ -1,8 +1,8 @@
 /**
  * Clipped policy-gradient loss. `gather` lays what callers tell of a token side by side. `tokens`: gradients of every token and
- * partial statistics in one pass; one invocation owns 16 consecutive tokens and adds them in ascending order. `sequences` runs before it where a stream has sequence ratios: the
- * invocation of a sequence's first token owns the sequence and adds its tokens in ascending order; all others return. No
- * shared memory. Log-ratios are clamped to +-20 (exp stays finite).
+ * partial statistics in one pass; one invocation owns 16 consecutive tokens and adds them in ascending order.
+ * `sequences` runs before it where a stream has sequence ratios: the invocation of a sequence's first token owns the sequence and
+ * adds its tokens in ascending order; all others return. No shared memory. Log-ratios are clamped to +-20 (exp stays finite).
  */
 import { wgsl } from "wgsl-preprocessor/wgsl-preprocessor.js";
 import { expMinusLinear, tokenPart } from "./token_statistics.js";
@@ -85,13 +85,15 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 }`;
 }
 
-/** Declare `own` and `more`, the vectors told of a token. */
+/** Declares `own`, the first vector told of a token. */
 const ownOf = (text: Told, token: string) => `    let own = told[${token} * ${toldVectors(text)}u];`;
-const moreOf = (text: Told, token: string) =>
-  toldVectors(text) === 2 ? `    let more = told[${token} * 2u + 1u];` : "";
 
-const isClassification = (stream: boolean) =>
-  `    let is_classification = ${stream ? "more.y != 0.0" : "false"};`;
+/** Declares `more`, the second one where there is one, and whose stream the token is of. */
+const moreOf = (
+  text: Told,
+  token: string,
+) => `${toldVectors(text) === 2 ? `    let more = told[${token} * 2u + 1u];` : ""}
+    let is_classification = ${text.stream ? "more.y != 0.0" : "false"};`;
 
 /** The clipped surrogate of advantage a; slope is its derivative by the logarithm of the ratio, but for the clamp. */
 const clippedSurrogate = `
@@ -147,7 +149,6 @@ ${ownOf(text, "end")}
   let log_ratio = sum / count;
   let ratio = exp(clamp(log_ratio, -LIMIT, LIMIT));
 ${moreOf(text, "first")}
-${isClassification(text.stream)}
 ${streamScalars(text.stream, ["clip_low", "clip_high", "dual_clip"])}
   var slopes = 0.0;
   for (var t = first; t < end; t++) {
@@ -183,7 +184,6 @@ ${ownOf(text, "t")}
       continue;
     }
 ${moreOf(text, "t")}
-${isClassification(stream)}
 ${streamScalars(stream, ["coef", "clip_low", "clip_high", "dual_clip", "beta", "entropy_coef"])}
     let token_log_ratio = log_prob[t] - own.x;
     let bounded = clamp(token_log_ratio, -LIMIT, LIMIT);
